@@ -1,0 +1,116 @@
+//! What comes in: one message of a push topic and where it came from. Plain data, no behaviour of any provider.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// The platform part of a topic's name: `apns`, `gcm`. Which ones exist is known to `handlers` alone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Platform(pub &'static str);
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// How urgent a topic is: its suffix `[-_](single|massive)`; a plain topic is `Single`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Transactional pushes, one by one.
+    Single,
+    /// Campaigns.
+    Massive,
+}
+
+impl Lane {
+    /// The word used in topic names and metric tags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Single => "single",
+            Lane::Massive => "massive",
+        }
+    }
+}
+
+/// One partition of a push topic; shared by all messages that come from it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The topic's name as Kafka spells it.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The app (the original calls it *game*) that the topic belongs to; its case is kept.
+    pub app: Arc<str>,
+    /// The platform that the topic belongs to.
+    pub platform: Platform,
+    /// The lane that the topic's suffix asks for.
+    pub lane: Lane,
+}
+
+/// A message as consumed, not yet understood.
+#[derive(Clone)]
+pub struct QueueMessage {
+    /// The partition that it came from.
+    pub origin: Arc<Origin>,
+    /// Its offset there.
+    pub offset: i64,
+    /// When it was produced, ms since the epoch; `None` when the record carries no timestamp.
+    pub timestamp_ms: Option<i64>,
+    /// When this process took it from the queue.
+    pub lent_at: Instant,
+    /// The record's value, untouched; empty for a record without one.
+    pub payload: Bytes,
+}
+
+/// Namespace of the identities below: UUIDv5 of the URL namespace and the name `pusher/message`.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7c1e_4c1b_6f3a_5d0e_9b52_8a4f_3c6d_21e7);
+
+impl QueueMessage {
+    /// The message's identity: UUIDv5 of `topic/partition/offset`, the same through retries, redelivery and replay.
+    pub fn identity(&self) -> Uuid {
+        identity(&self.origin.topic, self.origin.partition, self.offset)
+    }
+}
+
+/// The identity of the message at `offset` of `topic`/`partition`; see [`QueueMessage::identity`].
+pub fn identity(topic: &str, partition: i32, offset: i64) -> Uuid {
+    use std::io::Write as _;
+    let mut name = [0u8; 249 + 32]; // Kafka's longest topic name, two numbers and two slashes
+    let mut rest = &mut name[..];
+    let full = rest.len();
+    if write!(rest, "{topic}/{partition}/{offset}").is_err() {
+        return Uuid::new_v5(&NAMESPACE, format!("{topic}/{partition}/{offset}").as_bytes());
+    }
+    let used = full - rest.len();
+    Uuid::new_v5(&NAMESPACE, &name[..used])
+}
+
+impl fmt::Debug for QueueMessage {
+    /// Names the place, never the payload: it may hold tokens and personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{} ({} bytes)", self.origin.topic, self.origin.partition, self.offset, self.payload.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_is_a_version_5_uuid_of_the_place() {
+        let id = identity("push-game_apns-single", 3, 42);
+        assert_eq!(id, Uuid::new_v5(&NAMESPACE, b"push-game_apns-single/3/42"));
+        assert_eq!(id.get_version_num(), 5);
+        assert_ne!(id, identity("push-game_apns-single", 3, 43));
+    }
+}

@@ -1,0 +1,70 @@
+//! Who is told what happened: statistics, feedback, invalid tokens. Each kind is a trait; kinds are fanned out here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::message::Origin;
+use crate::outcome::InvalidToken;
+use stats::Metric;
+
+pub mod stats;
+
+/// Counts and timings. Never waits, never fails: a lost statistic must not cost a push.
+pub trait StatsReporter: Send + Sync {
+    /// A message's first request left us. Once per message.
+    fn sent(&self, origin: &Origin);
+    /// The provider accepted it. Once per message.
+    fn success(&self, origin: &Origin);
+    /// It came to another end; `reason` is [`crate::outcome::Outcome::key`]. Once per message.
+    fn failure(&self, origin: &Origin, reason: &'static str);
+    /// One request's round trip to the provider; `client` names the provider's client.
+    fn latency(&self, origin: &Origin, client: &'static str, took: Duration);
+    /// Adds `n` to a counter.
+    fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64);
+    /// Sets a gauge.
+    fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64);
+}
+
+/// Builds a record on demand: the full one, or the truncated one when the broker called the full one too large.
+pub trait RecordSource: Send + Sync {
+    /// The record's bytes.
+    fn record(&self, truncated: bool) -> Vec<u8>;
+}
+
+/// What became of a feedback record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedbackFate {
+    /// Acknowledged by the broker.
+    Acknowledged,
+    /// Counted as lost: `feedback.required` is false and `feedback.timeout` passed, or even the truncated record was refused.
+    Lost,
+}
+
+/// Where feedback records go.
+#[async_trait]
+pub trait FeedbackReporter: Send + Sync {
+    /// Completes when the record is acknowledged, or lost by configuration. Waits as long as that takes: the message's
+    /// offset waits with it.
+    async fn send_feedback(&self, origin: &Origin, record: &dyn RecordSource) -> FeedbackFate;
+}
+
+/// What became of a token's deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// The statement committed.
+    Done,
+    /// Could not be done in time: counted, left to the feedback record.
+    Deferred,
+    /// The safety valve is closed: not deleted on purpose.
+    Withheld,
+}
+
+/// Where dead tokens are deleted.
+#[async_trait]
+pub trait InvalidTokenHandler: Send + Sync {
+    /// Completes when the token is gone, deferred or withheld; bounded by `invalidToken.timeout`.
+    async fn handle_token(&self, origin: &Origin, token: &InvalidToken) -> Deletion;
+    /// Every final answer of a provider passes here, so that the valve knows the share of invalid ones.
+    fn observe(&self, origin: &Origin, invalid: bool);
+}
