@@ -1,0 +1,165 @@
+//! One message's life, top to bottom.
+//!
+//! lent → attempt → *resolved*: reported (statistics at once, feedback until the broker acknowledged it, a dead token until
+//! it is deleted or deferred) → receipt resolved → the offset may move.
+//!        └─────→ *retry* or *hold*: into the waiting room with the same receipt; holds no task and no stream there.
+//!        └─────→ *released*: given back unresolved; whoever owns the partition next sends it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+
+use crate::desk::{AppTools, Desk};
+use crate::handlers::{Gate, MessageHandler, RecordForm};
+use crate::message::QueueMessage;
+use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
+use crate::queue::{Lent, Receipt};
+use crate::reporters::{FeedbackFate, RecordSource};
+
+/// A message on its way, with what its earlier attempts left behind.
+#[derive(Debug)]
+pub struct Push {
+    /// What came in.
+    pub message: QueueMessage,
+    /// The obligation that came with it.
+    pub receipt: Receipt,
+    /// Attempts made so far in this process.
+    pub attempts: u32,
+    /// Whether a request has left us for it: `sent` counts once per message.
+    pub sent: bool,
+    /// Why the last attempt did not deliver.
+    pub last: Option<Box<Refusal>>,
+}
+
+impl From<Lent> for Push {
+    fn from(lent: Lent) -> Self {
+        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, last: None }
+    }
+}
+
+/// One attempt of a message and what follows from it. Runs as the message's task on a sender's runtime.
+pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
+    let Some(AppTools { handler, load }) = desk.app(&push.message.origin.app) else {
+        // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
+        tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
+        return push.receipt.release();
+    };
+    let attempt = {
+        let _under_way = load.enter();
+        attempt(handler.as_ref(), &push).await
+    };
+    note(&mut push, &attempt, handler.as_ref(), &desk);
+    match attempt.verdict {
+        Verdict::Resolved(outcome) => {
+            report(&push, &with_history(outcome, push.last.as_deref()), handler.as_ref(), &desk).await;
+            push.receipt.resolve();
+        }
+        Verdict::Retry(why) => desk.wait(push, why, handler.as_ref(), false),
+        Verdict::Hold(why) => desk.wait(push, why, handler.as_ref(), true),
+        Verdict::Released => {
+            desk.tally(&push.message).released();
+            push.receipt.release();
+        }
+    }
+}
+
+/// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
+async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
+    let gate = ReceiptGate(&push.receipt);
+    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, &gate)).catch_unwind();
+    attempt.await.unwrap_or_else(|_| {
+        let place = format!("{:?}", push.message);
+        tracing::error!(alarm = true, app = %push.message.origin.app, message = %place, "a handler panicked; the message is failed");
+        let description = "a bug in this program ended the attempt; the error log names the place";
+        let refusal = Refusal {
+            source: Source::Local,
+            ..Refusal::local(Class::Message, "internal", "Internal", description)
+        };
+        Attempt::local(Verdict::Resolved(Outcome::Failed(refusal)))
+    })
+}
+
+/// Statistics of one attempt, true as of now.
+fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
+    let duplicate = push.last.as_ref().is_some_and(|last| last.maybe_delivered);
+    let origin = &push.message.origin;
+    desk.tally(&push.message).attempted(attempt, duplicate);
+    desk.reporters.attempted(origin, attempt.requests, duplicate);
+    push.attempts += 1;
+    if attempt.requests == 0 {
+        return;
+    }
+    desk.reporters.latency(origin, handler.client(), attempt.round_trip);
+    if !push.sent {
+        push.sent = true;
+        desk.reporters.sent(origin);
+    }
+}
+
+/// An expiry tells why the attempts before it failed.
+fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
+    match outcome {
+        Outcome::Expired(None) => Outcome::Expired(last.cloned().map(Box::new)),
+        other => other,
+    }
+}
+
+/// Tells everybody who must know. Completes when the outcome is safe: only then may the offset move.
+async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
+    let (message, origin) = (&push.message, &push.message.origin);
+    let tally = desk.tally(message);
+    match outcome.key() {
+        None => desk.reporters.success(origin),
+        Some(reason) => desk.reporters.failure(origin, reason),
+    }
+    if push.sent {
+        desk.reporters.observe(origin, outcome.invalid_token().is_some());
+    }
+    let accepted_after = Instant::now().duration_since(message.lent_at);
+    let wants_feedback = desk.feedback.success || !matches!(outcome, Outcome::Delivered(_));
+    if wants_feedback && desk.reporters.has_feedback() {
+        let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
+        let deletion = async {
+            if let Some(token) = outcome.invalid_token() {
+                desk.reporters.invalid_token(origin, token).await;
+            }
+        };
+        let (fate, ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion);
+        tally.feedback(fate == FeedbackFate::Acknowledged);
+    } else if let Some(token) = outcome.invalid_token() {
+        desk.reporters.invalid_token(origin, token).await;
+    }
+    tally.resolved(outcome, accepted_after);
+}
+
+/// Which feedback is written.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedbackSwitches {
+    /// For deliveries too (`feedback.success`).
+    pub success: bool,
+    /// With the producer's metadata (`feedback.metadata`).
+    pub metadata: bool,
+}
+
+struct Record<'a> {
+    message: &'a QueueMessage,
+    outcome: &'a Outcome,
+    handler: &'a dyn MessageHandler,
+    metadata: bool,
+}
+
+impl RecordSource for Record<'_> {
+    fn record(&self, truncated: bool) -> Vec<u8> {
+        self.handler.feedback(self.message, self.outcome, RecordForm { metadata: self.metadata, truncated })
+    }
+}
+
+struct ReceiptGate<'a>(&'a Receipt);
+
+impl Gate for ReceiptGate<'_> {
+    fn pass(&self) -> bool {
+        self.0.may_send()
+    }
+}

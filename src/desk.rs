@@ -1,0 +1,92 @@
+//! What a sender thread has at hand for its messages: handlers, reporters, counters, the way to the waiting room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+
+use crate::delivery::{FeedbackSwitches, Push};
+use crate::handlers::{MessageHandler, retry};
+use crate::message::QueueMessage;
+use crate::outcome::Refusal;
+use crate::reporters::Reporters;
+use crate::spread::Load;
+use crate::tally::{LaneTally, Tally};
+
+/// A message that waits, and until when.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The message with its receipt.
+    pub push: Push,
+    /// When it is tried again.
+    pub until: Instant,
+}
+
+/// What a sender has for one app.
+pub struct AppTools {
+    /// Sends its messages.
+    pub handler: Arc<dyn MessageHandler>,
+    /// Counts its attempts under way.
+    pub load: Load,
+}
+
+/// One sender thread's tools.
+pub struct Desk {
+    /// Who is told what happened.
+    pub reporters: Arc<Reporters>,
+    /// Which feedback is written.
+    pub feedback: FeedbackSwitches,
+    apps: HashMap<Arc<str>, AppTools>,
+    tally: Arc<Tally>,
+    waiting_room: mpsc::Sender<Waiting>,
+}
+
+impl Desk {
+    /// A desk for these apps; `waiting_room` must have room for every message that can be in flight.
+    pub fn new(
+        apps: HashMap<Arc<str>, AppTools>,
+        reporters: Arc<Reporters>,
+        feedback: FeedbackSwitches,
+        tally: Arc<Tally>,
+        waiting_room: mpsc::Sender<Waiting>,
+    ) -> Self {
+        Desk { reporters, feedback, apps, tally, waiting_room }
+    }
+
+    /// What belongs to an app.
+    pub fn app(&self, app: &str) -> Option<&AppTools> {
+        self.apps.get(app)
+    }
+
+    /// The counters of the message's lane.
+    pub fn tally(&self, message: &QueueMessage) -> Arc<LaneTally> {
+        self.tally.lane(&message.origin)
+    }
+
+    /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.
+    pub fn wait(&self, mut push: Push, why: Refusal, handler: &dyn MessageHandler, held: bool) {
+        let delay = retry::delay(&why, held, push.attempts, fastrand::u64(..));
+        let delay = match handler.expires_at_ms(&push.message) {
+            Some(expiry) => delay.min(time_left(expiry)),
+            None => delay,
+        };
+        self.tally(&push.message).waits(held);
+        self.reporters.waits(&push.message.origin, held);
+        push.receipt.off_stream();
+        push.receipt.set_waiting(true);
+        push.last = Some(Box::new(why));
+        if let Err(refused) = self.waiting_room.try_send(Waiting { push, until: Instant::now() + delay }) {
+            // Closed at shutdown; never full, because it holds as many as may be in flight.
+            let Waiting { push, .. } = refused.into_inner();
+            self.tally(&push.message).released();
+            push.receipt.release();
+        }
+    }
+}
+
+/// Time until an expiry, with a moment's grace so that the attempt at its end finds it passed.
+fn time_left(expiry_ms: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    Duration::from_millis(expiry_ms.saturating_sub(now).max(0) as u64 + 1)
+}

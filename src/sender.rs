@@ -1,0 +1,109 @@
+//! A sender thread: one `current_thread` runtime with its own connections, one task per push, one waiting room.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::time::DelayQueue;
+
+use crate::delivery::{Push, deliver};
+use crate::desk::{Desk, Waiting};
+use crate::queue::Lent;
+
+/// The poll thread's end of a sender.
+#[derive(Debug)]
+pub struct SenderHandle {
+    intake: mpsc::Sender<Vec<Lent>>,
+    thread: JoinHandle<()>,
+}
+
+impl SenderHandle {
+    /// Starts the thread. `make_desk` runs on it, inside its runtime, because connections belong to the runtime that made
+    /// them. `capacity` is the most messages that can be in flight in the process: no channel here can overflow.
+    pub fn start(
+        name: String,
+        capacity: usize,
+        stop: CancellationToken,
+        make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
+    ) -> std::io::Result<SenderHandle> {
+        let (intake, batches) = mpsc::channel(capacity.max(1));
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(alarm = true, %error, "a sender's runtime could not start"),
+            };
+            runtime.block_on(async {
+                let (waiting_room, waiters) = mpsc::channel(capacity.max(1));
+                let desk = Arc::new(make_desk(waiting_room));
+                run(batches, waiters, desk, stop).await;
+            });
+        })?;
+        Ok(SenderHandle { intake, thread })
+    }
+
+    /// Hands over a batch. Comes back when the sender is gone.
+    pub fn send(&self, batch: Vec<Lent>) -> Result<(), Vec<Lent>> {
+        self.intake.try_send(batch).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// Whether the thread has ended: after a drain, or unasked for.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Serves until `stop`, then gives back what waits and finishes what is on a stream or being reported.
+async fn run(
+    mut batches: mpsc::Receiver<Vec<Lent>>,
+    mut waiters: mpsc::Receiver<Waiting>,
+    desk: Arc<Desk>,
+    stop: CancellationToken,
+) {
+    let pushes = TaskTracker::new();
+    let mut room: DelayQueue<Push> = DelayQueue::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(Waiting { push, until }) = waiters.recv() => {
+                room.insert_at(push, until.into());
+            }
+            Some(due) = room.next(), if !room.is_empty() => {
+                let push = due.into_inner();
+                push.receipt.set_waiting(false);
+                pushes.spawn(deliver(push, desk.clone()));
+            }
+            batch = batches.recv() => match batch {
+                Some(batch) => for lent in batch {
+                    desk.tally(&lent.message).lent();
+                    pushes.spawn(deliver(lent.into(), desk.clone()));
+                },
+                None => break,
+            },
+        }
+    }
+    batches.close();
+    while let Some(batch) = batches.recv().await {
+        for lent in batch {
+            desk.tally(&lent.message).lent();
+            give_back(lent.into(), &desk);
+        }
+    }
+    while let Some(key) = room.peek() {
+        give_back(room.remove(&key).into_inner(), &desk);
+    }
+    pushes.close();
+    waiters.close();
+    pushes.wait().await;
+    while let Ok(Waiting { push, .. }) = waiters.try_recv() {
+        give_back(push, &desk);
+    }
+}
+
+fn give_back(push: Push, desk: &Desk) {
+    desk.tally(&push.message).released();
+    push.receipt.release();
+}
