@@ -41,6 +41,9 @@ pub enum StartError {
     },
 }
 
+/// The field under which a worker logs its ledger as JSON when it ends.
+pub const LEDGER: &str = "ledger";
+
 /// A running worker.
 pub struct Worker {
     stop: CancellationToken,

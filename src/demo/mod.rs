@@ -1,0 +1,171 @@
+//! `pusher demo`: the whole main job on embedded parts, and the proof that the books balance.
+//!
+//! Kafka is librdkafka's mock cluster, APNs is the simulator over TLS, StatsD and the feedback consumer are counters; the
+//! worker is this program started as its users start it (`pusher apns`, environment only). At the end what the far ends saw
+//! is held against the worker's own ledger and against what the generator expects.
+
+mod balance;
+mod kafka;
+mod sinks;
+mod worker;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::generate::apns::Generator;
+use crate::simulator::apns::{Settings as SimulatorSettings, Simulator};
+use balance::{Books, Expected};
+use kafka::DemoKafka;
+use sinks::{FeedbackSink, StatsdSink};
+use worker::ChildWorker;
+
+const APP: &str = "game";
+const TOPIC: &str = "push-game_apns-massive";
+const FEEDBACK: &str = "push-game-apns-feedbacks";
+const PARTITIONS: i32 = 8;
+/// No progress for this long is a failure.
+const STALL: Duration = Duration::from_secs(60);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Pushes.
+    pub count: u64,
+    /// Pushes produced per second; `None`: as fast as they go.
+    pub rate: Option<u32>,
+    /// Seed of the generator.
+    pub seed: u64,
+    /// Stay up after the run until SIGINT or SIGTERM.
+    pub keep: bool,
+}
+
+/// Runs the demo; an error says which figures disagree.
+pub fn run(options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let scratch = tempdir()?;
+    let outcome = run_in(options, &runtime, &scratch);
+    let _ = std::fs::remove_dir_all(&scratch);
+    outcome
+}
+
+fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &std::path::Path) -> Result<()> {
+    eprintln!("starting Kafka (mock cluster), APNs (simulator), StatsD, a feedback consumer and the worker …");
+    let kafka = DemoKafka::start(&[(TOPIC, PARTITIONS), (FEEDBACK, 4)])?;
+    let simulator = runtime.block_on(Simulator::start(SimulatorSettings::default()))?;
+    let statsd = StatsdSink::start()?;
+    let feedback = FeedbackSink::start(kafka.brokers(), FEEDBACK)?;
+    let environment = environment(&kafka, &simulator, &statsd, scratch)?;
+    let mut worker = ChildWorker::start("apns", &environment)?;
+    kafka.wait_for_group("demo", TOPIC, || worker.check())?;
+
+    let (started, cpu_before) = (Instant::now(), worker.cpu());
+    let mut expected = Expected::default();
+    let producing = kafka.producer(TOPIC, options.rate)?;
+    let bar = progress(options.count);
+    let mut generator = Generator::new(APP, options.seed);
+    let mut watch = Watch { simulator: &simulator, feedback: &feedback, bar: &bar, seen: 0, since: Instant::now() };
+    for _ in 0..options.count {
+        let push = generator.next_push();
+        producing.send(&push.line, || watch.look())?;
+        expected.add(&push);
+    }
+    producing.flush()?;
+    while watch.look() < options.count {
+        worker.check()?;
+        if watch.since.elapsed() > STALL {
+            bail!("no progress for {} s: {} of {} pushes have an outcome", STALL.as_secs(), watch.seen, options.count);
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    bar.finish_and_clear();
+    let (took, cpu) = (started.elapsed(), worker.cpu() - cpu_before);
+    if options.keep {
+        stay(&kafka, &simulator, runtime)?;
+    }
+    let ledger = worker.stop().context("stopping the worker")?;
+    let books = Books {
+        expected,
+        ledger,
+        accepted: simulator.stats().accepted,
+        repeated: simulator.stats().repeated,
+        feedback: feedback.seen(),
+        committed: kafka.committed("demo", TOPIC)?,
+        end: kafka.end(TOPIC)?,
+        statsd: [statsd.counter("demo.sent"), statsd.counter("demo.ack"), statsd.counter("demo.failed")],
+        extra: options.keep,
+    };
+    println!("{}", books.table(took, cpu));
+    books.check()
+}
+
+/// The worker's whole configuration.
+fn environment(kafka: &DemoKafka, simulator: &Simulator, statsd: &StatsdSink, scratch: &std::path::Path) -> Result<Vec<(String, String)>> {
+    let (key, ca) = (scratch.join("key.p8"), scratch.join("ca.pem"));
+    std::fs::write(&key, simulator.key_pem())?;
+    std::fs::write(&ca, simulator.ca_pem())?;
+    let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let pairs = [
+        ("PUSHER_QUEUE_BROKERS", kafka.brokers().to_owned()),
+        ("PUSHER_QUEUE_GROUP", "demo".into()),
+        ("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
+        ("PUSHER_APNS_APPS", APP.into()),
+        ("PUSHER_APNS_CERTS_GAME_AUTHKEYPATH", path(&key)),
+        ("PUSHER_APNS_CERTS_GAME_KEYID", simulator.key_id().into()),
+        ("PUSHER_APNS_CERTS_GAME_TEAMID", simulator.team_id().into()),
+        ("PUSHER_APNS_CERTS_GAME_TOPIC", simulator.topic().into()),
+        ("PUSHER_APNS_ENDPOINT", format!("https://{}", simulator.address())),
+        ("PUSHER_APNS_CAFILE", path(&ca)),
+        ("PUSHER_STATS_REPORTERS", "statsd".into()),
+        ("PUSHER_STATS_STATSD_HOST", statsd.address()),
+        ("PUSHER_STATS_STATSD_PREFIX", "demo.".into()),
+        ("PUSHER_FEEDBACK_REPORTERS", "kafka".into()),
+        ("PUSHER_FEEDBACK_KAFKA_BROKERS", kafka.brokers().to_owned()),
+        ("PUSHER_LOG_LEVEL", "info".into()),
+    ];
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).to_vec())
+}
+
+/// Watches how many messages have an outcome that somebody else has seen.
+struct Watch<'a> {
+    simulator: &'a Simulator,
+    feedback: &'a FeedbackSink,
+    bar: &'a ProgressBar,
+    seen: u64,
+    since: Instant,
+}
+
+impl Watch<'_> {
+    fn look(&mut self) -> u64 {
+        let seen = self.simulator.stats().accepted + self.feedback.distinct();
+        if seen > self.seen {
+            (self.seen, self.since) = (seen, Instant::now());
+            self.bar.set_position(seen);
+        }
+        seen
+    }
+}
+
+fn progress(count: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pushes  {per_sec}  {elapsed}");
+    ProgressBar::new(count).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Says how to push by hand, and waits for a signal.
+fn stay(kafka: &DemoKafka, simulator: &Simulator, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    let (brokers, example) = (kafka.brokers(), Generator::new(APP, 1).next_push().line);
+    println!("\nKafka at {brokers}, topic {TOPIC}; APNs simulator at https://{}\n", simulator.address());
+    println!("push by hand:\n  echo '{}' | kcat -P -b {brokers} -t {TOPIC}", String::from_utf8_lossy(&example));
+    println!("  or: kafka-console-producer --bootstrap-server {brokers} --topic {TOPIC}\n");
+    println!("read feedback:\n  kcat -C -b {brokers} -t {FEEDBACK} -o beginning");
+    println!("  or: kafka-console-consumer --bootstrap-server {brokers} --topic {FEEDBACK} --from-beginning\n");
+    println!("Ctrl-C ends it and prints the balance");
+    runtime.block_on(crate::shutdown::signal()).context("waiting for a signal")
+}
+
+fn tempdir() -> Result<std::path::PathBuf> {
+    let path = std::env::temp_dir().join(format!("pusher-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+    Ok(path)
+}
