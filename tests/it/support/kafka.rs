@@ -104,9 +104,7 @@ impl Kafka {
     /// The end of each partition's log (the next record's offset), by partition.
     pub(crate) fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer = self.consumer("end-offsets");
-        self.partitions(topic)
-            .map(|p| consumer.fetch_watermarks(topic, p, REQUEST).expect("watermarks").1)
-            .collect()
+        self.partitions(topic).map(|p| consumer.fetch_watermarks(topic, p, REQUEST).expect("watermarks").1).collect()
     }
 
     /// What `group` has committed for each partition of `topic`.

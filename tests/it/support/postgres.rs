@@ -140,7 +140,17 @@ impl Cluster {
         let (program, port) = (self.bin.join("postgres").display().to_string(), self.port.to_string());
         let data = self.folder.join("data").display().to_string();
         as_postgres(&[
-            &program, "-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1", "-c", &sockets, "-c", "fsync=off",
+            &program,
+            "-D",
+            &data,
+            "-p",
+            &port,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            &sockets,
+            "-c",
+            "fsync=off",
         ])
     }
 }
