@@ -2,5 +2,6 @@
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
 mod house_rules;
+mod packaging;
 mod real_support;
 mod support;
