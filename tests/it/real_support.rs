@@ -88,3 +88,16 @@ fn a_stopped_postgres_comes_back_with_its_data() {
     postgres.start();
     assert_eq!(database.count("kept"), 1);
 }
+
+/// Apart from the shared one, which other tests are using.
+#[test]
+fn a_killed_kafka_comes_back_with_its_records() {
+    let (kafka, topic) = (support::Kafka::start_apart(), unique("back"));
+    kafka.create_topic(&topic, 1);
+    kafka.console_producer(&topic, ["one", "two"]);
+    kafka.stop("KILL");
+    assert!(std::net::TcpStream::connect(&kafka.brokers).is_err());
+    kafka.start();
+    let payloads: Vec<_> = kafka.records(&topic).into_iter().map(|record| record.payload).collect();
+    assert_eq!(payloads, [b"one", b"two"]);
+}
