@@ -116,7 +116,7 @@ impl Source {
 fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     walk(&root().join("src"), &mut paths);
-    let paths = paths.into_iter().filter(|path| path.ends_with(".rs"));
+    let paths = paths.into_iter().filter(|path| Path::new(path).extension().is_some_and(|end| end == "rs"));
     paths.map(|path| Source::new(&path, &fs::read_to_string(root().join(&path)).expect("a source"))).collect()
 }
 
@@ -232,7 +232,7 @@ fn forbidden_calls(source: &Source) -> Vec<String> {
         (r"\b(todo|unimplemented)!|\b(TODO|FIXME|XXX)\b", &[], "no loose ends"),
     ];
     let mut broken = Vec::new();
-    for (pattern, places, what) in rules.iter().filter(|(_, places, _)| !source.lies_in(places)) {
+    for (pattern, _, what) in rules.iter().filter(|(_, places, _)| !source.lies_in(places)) {
         let pattern = Regex::new(pattern).expect("a pattern");
         let lines = source.code().into_iter().enumerate().filter(|(_, line)| pattern.is_match(line));
         broken.extend(lines.map(|(at, _)| source.at(at, what)));

@@ -19,7 +19,7 @@ use super::process::{self, Server};
 use super::{ports, root, wait_for};
 
 /// How long the broker may take to start: 6 s on an idle machine, more among compilers.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(20);
 
@@ -110,7 +110,9 @@ impl Kafka {
     /// What `group` has committed for each partition of `topic`.
     pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<Committed> {
         let mut asked = TopicPartitionList::new();
-        self.partitions(topic).for_each(|p| drop(asked.add_partition(topic, p)));
+        for partition in self.partitions(topic) {
+            asked.add_partition(topic, partition);
+        }
         let answer = self.consumer(group).committed_offsets(asked, REQUEST).expect("committed offsets");
         answer
             .elements()

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::process::{self, Server};
 use super::{ports, unique};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A PostgreSQL to test with.
 pub(crate) struct Postgres {

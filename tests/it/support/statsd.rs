@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn packed_values_and_rates_count_in_full() {
         let lines = parse("a:1:2|c|@0.5").expect("StatsD");
-        assert_eq!(lines.iter().map(|line| line.value).sum::<f64>(), 6.0);
+        assert_eq!(lines.iter().map(|line| line.value as i64).sum::<i64>(), 6);
     }
 
     #[test]
