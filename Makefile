@@ -1,0 +1,74 @@
+# The one door. `make` lists what can be done; CI runs the same targets (.ci/run).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+IMAGE ?= pusher
+
+##@ First
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+
+deps: ## install what builds, tests and benches need (Debian or Ubuntu, with apt-get)
+	@tools/deps install build test bench
+
+demo: deps-build ## the whole worker on embedded parts: 20,000 pushes, a table, the balance
+	$(CARGO) run --locked --release -- demo $(ARGS)
+
+##@ Build
+build: deps-build ## a development build: target/debug/pusher
+	$(CARGO) build --locked
+
+release: deps-build ## a release build that depends on glibc alone (needs perl; OpenSSL and zlib inside): target/release/pusher
+	@command -v perl >/dev/null || { echo "missing: perl (OpenSSL's own build needs it); apt-get install -y perl" >&2; exit 1; }
+	$(CARGO) build --locked --release --features static
+
+docker: ## the container image: IMAGE=pusher
+	docker build -t $(IMAGE) .
+
+##@ Check
+test: deps-test kafka ## every test, on real Apache Kafka, PostgreSQL and Redis too
+	$(CARGO) test --locked $(ARGS)
+
+test-fast: deps-build ## without real neighbours: logic, and the worker on embedded parts
+	$(CARGO) test --locked --lib --bins
+	$(CARGO) test --locked --test it -- --skip real_ --skip fault_
+
+check: deps-build ## format, lints, documentation, dependencies: nothing may warn
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check; \
+	else echo "cargo-deny is not installed: licences and advisories not checked"; fi
+
+kafka: ## fetch Apache Kafka for the tests, once, into the user's cache
+	@tools/kafka-fetch >/dev/null
+
+##@ Load
+bench-produce: deps-build ## how to fill a topic: by the console producer, or by the generator itself
+	$(CARGO) build --locked --release
+	@echo
+	@echo "# messages in the producers' format, by any producer:"
+	@echo "target/release/pusher generate apns --app game --count 100000 | \\"
+	@echo "    kafka-console-producer.sh --bootstrap-server localhost:9092 --topic push-game_apns-single"
+	@echo "# or produced by pusher itself, with a progress bar:"
+	@echo "target/release/pusher generate apns --app game --count 100000 --brokers localhost:9092 --topic push-game_apns-single"
+	@if [ -n "$(BROKERS)" ]; then target/release/pusher generate apns --app game --count $(or $(COUNT),100000) \
+		--brokers "$(BROKERS)" --topic $(or $(TOPIC),push-game_apns-single); \
+	else echo; echo "To run the second now: make bench-produce BROKERS=localhost:9092 [TOPIC=...] [COUNT=...]"; fi
+
+##@ Housekeeping
+clean: ## remove what was built (Kafka's jars stay in the user's cache)
+	$(CARGO) clean
+
+deps-build:
+	@tools/deps check build
+
+deps-test:
+	@tools/deps check build test
+
+.PHONY: help deps demo build release docker test test-fast check kafka bench-produce clean deps-build deps-test

@@ -1,0 +1,166 @@
+//! What only an engine could run, checked as far as it can be without one: `docker-compose.yml`, `Dockerfile`, the dashboard,
+//! the scripts. (The compose file was also held against the published compose-spec schema when it was written.)
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use config::{Config, File, FileFormat};
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use crate::support::{process, root};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Value {
+    let source = File::from_str(&read(path), FileFormat::Yaml);
+    let built = Config::builder().add_source(source).build().unwrap_or_else(|error| panic!("{path}: {error}"));
+    built.try_deserialize().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn services() -> Map<String, Value> {
+    yaml("docker-compose.yml")["services"].as_object().expect("services").clone()
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
+}
+
+/// Services that do their work and end.
+fn ends(name: &str) -> bool {
+    ["topics", "generate"].contains(&name)
+}
+
+#[test]
+fn every_lasting_service_has_a_health_check() {
+    for (name, service) in services() {
+        let test = texts(&service["healthcheck"]["test"]);
+        assert_eq!(test.first().map(String::as_str), (!ends(&name)).then_some("CMD"), "{name}: {test:?}");
+    }
+}
+
+#[test]
+fn who_waits_waits_for_a_state_that_comes() {
+    let services = services();
+    let mut waits = 0;
+    for (name, service) in &services {
+        for (other, how) in service["depends_on"].as_object().into_iter().flatten() {
+            assert!(services.contains_key(other), "{name} waits for {other}, which is not there");
+            let wanted = if ends(other) { "service_completed_successfully" } else { "service_healthy" };
+            assert_eq!(how["condition"], wanted, "{name} waits for {other}");
+            waits += 1;
+        }
+    }
+    assert!(waits > 5, "the file was not read as it is written: {waits} waits");
+}
+
+#[test]
+fn the_worker_waits_for_all_it_talks_to() {
+    let services = services();
+    let waited: BTreeSet<_> = services["worker"]["depends_on"].as_object().expect("a map").keys().cloned().collect();
+    let settings = services["worker"]["environment"].as_object().expect("a map");
+    let named = settings.values().filter_map(Value::as_str).flat_map(|text| text.split(['/', ':', ',']));
+    let named: BTreeSet<_> = named.filter(|word| services.contains_key(*word)).map(ToOwned::to_owned).collect();
+    assert!(named.len() >= 4, "{named:?}");
+    assert!(named.is_subset(&waited), "talks to {named:?}, waits for {waited:?}");
+}
+
+#[test]
+fn images_are_pinned_and_mounts_are_there() {
+    let volumes = yaml("docker-compose.yml")["volumes"].as_object().expect("volumes").clone();
+    for (name, service) in services() {
+        if let Some(image) = service["image"].as_str() {
+            let tag = image.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
+            assert!(tag.contains(|c: char| c.is_ascii_digit()), "{name}: {image} is not pinned");
+        } else {
+            assert!(service.get("<<").is_some(), "{name} has neither an image nor our build");
+        }
+        for mount in texts(&service["volumes"]) {
+            let from = mount.split(':').next().unwrap_or_default();
+            let there = if from.starts_with("./") { root().join(from).exists() } else { volumes.contains_key(from) };
+            assert!(there, "{name} mounts {from}, which is not there");
+        }
+    }
+}
+
+#[test]
+fn versions_agree() {
+    let capture = |pattern: &str, text: &str| {
+        Regex::new(pattern).expect("a pattern").captures(text).unwrap_or_else(|| panic!("no {pattern}"))[1].to_owned()
+    };
+    let jars = capture("<kafka.version>(.*)</kafka.version>", &read("tools/kafka/pom.xml"));
+    for name in ["kafka", "topics"] {
+        assert_eq!(services()[name]["image"], format!("apache/kafka:{jars}"));
+    }
+    let pinned = capture(r#"channel = "([\d.]+)""#, &read("rust-toolchain.toml"));
+    let image = capture(r"FROM rust:([\d.]+)-", &read("Dockerfile"));
+    assert!(pinned == image || pinned.starts_with(&format!("{image}.")), "toolchain {pinned}, image {image}");
+}
+
+#[test]
+fn the_image_runs_pusher_and_not_as_root() {
+    let file = read("Dockerfile");
+    let last = file.rsplit_once("\nFROM ").expect("two stages").1;
+    assert!(last.contains("\nENTRYPOINT [\"pusher\"]\n"), "{last}");
+    let user =
+        Regex::new(r"(?m)^USER (\d+)$").expect("a pattern").captures(last).expect("USER by number")[1].to_owned();
+    assert_ne!(user, "0");
+    assert!(last.contains("ca-certificates"), "TLS to providers needs the CAs");
+}
+
+#[test]
+fn what_the_image_copies_is_there_and_let_through() {
+    let (file, ignore) = (read("Dockerfile"), read(".dockerignore"));
+    let copies = file.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from"));
+    let sources: Vec<_> =
+        copies.flat_map(|line| line.rsplit_once(' ').map_or("", |(from, _)| from).split(' ')).collect();
+    assert!(sources.len() >= 4, "{sources:?}");
+    for source in sources {
+        assert!(root().join(source).exists(), "{source} is not there");
+        assert!(ignore.lines().any(|line| line == format!("!{source}")), ".dockerignore holds {source} back");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_exist() {
+    let names = read("src/reporters/stats/metric.rs");
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/pusher.json")).expect("JSON");
+    let metric = Regex::new(r"\bpush_([a-z_]+?)(_seconds_bucket)?\b").expect("a pattern");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.len() >= 4);
+    for target in panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets")) {
+        let expression = target["expr"].as_str().expect("an expression");
+        let shown = metric.captures(expression).unwrap_or_else(|| panic!("no metric in {expression}"))[1].to_owned();
+        assert!(names.contains(&format!("\"{shown}\"")), "{expression}: no metric {shown}");
+    }
+}
+
+#[test]
+fn prometheus_asks_a_service_of_the_compose_file() {
+    let targets = texts(&yaml("config/prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]);
+    let host = targets[0].split(':').next().expect("host:port");
+    assert!(services().contains_key(host), "{targets:?}");
+    let source = &yaml("config/grafana/provisioning/datasources/prometheus.yaml")["datasources"][0];
+    assert_eq!(source["url"], "http://prometheus:9090");
+}
+
+#[test]
+fn scripts_parse_and_may_be_run() {
+    for script in [".ci/run", "tools/deps", "tools/kafka-fetch"] {
+        process::run(Command::new("bash").arg("-n").arg(root().join(script)));
+        let mode = fs::metadata(root().join(script)).expect("a script").permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
+    }
+}
+
+#[test]
+fn make_alone_prints_help_for_its_targets() {
+    let help = process::run(Command::new("make").arg("-C").arg(root()).env_remove("MAKEFLAGS"));
+    for target in ["demo", "test", "check", "deps"] {
+        assert!(help.contains(&format!("make {target} ")), "{help}");
+    }
+}

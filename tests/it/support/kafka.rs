@@ -1,0 +1,246 @@
+//! Apache Kafka, one KRaft node, from the jars that `tools/kafka-fetch` keeps in a cache.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine;
+use parking_lot::Mutex;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::process::{self, Server};
+use super::{ports, root, wait_for};
+
+/// How long the broker may take to start: 6 s on an idle machine, more among compilers.
+const START: Duration = Duration::from_mins(2);
+/// How long one request to the broker may take.
+const REQUEST: Duration = Duration::from_secs(20);
+
+/// A Kafka to test with.
+pub(crate) struct Kafka {
+    /// The bootstrap address, `host:port`.
+    pub(crate) brokers: String,
+    ours: Option<Broker>,
+}
+
+/// What was committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) partition: i32,
+    /// `None`: the group has committed nothing here.
+    pub(crate) offset: Option<i64>,
+    pub(crate) metadata: String,
+}
+
+/// A record read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Kafka {
+    pub(super) fn find_or_start() -> Self {
+        match std::env::var("PUSHER_TEST_KAFKA") {
+            Ok(brokers) if !brokers.is_empty() => Kafka { brokers, ours: None },
+            _ => Kafka::start_apart(),
+        }
+    }
+
+    /// A broker of its own, for a test that stops it.
+    pub(crate) fn start_apart() -> Self {
+        let broker = Broker::format();
+        let kafka = Kafka { brokers: format!("127.0.0.1:{}", broker.port), ours: Some(broker) };
+        kafka.start();
+        kafka
+    }
+
+    /// Starts the broker on its old port with its old data, and waits until it answers.
+    pub(crate) fn start(&self) {
+        let ours = self.broker();
+        let mut running = ours.running.lock();
+        assert!(running.is_none(), "kafka is running already");
+        let mut server = Server::start("kafka", &ours.folder, &ours.command("kafka.Kafka", &["server.properties"]));
+        let consumer = self.consumer("start");
+        server.wait_until(START, || consumer.fetch_metadata(None, Duration::from_secs(1)).is_ok());
+        *running = Some(server);
+    }
+
+    /// Ends the broker with `signal` ("TERM": in good order, "KILL": a crash) and waits until it is gone.
+    pub(crate) fn stop(&self, signal: &str) {
+        self.broker().running.lock().take().expect("kafka is not running").end(signal);
+    }
+
+    /// Stops in good order and starts again. For a Kafka of one's own ([`Kafka::start_apart`]): others see the outage.
+    pub(crate) fn restart(&self) {
+        self.stop("TERM");
+        self.start();
+    }
+
+    /// Creates a topic and waits until its partitions have a leader.
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an admin client");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let created = wait_for(async { admin.create_topics([&topic], &AdminOptions::new()).await });
+        for result in created.expect("an answer to CreateTopics") {
+            result.unwrap_or_else(|(topic, error)| panic!("cannot create topic {topic}: {error}"));
+        }
+        let consumer = self.consumer("create-topic");
+        super::eventually(&format!("leaders of topic {name}"), REQUEST, || {
+            let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
+            let led = metadata.topics().first()?.partitions().iter().filter(|p| p.leader() >= 0).count();
+            (led == partitions as usize).then_some(())
+        });
+    }
+
+    /// The end of each partition's log (the next record's offset), by partition.
+    pub(crate) fn end_offsets(&self, topic: &str) -> Vec<i64> {
+        let consumer = self.consumer("end-offsets");
+        self.partitions(topic).map(|p| consumer.fetch_watermarks(topic, p, REQUEST).expect("watermarks").1).collect()
+    }
+
+    /// What `group` has committed for each partition of `topic`.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<Committed> {
+        let mut asked = TopicPartitionList::new();
+        for partition in self.partitions(topic) {
+            asked.add_partition(topic, partition);
+        }
+        let answer = self.consumer(group).committed_offsets(asked, REQUEST).expect("committed offsets");
+        answer
+            .elements()
+            .iter()
+            .map(|e| Committed {
+                partition: e.partition(),
+                offset: if let Offset::Offset(offset) = e.offset() { Some(offset) } else { None },
+                metadata: e.metadata().to_owned(),
+            })
+            .collect()
+    }
+
+    /// All records from the beginning of `topic` to its present end, by partition and offset.
+    pub(crate) fn records(&self, topic: &str) -> Vec<Record> {
+        let ends = self.end_offsets(topic);
+        let consumer = self.consumer("records");
+        let mut from = TopicPartitionList::new();
+        for partition in self.partitions(topic) {
+            from.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+        }
+        consumer.assign(&from).expect("an assignment");
+        let wanted = ends.iter().sum::<i64>() as usize;
+        let mut records = Vec::with_capacity(wanted);
+        while records.len() < wanted {
+            let message = consumer.poll(REQUEST).expect("the next record").expect("a record");
+            let payload = message.payload().unwrap_or_default().to_vec();
+            records.push(Record { partition: message.partition(), offset: message.offset(), payload });
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// Produces `lines` with Kafka's own console producer, as people do by hand, and waits until it is done.
+    pub(crate) fn console_producer<L: AsRef<str>>(&self, topic: &str, lines: impl IntoIterator<Item = L>) {
+        let mut child = java(&jars(), "org.apache.kafka.tools.ConsoleProducer")
+            .args(["--bootstrap-server", &self.brokers, "--topic", topic])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("java (make deps)");
+        let mut stdin = std::io::BufWriter::new(child.stdin.take().expect("its standard input is piped"));
+        for line in lines {
+            writeln!(stdin, "{}", line.as_ref()).expect("the console producer reads");
+        }
+        drop(stdin);
+        assert!(child.wait().expect("the console producer's end").success(), "the console producer failed");
+    }
+
+    /// Client configuration for this Kafka.
+    pub(crate) fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("log_level", "3");
+        config
+    }
+
+    fn consumer(&self, group: &str) -> BaseConsumer {
+        self.config().set("group.id", group).set("enable.auto.commit", "false").create().expect("a consumer")
+    }
+
+    fn partitions(&self, topic: &str) -> std::ops::Range<i32> {
+        let metadata = self.consumer("partitions").fetch_metadata(Some(topic), REQUEST).expect("metadata");
+        0..metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32)
+    }
+
+    fn broker(&self) -> &Broker {
+        self.ours.as_ref().expect("PUSHER_TEST_KAFKA names a Kafka that the tests may not stop: unset it")
+    }
+}
+
+/// The broker that this run started: its folder outlives stops and starts.
+struct Broker {
+    jars: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    running: Mutex<Option<Server>>,
+}
+
+impl Broker {
+    fn format() -> Self {
+        let (jars, folder) = (jars(), process::folder("kafka"));
+        let (port, controller) = (ports::free(), ports::free());
+        let properties = properties(&folder.join("data"), port, controller);
+        fs::write(folder.join("server.properties"), properties).expect("server.properties");
+        // What `StorageTool random-uuid` would print, without another JVM: 16 bytes in URL-safe base64.
+        let cluster = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
+        let mut format = java(&jars, "kafka.tools.StorageTool");
+        process::run(format.current_dir(&folder).args(["format", "-t", &cluster, "-c", "server.properties"]));
+        Broker { jars, folder, port, running: Mutex::new(None) }
+    }
+
+    fn command(&self, class: &str, arguments: &[&str]) -> Vec<String> {
+        let command = java(&self.jars, class);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words = words.map(|word| word.to_str().expect("paths are UTF-8").to_owned());
+        words.chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
+    }
+}
+
+fn properties(data: &Path, port: u16, controller: u16) -> String {
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\n\
+         log.dirs={}\n\
+         num.partitions=1\n\
+         auto.create.topics.enable=false\n\
+         offsets.topic.num.partitions=1\n\
+         offsets.topic.replication.factor=1\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\n",
+        data.display()
+    )
+}
+
+/// A Java program of Kafka's, small and quick to start.
+fn java(jars: &Path, class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(jars.join("*")).arg(class);
+    command
+}
+
+/// The folder of Kafka's jars; fetched when it is not there.
+fn jars() -> PathBuf {
+    let fetch = root().join("tools/kafka-fetch");
+    PathBuf::from(process::run(&mut Command::new(fetch)).trim()).join("lib")
+}

@@ -1,0 +1,88 @@
+//! Servers that end when the tests do.
+//!
+//! A server runs below a small shell, `leash.sh`, whose standard input is a pipe from the test process. However the tests end
+//! (returning, panicking, SIGKILL), the kernel closes the pipe, and the shell ends the server and removes its folder. The
+//! usual way, PR_SET_PDEATHSIG, needs unsafe code and follows the *thread* that started the child, which here is a test's.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server.
+pub(crate) struct Server {
+    name: &'static str,
+    folder: PathBuf,
+    shell: Child,
+}
+
+impl Server {
+    /// Starts `command` with its output in `folder/log`. The folder belongs to the server from here on.
+    pub(crate) fn start(name: &'static str, folder: &Path, command: &[String]) -> Self {
+        let log = File::options().create(true).append(true).open(folder.join("log")).expect("the server's log");
+        let shell = Command::new("sh")
+            .arg("-c")
+            .arg(include_str!("leash.sh"))
+            .arg("leash")
+            .arg(folder)
+            .args(command)
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            // Its own group: Ctrl-C ends the tests, and the leash then ends the server in its own order.
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: cannot start a shell: {error}"));
+        Server { name, folder: folder.to_owned(), shell }
+    }
+
+    /// Waits until `ready` says so; a server that ends instead, or takes longer than `limit`, fails with its log's end.
+    pub(crate) fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !ready() {
+            if let Some(status) = self.shell.try_wait().expect("the shell's status") {
+                panic!("{} ended at start ({status}); its log ends with:\n{}", self.name, self.log_end());
+            }
+            assert!(start.elapsed() < limit, "{} not ready in {limit:?}; log:\n{}", self.name, self.log_end());
+            #[allow(clippy::disallowed_methods, reason = "another process cannot be awaited, only looked at")]
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server with `signal` ("TERM", "KILL" …), keeping its folder, and waits until it is gone.
+    pub(crate) fn end(mut self, signal: &str) {
+        let leash = self.shell.stdin.as_mut().expect("the leash is piped");
+        writeln!(leash, "{signal}").unwrap_or_else(|error| panic!("{}: the leash is broken: {error}", self.name));
+        self.shell.wait().expect("the shell's end");
+    }
+
+    fn log_end(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// A new folder for a server below the system's temporary one, readable by all (PostgreSQL runs as another user).
+pub(crate) fn folder(name: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("pusher-{name}-"))
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a temporary folder");
+    // Not removed on drop: the leash does that, when the server has ended.
+    folder.keep()
+}
+
+/// Runs a short command to its end; its standard output, or a panic with all it said.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error} (is it installed? make deps)"));
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    out
+}
