@@ -1,5 +1,6 @@
 //! Pusher: consumes push messages from Kafka and sends them through the providers, losing none.
 
+pub mod cli;
 pub mod config;
 pub mod handlers;
 pub mod http2;
@@ -7,3 +8,6 @@ pub mod message;
 pub mod outcome;
 pub mod queue;
 pub mod reporters;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
