@@ -6,6 +6,7 @@ pub mod handlers;
 pub mod http2;
 pub mod message;
 pub mod outcome;
+pub mod pusher;
 pub mod queue;
 pub mod reporters;
 pub mod settings;
