@@ -31,12 +31,14 @@ Examples:
   pusher apns                                      Run the worker with ./config/default.yaml
   PUSHER_QUEUE_BROKERS=kafka:9092 pusher apns -p   The same against Apple's production hosts
 
-Every key of the file has an environment variable: PUSHER_ and the key in upper case, dots as underscores.";
+Every key of the file has an environment variable: PUSHER_ and the key in upper case,
+with underscores for dots.";
 
 /// Flags that every command takes.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Flags {
-    /// Configuration file; may be missing at its usual place when the environment says enough [default: ./config/default.yaml]
+    /// Configuration file [default: ./config/default.yaml, which may be missing]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Log at level debug, whatever log.level says
@@ -45,7 +47,7 @@ pub struct Flags {
     /// Log JSON lines instead of text
     #[arg(short, long, global = true)]
     pub json: bool,
-    /// Use the providers' production hosts instead of their development hosts
+    /// Push through the provider's production hosts, not its development hosts
     #[arg(short, long, global = true)]
     pub production: bool,
 }
@@ -69,22 +71,25 @@ Examples:
   pusher apns --config config/default.yaml
   PUSHER_APNS_APPS=game PUSHER_APNS_CERTS_GAME_AUTHKEYPATH=/keys/game.p8 pusher apns -p -j
 
-SIGINT and SIGTERM stop it: pushes on their way are waited for (gracefulShutdownTimeout), the rest stays in
-Kafka. A second signal exits at once with code 1; what was on its way may then be sent again.")]
+SIGINT and SIGTERM stop it: pushes on their way are waited for (gracefulShutdownTimeout),
+the rest stays in Kafka. A second signal exits at once with code 1; what was on its way
+may then be sent again.")]
     Apns,
     /// Run a stand-in for a provider
+    #[command(after_help = "Example:\n  pusher simulate apns --ca-out ca.pem")]
     Simulate {
         /// Which one.
         #[command(subcommand)]
         provider: Simulate,
     },
     /// Make test messages
+    #[command(after_help = "Example:\n  pusher generate apns --count 3")]
     Generate {
         /// For which provider.
         #[command(subcommand)]
         provider: Generate,
     },
-    /// Show the whole worker at work on embedded parts: Kafka, APNs, StatsD and a feedback consumer
+    /// Show the worker at work on embedded parts (Kafka, APNs, StatsD, feedback)
     #[command(after_help = "\
 Examples:
   pusher demo                      20000 pushes as fast as they go, then a table and the balance
@@ -145,8 +150,10 @@ pub enum Generate {
     #[command(after_help = "\
 Examples:
   pusher generate apns --count 3
-  pusher generate apns --seed 7 | kafka-console-producer --bootstrap-server kafka:9092 --topic push-game_apns-massive
-  pusher generate apns --count 1000000 --brokers kafka:9092 --topic push-game_apns-massive --rate 5000")]
+  pusher generate apns --seed 7 | kafka-console-producer \\
+      --bootstrap-server kafka:9092 --topic push-game_apns-massive
+  pusher generate apns --count 1000000 --rate 5000 \\
+      --brokers kafka:9092 --topic push-game_apns-massive")]
     Apns(GenerateApns),
 }
 
