@@ -89,7 +89,7 @@ may then be sent again.")]
         #[command(subcommand)]
         provider: Generate,
     },
-    /// Show the worker at work on embedded parts (Kafka, APNs, StatsD, feedback)
+    /// Show the worker at work on embedded parts: Kafka, APNs, statistics, feedback
     #[command(after_help = "\
 Examples:
   pusher demo                      20000 pushes as fast as they go, then a table and the balance

@@ -61,9 +61,10 @@ fn start_telemetry(settings: telemetry::Settings, flags: &Flags) -> Telemetry {
 }
 
 fn log_notice(notice: &Notice) {
-    match notice.is_warning() {
-        true => tracing::warn!("{notice}"),
-        false => tracing::info!("{notice}"),
+    if notice.is_warning() {
+        tracing::warn!("{notice}");
+    } else {
+        tracing::info!("{notice}");
     }
 }
 

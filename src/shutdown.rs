@@ -45,7 +45,7 @@ impl Settings {
     /// Reads [`KEYS`].
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let timeout = config.seconds(&GRACE)?.ok_or_else(|| config.error(&GRACE, "must be set"))?;
-        if timeout.is_zero() || timeout > Duration::from_secs(3600) {
+        if timeout.is_zero() || timeout > Duration::from_hours(1) {
             return Err(config.error(&GRACE, "must be from 1 second to 1 hour"));
         }
         Ok(Settings { timeout })
@@ -296,6 +296,47 @@ mod tests {
         let expected = Reason::Failed { part: "tokens".into(), error: "it panicked".into() };
         assert_eq!(shutdown.reason(), Some(&expected));
         assert_eq!(shutdown.drained(Duration::ZERO).await, Ok(()));
+    }
+
+    /// Set in the process that the next test starts of itself, to send signals to.
+    const CHILD: &str = "SHUTDOWN_TEST_CHILD";
+
+    fn be_signalled() {
+        let shutdown = Shutdown::default();
+        shutdown.on_signals().unwrap();
+        println!("ready");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(shutdown.token().cancelled());
+        println!("{:?}", shutdown.reason().unwrap());
+        loop {
+            std::thread::park(); // hangs, as a worker may: only the second signal ends it
+        }
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_insists() {
+        use std::io::{BufRead as _, BufReader};
+        use std::process::{Command, Stdio};
+
+        use nix::sys::signal::{Signal, kill};
+
+        if std::env::var_os(CHILD).is_some() {
+            be_signalled();
+        }
+        let name = "shutdown::tests::the_first_signal_asks_and_the_second_insists";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = nix::unistd::Pid::from_raw(child.id() as i32);
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        said.find(|line| line.contains("ready")).unwrap();
+        kill(process, Signal::SIGTERM).unwrap();
+        said.find(|line| line.contains(r#"Asked("SIGTERM")"#)).unwrap();
+        kill(process, Signal::SIGINT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(IMPATIENT));
     }
 
     #[test]

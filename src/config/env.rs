@@ -118,9 +118,9 @@ fn has_placeholder(name: &str) -> bool {
 /// Variables that would set two different keys: a mistake of the rooms that declared them.
 pub fn ambiguous<'a>(keys: impl Iterator<Item = &'a Key>) -> Vec<String> {
     let mut seen: HashMap<String, &str> = HashMap::new();
-    keys.filter_map(|key| match seen.insert(key.env_name(), key.name) {
-        Some(other) => Some(format!("{other} and {} share {}", key.name, key.env_name())),
-        None => None,
+    keys.filter_map(|key| {
+        let other = seen.insert(key.env_name(), key.name)?;
+        Some(format!("{other} and {} share {}", key.name, key.env_name()))
     })
     .collect()
 }

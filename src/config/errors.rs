@@ -43,7 +43,7 @@ impl Problems {
 pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
-    pub(super) fn new(problems: Problems, source: impl Fn(&str) -> Option<Source>) -> Result<(), Self> {
+    pub(super) fn new(problems: &Problems, source: impl Fn(&str) -> Option<Source>) -> Result<(), Self> {
         let shown = |error: &ConfigError| match source(&error.key) {
             Some(source) => format!("{error} ({source})"),
             None => error.to_string(),

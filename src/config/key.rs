@@ -76,7 +76,7 @@ impl<'a> Catalogue<'a> {
     /// that ends in `.apps`.
     pub(super) fn app_lists(&self, pattern: &str) -> Vec<&'a Key> {
         let own = format!("{}.apps", pattern.split('.').next().unwrap_or_default());
-        let lists = || self.keys().filter(|key| key.name.ends_with(".apps"));
+        let lists = || self.keys().filter(|key| key.name.rsplit_once('.').is_some_and(|(_, last)| last == "apps"));
         match lists().find(|key| key.name.eq_ignore_ascii_case(&own)) {
             Some(key) => vec![key],
             None => lists().collect(),

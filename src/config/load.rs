@@ -69,16 +69,18 @@ pub fn load(
     let variables = read_env(env)?;
 
     let plain = Names::plain(catalogue);
-    let mut by_env = Values::new();
+    let mut from_env = Values::new();
     for (variable, text) in &variables {
         for target in plain.find(variable) {
-            take_variable(&mut by_env, variable, text, target, catalogue, &mut notices, false);
+            if let Target::Key(name) = target {
+                from_env.insert(name.to_lowercase(), by_variable(variable, text, name));
+            }
         }
     }
-    let apps = |pattern: &str| apps_of(pattern, catalogue, &in_file, &by_env);
-    let names = plain.with_apps(apps);
+    let listed = from_env.clone(); // the lists of apps, as far as the environment has them
+    let apps = |pattern: &str| apps_of(pattern, catalogue, &in_file, &listed);
     let mut values = resolve_file(&in_file, catalogue, &apps, &mut notices);
-    let mut from_env = by_env.clone();
+    let names = plain.with_apps(apps);
     for (variable, text) in &variables {
         let targets = names.find(variable);
         if targets.is_empty() && !env::is_service_link(variable) {
@@ -86,11 +88,28 @@ pub fn load(
             notices.push(Notice::Unknown { name: variable.clone(), line: None, nearest });
         }
         for target in targets {
-            take_variable(&mut from_env, variable, text, target, catalogue, &mut notices, true);
+            match target {
+                Target::Key(name) => {
+                    from_env.insert(name.to_lowercase(), by_variable(variable, text, name));
+                }
+                Target::Alias { name, .. } => {
+                    notices.push(Notice::Renamed { written: variable.clone(), name: name.clone() });
+                    from_env.entry(name.to_lowercase()).or_insert_with(|| by_variable(variable, text, name));
+                }
+                Target::Ignored(index) => {
+                    let because = catalogue.ignored[index].because.to_owned();
+                    notices.push(Notice::NoEffect { names: vec![variable.clone()], because });
+                }
+            }
         }
     }
     values.extend(from_env);
     Ok(Loaded { config: Config { values }, notices: Notice::gathered(notices) })
+}
+
+fn by_variable(variable: &str, text: &str, name: String) -> Written {
+    let source = Source::Environment { variable: variable.to_owned() };
+    Written { name, value: Value::Scalar(text.to_owned()), source }
 }
 
 fn read_file(file: ConfigFile<'_>, notices: &mut Vec<Notice>) -> Result<Values, LoadError> {
@@ -125,36 +144,6 @@ fn read_env(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<BTree
         })
     });
     ours.filter(|one| !matches!(one, Ok((_, text)) if text.trim().is_empty())).collect()
-}
-
-fn take_variable(
-    values: &mut Values,
-    variable: &str,
-    text: &str,
-    target: Target,
-    catalogue: Catalogue<'_>,
-    notices: &mut Vec<Notice>,
-    with_notices: bool,
-) {
-    let written = |name: String| Written {
-        name,
-        value: Value::Scalar(text.to_owned()),
-        source: Source::Environment { variable: variable.to_owned() },
-    };
-    match target {
-        Target::Key(name) => {
-            values.insert(name.to_lowercase(), written(name));
-        }
-        Target::Alias { name, .. } => {
-            values.entry(name.to_lowercase()).or_insert_with(|| written(name.clone()));
-            notices.push(Notice::Renamed { written: variable.to_owned(), name });
-        }
-        Target::Ignored(index) if with_notices => {
-            let because = catalogue.ignored[index].because;
-            notices.push(Notice::NoEffect { names: vec![variable.to_owned()], because: because.to_owned() });
-        }
-        Target::Ignored(_) => {}
-    }
 }
 
 /// The apps that `<app>` in `pattern` stands for, as written in the environment or else the file.
@@ -203,9 +192,12 @@ fn resolve_file(
         } else if let Some(one) = catalogue.ignored.iter().find(|one| matches(one.name, folded).is_some()) {
             notices.push(Notice::NoEffect { names: vec![written.name.clone()], because: one.because.to_owned() });
         } else {
-            let candidates = catalogue.keys().flat_map(|key| match key.name.contains("<app>") {
-                true => apps(key.name).iter().map(|app| key.name.replace("<app>", app)).collect(),
-                false => vec![key.name.to_owned()],
+            let candidates = catalogue.keys().flat_map(|key| {
+                if key.name.contains("<app>") {
+                    apps(key.name).iter().map(|app| key.name.replace("<app>", app)).collect()
+                } else {
+                    vec![key.name.to_owned()]
+                }
             });
             let nearest = nearest(&written.name, candidates);
             notices.push(Notice::Unknown { name: written.name.clone(), line, nearest });

@@ -169,8 +169,9 @@ impl Config {
     }
 
     /// `Ok` when `problems` is empty; else all of them, each with the place where the value was written.
+    #[expect(clippy::needless_pass_by_value, reason = "the collection ends here")]
     pub fn check(&self, problems: Problems) -> Result<(), ConfigErrors> {
-        ConfigErrors::new(problems, |name| self.values.get(&name.to_lowercase()).map(|written| written.source.clone()))
+        ConfigErrors::new(&problems, |name| self.values.get(&name.to_lowercase()).map(|written| written.source.clone()))
     }
 
     fn error_named(&self, key: &Key, name: String, rule: String) -> ConfigError {
@@ -231,7 +232,7 @@ mod tests {
         let read = |text| Config::from_pairs([("queue.sessionTimeout", text)]).millis(&TIMEOUT);
         assert_eq!(read("250"), Ok(Some(Duration::from_millis(250))));
         assert_eq!(read("2s"), Ok(Some(Duration::from_secs(2))));
-        assert_eq!(Config::default().seconds(&TIMEOUT), Ok(Some(Duration::from_secs(6000))));
+        assert_eq!(Config::default().seconds(&TIMEOUT), Ok(Some(Duration::from_mins(100))));
         insta::assert_snapshot!(read("soon").unwrap_err(), @r#"
 queue.sessionTimeout: "soon" must be a number (ms) or a duration such as 250ms, 5s, 10m
 "#);

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!(read::<Duration>("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(read::<Duration>("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(read::<Duration>("1h"), Ok(Duration::from_hours(1)));
         for wrong in ["5", "ms", "-1s", "1.5s", "99999999999999999999h", "18446744073709551615h"] {
             assert!(read::<Duration>(wrong).is_err(), "{wrong}");
         }

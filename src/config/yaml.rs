@@ -174,9 +174,8 @@ impl Tree {
         match (self.error, self.root) {
             (Some(error), _) => Err(error),
             (None, _) if self.documents > 1 => wrong(1, "must be one YAML document, not several"),
-            (None, None) => Ok(Map::new()),
+            (None, None | Some(Raw { kind: ValueKind::Nil, .. })) => Ok(Map::new()),
             (None, Some(Raw { kind: ValueKind::Table(map), .. })) => Ok(map),
-            (None, Some(Raw { kind: ValueKind::Nil, .. })) => Ok(Map::new()),
             (None, Some(_)) => wrong(1, "must be a mapping such as `queue:` with keys below it"),
         }
     }
