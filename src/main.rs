@@ -1,1 +1,89 @@
-fn main() {}
+//! Parses the command line, loads the configuration, starts telemetry, runs, and says how it went by the exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use pusher::cli::{Cli, Command, Flags};
+use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Notice};
+use pusher::shutdown::{Reason, Shutdown};
+use pusher::telemetry::{self, Telemetry};
+use pusher::{pusher as worker, settings};
+
+/// A part failed at run time.
+const FAILED: u8 = 1;
+/// The configuration is wrong; nothing was consumed.
+const MISCONFIGURED: u8 = 2;
+/// How long the exit waits for alarms on their way to Sentry.
+const FLUSH: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Version = cli.command {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let (loaded, telemetry) = match prepare(&cli) {
+        Ok((config, notices, telemetry)) => {
+            notices.iter().for_each(log_notice);
+            (Ok(config), telemetry)
+        }
+        Err(error) => (Err(error), start_telemetry(telemetry::Settings::default(), &cli.flags)),
+    };
+    let shutdown = Shutdown::default();
+    let result = loaded.and_then(|config| {
+        shutdown.on_signals()?;
+        worker::run(&cli, &config, &shutdown)
+    });
+    let code = exit_code(&result, shutdown.reason());
+    telemetry.flush(FLUSH);
+    // Not by returning: destructors of what is left at the deadline could wait for it.
+    std::process::exit(code.into());
+}
+
+/// The commands that make their own configuration read neither file nor environment.
+fn prepare(cli: &Cli) -> anyhow::Result<(Config, Vec<Notice>, Telemetry)> {
+    let (config, notices) = match cli.command {
+        Command::Apns => {
+            let loaded = config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?;
+            (loaded.config, loaded.notices)
+        }
+        _ => (Config::default(), Vec::new()),
+    };
+    let mut problems = config::Problems::default();
+    let telemetry = problems.take(telemetry::Settings::from_config(&config));
+    config.check(problems)?;
+    Ok((config, notices, start_telemetry(telemetry.unwrap_or_default(), &cli.flags)))
+}
+
+fn start_telemetry(settings: telemetry::Settings, flags: &Flags) -> Telemetry {
+    Telemetry::start(&settings.with_flags(flags.debug, flags.json))
+}
+
+fn log_notice(notice: &Notice) {
+    if notice.is_warning() {
+        tracing::warn!("{notice}");
+    } else {
+        tracing::info!("{notice}");
+    }
+}
+
+/// Logs why it ended, and the code that says so.
+fn exit_code(result: &anyhow::Result<()>, reason: Option<&Reason>) -> u8 {
+    let Err(error) = result else {
+        return match reason {
+            Some(Reason::Failed { .. }) => FAILED,
+            Some(Reason::Asked(_)) | None => 0,
+        };
+    };
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        errors.lines().for_each(|line| tracing::error!(alarm = true, reason = "configuration", "{line}"));
+        return MISCONFIGURED;
+    }
+    if error.is::<ConfigError>() || error.is::<LoadError>() {
+        tracing::error!(alarm = true, reason = "configuration", "{error:#}");
+        return MISCONFIGURED;
+    }
+    tracing::error!(alarm = true, reason = "fatal", error = format!("{error:#}"), "cannot go on");
+    FAILED
+}

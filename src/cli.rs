@@ -1,0 +1,241 @@
+//! The command line: what can be asked, and the help that teaches it. A command is listed when it works.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigFile, FromValue as _, Value};
+
+/// Where the configuration is without `--config`, as with the original.
+pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
+
+/// Sends push notifications from Kafka to Apple's push service, losing none.
+///
+/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration or command line.
+#[derive(Debug, Parser)]
+#[command(name = "pusher", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pusher demo                                      See it work, with nothing installed
+  pusher apns                                      Run the worker with ./config/default.yaml
+  PUSHER_QUEUE_BROKERS=kafka:9092 pusher apns -p   The same against Apple's production hosts
+
+Every key of the file has an environment variable: PUSHER_ and the key in upper case,
+with underscores for dots.";
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Flags {
+    /// Configuration file [default: ./config/default.yaml, which may be missing]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Log at level debug, whatever log.level says
+    #[arg(short, long, global = true)]
+    pub debug: bool,
+    /// Log JSON lines instead of text
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// Push through the provider's production hosts, not its development hosts
+    #[arg(short, long, global = true)]
+    pub production: bool,
+}
+
+impl Flags {
+    /// The file to read.
+    pub fn config_file(&self) -> ConfigFile<'_> {
+        match &self.config {
+            Some(path) => ConfigFile::Explicit(path),
+            None => ConfigFile::Default(Path::new(DEFAULT_CONFIG)),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the worker for Apple's push service
+    #[command(after_help = "\
+Examples:
+  pusher apns --config config/default.yaml
+  PUSHER_APNS_APPS=game PUSHER_APNS_CERTS_GAME_AUTHKEYPATH=/keys/game.p8 pusher apns -p -j
+
+SIGINT and SIGTERM stop it: pushes on their way are waited for (gracefulShutdownTimeout),
+the rest stays in Kafka. A second signal exits at once with code 1; what was on its way
+may then be sent again.")]
+    Apns,
+    /// Run a stand-in for a provider
+    #[command(after_help = "Example:\n  pusher simulate apns --ca-out ca.pem")]
+    Simulate {
+        /// Which one.
+        #[command(subcommand)]
+        provider: Simulate,
+    },
+    /// Make test messages
+    #[command(after_help = "Example:\n  pusher generate apns --count 3")]
+    Generate {
+        /// For which provider.
+        #[command(subcommand)]
+        provider: Generate,
+    },
+    /// Show the worker at work on embedded parts: Kafka, APNs, statistics, feedback
+    #[command(after_help = "\
+Examples:
+  pusher demo                      20000 pushes as fast as they go, then a table and the balance
+  pusher demo --keep --rate 50     Stay up, and print how to push by hand and read the feedback")]
+    Demo(Demo),
+    /// Print the version
+    #[command(after_help = "Example:\n  pusher version")]
+    Version,
+}
+
+/// The stand-ins.
+#[derive(Debug, Subcommand)]
+pub enum Simulate {
+    /// A strict APNs server over TLS, with answers and faults to choose
+    #[command(after_help = "\
+Examples:
+  pusher simulate apns --listen 127.0.0.1:8443 --ca-out ca.pem --key-out key.p8
+  PUSHER_APNS_ENDPOINT=https://127.0.0.1:8443 PUSHER_APNS_CAFILE=ca.pem pusher apns")]
+    Apns(SimulateApns),
+}
+
+/// Arguments of `simulate apns`.
+#[derive(Args, Debug)]
+pub struct SimulateApns {
+    /// Address to listen on; port 0 takes a free one and prints it
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Write the certificate authority's PEM here, for the client's trust store (apns.caFile)
+    #[arg(long, value_name = "FILE")]
+    pub ca_out: Option<PathBuf>,
+    /// Write a fresh .p8 key here and accept only tokens that it signed; without it any well-formed token is accepted
+    #[arg(long, value_name = "FILE")]
+    pub key_out: Option<PathBuf>,
+    /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
+    #[arg(long, value_name = "ADDRESS")]
+    pub control: Option<SocketAddr>,
+    /// The key id that tokens must name
+    #[arg(long, value_name = "ID", default_value = "SIMULATE01")]
+    pub key_id: String,
+    /// The team id that tokens must name
+    #[arg(long, value_name = "ID", default_value = "SIMTEAM001")]
+    pub team_id: String,
+    /// The topic (bundle id) that requests must name; repeat it for several; without it any is accepted
+    #[arg(long, value_name = "BUNDLE")]
+    pub topic: Vec<String>,
+    /// Network round trip: delays everything the client sees
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
+    pub rtt: Duration,
+    /// Time to an answer, on top of the round trip
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
+    pub processing: Duration,
+}
+
+/// For whom messages are made.
+#[derive(Debug, Subcommand)]
+pub enum Generate {
+    /// Messages as producers write them for APNs, one JSON object per line
+    #[command(after_help = "\
+Examples:
+  pusher generate apns --count 3
+  pusher generate apns --seed 7 | kafka-console-producer \\
+      --bootstrap-server kafka:9092 --topic push-game_apns-massive
+  pusher generate apns --count 1000000 --rate 5000 \\
+      --brokers kafka:9092 --topic push-game_apns-massive")]
+    Apns(GenerateApns),
+}
+
+/// Arguments of `generate apns`.
+#[derive(Args, Debug)]
+pub struct GenerateApns {
+    /// The app (game) that the messages are for
+    #[arg(long, default_value = "game")]
+    pub app: String,
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
+    pub count: u64,
+    /// The same seed gives the same messages; without it every run differs
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Bytes of each payload, about; without it the sizes vary as in real life
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=4096))]
+    pub size: Option<u32>,
+    /// Produce to these Kafka brokers (comma-separated) instead of printing
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// Topic to produce to [default: push-<APP>_apns-single]
+    #[arg(long, requires = "brokers")]
+    pub topic: Option<String>,
+    /// Messages per second; without it as fast as it goes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// How many pushes to send
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000)]
+    pub count: u64,
+    /// Pushes per second; without it as fast as they go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Stay up afterwards, for pushing by hand; Ctrl-C ends it
+    #[arg(long)]
+    pub keep: bool,
+    /// The same seed gives the same pushes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    Duration::from_value(&Value::Scalar(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for line in [["pusher", "-p", "-j", "apns"], ["pusher", "apns", "-j", "-p"]] {
+            let cli = Cli::parse_from(line);
+            assert!(cli.flags.production && cli.flags.json && !cli.flags.debug);
+            assert!(matches!(cli.flags.config_file(), ConfigFile::Default(path) if path == Path::new(DEFAULT_CONFIG)));
+        }
+        let cli = Cli::parse_from(["pusher", "apns", "--config", "x.yaml"]);
+        assert!(matches!(cli.flags.config_file(), ConfigFile::Explicit(path) if path == Path::new("x.yaml")));
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        let line = ["pusher", "simulate", "apns", "--rtt", "20ms", "--processing", "1s", "--listen", "[::1]:0"];
+        let Command::Simulate { provider: Simulate::Apns(arguments) } = Cli::parse_from(line).command else { panic!() };
+        assert_eq!((arguments.rtt, arguments.processing), (Duration::from_millis(20), Duration::from_secs(1)));
+        assert!(Cli::try_parse_from(["pusher", "simulate", "apns", "--rtt", "20"]).is_err());
+    }
+
+    #[test]
+    fn a_topic_without_brokers_is_refused() {
+        assert!(Cli::try_parse_from(["pusher", "generate", "apns", "--topic", "t"]).is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! Wrong values: one, several, and how they are shown.
+
+use std::fmt;
+
+use super::Source;
+
+/// A wrong value: names key, value and rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key as documented.
+    pub key: String,
+    /// The value as written; `None` for a missing or secret one.
+    pub value: Option<String>,
+    /// What it must be and what to do.
+    pub rule: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}: {value:?} {}", self.key, self.rule),
+            None => write!(f, "{}: {}", self.key, self.rule),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Collects the errors of several rooms, so that one start names them all.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<ConfigError>);
+
+impl Problems {
+    /// The value, or `None` after the error was noted.
+    pub fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
+/// All wrong values of a configuration, one per line, each with its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigErrors(Vec<String>);
+
+impl ConfigErrors {
+    pub(super) fn new(problems: &Problems, source: impl Fn(&str) -> Option<Source>) -> Result<(), Self> {
+        let shown = |error: &ConfigError| match source(&error.key) {
+            Some(source) => format!("{error} ({source})"),
+            None => error.to_string(),
+        };
+        match problems.0.as_slice() {
+            [] => Ok(()),
+            errors => Err(ConfigErrors(errors.iter().map(shown).collect())),
+        }
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
