@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod generate;
 pub mod handlers;
 pub mod http2;
 pub mod message;
@@ -11,4 +12,5 @@ pub mod queue;
 pub mod reporters;
 pub mod settings;
 pub mod shutdown;
+pub mod simulator;
 pub mod telemetry;

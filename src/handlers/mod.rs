@@ -1,7 +1,7 @@
 //! Providers: what turns a message into a request and an answer into a verdict.
 //!
 //! One folder per provider, each with the same rooms (`mod config message client response token`), one line in
-//! [`providers`]. Nothing here knows Kafka, StatsD or PostgreSQL; nothing outside knows a provider's protocol.
+//! [`providers`]. Nothing here knows the queue, the statistics or the database; nothing outside knows a provider's protocol.
 
 pub mod apns;
 pub mod retry;
@@ -10,8 +10,89 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::config::{Config, ConfigError, Key};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
+
+/// One line of the registry: a platform and how to set it up.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its name: the subcommand, and the platform in topics.
+    pub platform: Platform,
+    /// The configuration keys that it reads.
+    pub keys: &'static [Key],
+    /// Keys of the original that it accepts without effect, each with the reason.
+    pub ignored: &'static [(&'static str, &'static str)],
+    /// Reads configuration and credentials.
+    pub build: Build,
+}
+
+/// Sets a platform up from configuration; the flag is `-p`.
+pub type Build = fn(&Config, bool) -> Result<Arc<dyn Provider>, ProviderError>;
+
+/// The platforms that exist.
+pub fn providers() -> &'static [Registration] {
+    &[Registration {
+        platform: apns::PLATFORM,
+        keys: apns::KEYS,
+        ignored: apns::IGNORED,
+        build: |config, production| {
+            Ok(Arc::new(apns::ApnsProvider::new(apns::Settings::from_config(config, production)?)?))
+        },
+    }]
+}
+
+/// Sets up the platform of this name.
+pub fn provider(name: &str, config: &Config, production: bool) -> Result<Arc<dyn Provider>, ProviderError> {
+    let known = || providers().iter().map(|one| one.platform.0).collect::<Vec<_>>().join(", ");
+    match providers().iter().find(|one| one.platform.0 == name) {
+        Some(found) => (found.build)(config, production),
+        None => Err(ProviderError::Unknown { name: name.to_owned(), known: known() }),
+    }
+}
+
+/// Why a platform cannot be set up. Holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// There is no such platform.
+    #[error("unknown platform {name:?}; the known ones are: {known}")]
+    Unknown {
+        /// As asked for.
+        name: String,
+        /// The registry's names.
+        known: String,
+    },
+    /// A key has a wrong value.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An app's credentials cannot be used.
+    #[error("{platform} app {app}: {key}: {path:?} {rule}")]
+    Credentials {
+        /// The platform.
+        platform: Platform,
+        /// The app.
+        app: String,
+        /// The key that names the file.
+        key: String,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        rule: String,
+    },
+    /// TLS cannot be set up: no trusted certificates, or a file of them that cannot be read.
+    #[error("{platform}: {rule}")]
+    Tls {
+        /// The platform.
+        platform: Platform,
+        /// What is wrong.
+        rule: String,
+    },
+}
+
+/// The sender thread that a pool key begins on and returns to when there is little to send.
+pub fn home_sender(pool_key: &str, senders: usize) -> usize {
+    crc32fast::hash(pool_key.as_bytes()) as usize % senders.max(1)
+}
 
 /// A boxed future, as an object-safe trait needs it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -69,11 +150,17 @@ pub trait Provider: Send + Sync {
     fn apps(&self) -> Vec<Arc<str>>;
 
     /// The handler of `app` on sender thread `sender` of `senders`. Called on that thread, inside its runtime:
-    /// connections belong to the runtime that made them.
+    /// connections belong to the runtime that made them. Panics for an app that [`Provider::apps`] does not list.
     fn handler(&self, app: &str, sender: Sender) -> Arc<dyn MessageHandler>;
 
-    /// Which apps share connections: apps with an equal key have one pool (host and credential).
+    /// Which apps share connections: apps with an equal key have one pool (host and credential). Panics for an app that
+    /// [`Provider::apps`] does not list.
     fn pool_key(&self, app: &str) -> String;
+
+    /// When its refused messages are tried again.
+    fn retry(&self) -> retry::Policy {
+        retry::Policy::default()
+    }
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.
     fn streams_per_connection(&self) -> usize;

@@ -1,1 +1,173 @@
-//! When to try again: a pure policy.
+//! When to try again: a pure policy. Time and chance are arguments.
+//!
+//! Full jitter: the pause is drawn evenly from zero to a ceiling that doubles with every attempt up to the curve's cap, so
+//! that messages which failed together do not come back together. A provider's wish (Retry-After) is a floor under it.
+//! Nothing here counts attempts against a message: it is tried as long as it lives, see [`expired`].
+//!
+//! The curves, and why:
+//!
+//! | refusal | first ceiling | cap | reason |
+//! |---|---|---|---|
+//! | network | 0.5 s | 15 s | the connection pool has its own backoff below this one; back soon after an outage |
+//! | one device (APNs 429 `TooManyRequests`) | 5 s | 5 min | Apple counts pushes in a row to one token: only time helps |
+//! | provider (500, 503) | 1 s | 60 s | Apple asks for patience (15 min) with a *request*, jitter spreads ours; the outage may be a second |
+//! | provider token (`ExpiredProviderToken`) | 10 s | 5 min | a new token is allowed every 20 minutes |
+//! | configuration (held) | 30 s | 15 min | waits for a person; asks seldom |
+
+use std::time::Duration;
+
+use crate::outcome::{Class, Refusal, Source};
+
+/// No pause is shorter: a retry never spins.
+pub const SHORTEST: Duration = Duration::from_millis(20);
+/// A provider's wish above this is cut to it: a wrong header must not park a message for ever.
+pub const LONGEST_WISH: Duration = Duration::from_hours(1);
+
+/// Keys of refusals about our provider token, which have a curve of their own.
+const PROVIDER_TOKEN_KEYS: [&str; 1] = ["expired-provider-token"];
+
+/// Ceilings of the pauses of one kind of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Curve {
+    /// Ceiling of the first pause.
+    pub first: Duration,
+    /// Ceiling of the later ones, whatever their number.
+    pub cap: Duration,
+}
+
+impl Curve {
+    const fn millis(first: u64, cap: u64) -> Self {
+        Curve { first: Duration::from_millis(first), cap: Duration::from_millis(cap) }
+    }
+
+    /// The ceiling of the pause after attempt number `attempt`, counted from 0: `first · 2^attempt`, at most `cap`.
+    pub fn ceiling(self, attempt: u32) -> Duration {
+        let factor = 1u32.checked_shl(attempt).unwrap_or(u32::MAX);
+        self.first.checked_mul(factor).map_or(self.cap, |grown| grown.min(self.cap))
+    }
+}
+
+const NETWORK: Curve = Curve::millis(500, 15_000);
+const DEVICE: Curve = Curve::millis(5_000, 300_000);
+const PROJECT: Curve = Curve::millis(1_000, 60_000);
+const PROVIDER_TOKEN: Curve = Curve::millis(10_000, 300_000);
+const CONFIGURATION: Curve = Curve::millis(30_000, 900_000);
+
+/// How long a refused message waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Replaces the first ceiling of refusals by network, device and provider (`apns.retry.interval`); the caps stay, and
+    /// a held message keeps its own curve.
+    pub first: Option<Duration>,
+}
+
+impl Policy {
+    /// The curve of this kind of refusal.
+    pub fn curve(&self, class: Class, source: Source, key: &str) -> Curve {
+        let curve = match (class, source) {
+            (Class::Configuration, _) => return CONFIGURATION,
+            (_, Source::Network) => NETWORK,
+            (_, Source::Device | Source::Local) => DEVICE,
+            (_, Source::Project) if PROVIDER_TOKEN_KEYS.contains(&key) => return PROVIDER_TOKEN,
+            (_, Source::Project) => PROJECT,
+        };
+        match self.first {
+            Some(first) => Curve { first, cap: curve.cap.max(first) },
+            None => curve,
+        }
+    }
+
+    /// The pause before the next attempt, after attempt number `attempt` (from 0) ended in `refusal`. `random` is any
+    /// evenly drawn number. Never below the provider's wish, never above the wish plus the curve's cap.
+    pub fn delay(&self, refusal: &Refusal, attempt: u32, random: u64) -> Duration {
+        let ceiling = self.curve(refusal.class, refusal.source, refusal.key).ceiling(attempt);
+        let floor = refusal.retry_after.unwrap_or_default().min(LONGEST_WISH);
+        (floor + share(ceiling, random)).max(SHORTEST)
+    }
+}
+
+/// `random / 2^64` of `whole`, to the nanosecond.
+fn share(whole: Duration, random: u64) -> Duration {
+    let nanos = (whole.as_nanos() * u128::from(random)) >> 64;
+    Duration::from_nanos(nanos as u64) // `whole` is at most a cap: far below 2^64 ns
+}
+
+/// Whether a message that stops being worth sending at `expires_at_ms` is past that at `now_ms` (both ms since the epoch).
+pub fn expired(now_ms: i64, expires_at_ms: Option<i64>) -> bool {
+    expires_at_ms.is_some_and(|end| end < now_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refusal(class: Class, source: Source, key: &'static str, wish: Option<Duration>) -> Refusal {
+        Refusal { source, retry_after: wish, ..Refusal::local(class, key, "Reason", "") }
+    }
+
+    fn kinds() -> impl Strategy<Value = (Class, Source, &'static str)> {
+        prop_oneof![
+            Just((Class::Provider, Source::Network, "connection-lost")),
+            Just((Class::Provider, Source::Device, "too-many-requests")),
+            Just((Class::Provider, Source::Project, "service-unavailable")),
+            Just((Class::Provider, Source::Project, "expired-provider-token")),
+            Just((Class::Configuration, Source::Project, "invalid-provider-token")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_lies_between_the_wish_and_the_wish_plus_the_cap(
+            (class, source, key) in kinds(),
+            attempt in any::<u32>(),
+            random in any::<u64>(),
+            wish in proptest::option::of(0u64..10_000_000),
+            first in proptest::option::of(1u64..3_600_000),
+        ) {
+            let wish = wish.map(Duration::from_millis);
+            let policy = Policy { first: first.map(Duration::from_millis) };
+            let pause = policy.delay(&refusal(class, source, key, wish), attempt, random);
+            let floor = wish.unwrap_or_default().min(LONGEST_WISH);
+            prop_assert!(pause >= floor && pause >= SHORTEST);
+            prop_assert!(pause <= SHORTEST.max(floor + policy.curve(class, source, key).cap));
+        }
+
+        #[test]
+        fn ceilings_never_shrink_and_end_at_the_cap((class, source, key) in kinds(), attempt in 0u32..100) {
+            let curve = Policy::default().curve(class, source, key);
+            prop_assert!(curve.ceiling(attempt) <= curve.ceiling(attempt + 1));
+            prop_assert_eq!(curve.ceiling(100), curve.cap);
+            prop_assert_eq!(curve.ceiling(0), curve.first);
+        }
+
+        #[test]
+        fn a_larger_draw_never_means_a_shorter_pause(attempt in 0u32..40, a in any::<u64>(), b in any::<u64>()) {
+            let why = refusal(Class::Provider, Source::Project, "shutdown", None);
+            let (low, high) = (a.min(b), a.max(b));
+            prop_assert!(Policy::default().delay(&why, attempt, low) <= Policy::default().delay(&why, attempt, high));
+        }
+    }
+
+    #[test]
+    fn the_largest_draw_comes_near_the_ceiling() {
+        let why = refusal(Class::Provider, Source::Device, "too-many-requests", None);
+        let pause = Policy::default().delay(&why, 1, u64::MAX);
+        assert!(pause > Duration::from_millis(9_999) && pause <= Duration::from_secs(10), "{pause:?}");
+    }
+
+    #[test]
+    fn a_held_message_keeps_its_slow_curve_whatever_the_interval() {
+        let policy = Policy { first: Some(Duration::from_secs(1)) };
+        assert_eq!(policy.curve(Class::Configuration, Source::Project, "forbidden"), CONFIGURATION);
+        assert_eq!(policy.curve(Class::Provider, Source::Device, "too-many-requests").first, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_message_lives_until_its_expiry_has_passed() {
+        assert!(!expired(1_000, None));
+        assert!(!expired(1_000, Some(1_000)));
+        assert!(expired(1_001, Some(1_000)));
+    }
+}

@@ -7,4 +7,5 @@ mod cli_help;
 mod house_rules;
 mod packaging;
 mod real_support;
+mod simulator_apns;
 mod support;

@@ -1,1 +1,246 @@
-//! Apple Push Notification service.
+//! Apple Push Notification service, with token authentication (.p8 keys).
+//!
+//! What is here: the producer's message ([`message`] and its helpers `fields`, `merge`, `push_type`), the `request` made of
+//! it, the `client` that makes one attempt, the `response` table, the provider `token`, the `feedback` record, and the
+//! `config` keys. What is not: retries that wait (`handlers::retry` and the dispatcher), connections (`http2`), Kafka.
+//!
+//! Invariants:
+//! - The body leaves byte for byte as the producer wrote it, but for metadata merged into its `M`.
+//! - A push keeps its `apns-id` through resends, retries and redelivery.
+//! - No token and no payload in a description, a log line or `Debug` output.
+//! - Apple binds a connection to one team and key, so connections are shared per (host, team, key) and sender thread, by
+//!   all apps of that key; and a process signs one provider token per key, or Apple complains of too many.
+
+mod client;
+mod clock;
+mod config;
+mod feedback;
+mod fields;
+mod merge;
+mod message;
+mod push_type;
+mod request;
+mod response;
+mod token;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use parking_lot::Mutex;
+
+use self::client::Client;
+use self::config::App;
+pub use self::config::{IGNORED, KEYS, Settings};
+use self::message::NotSent;
+use self::request::Target;
+use self::token::ProviderToken;
+use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender};
+use crate::http2::{Pool, PoolSettings, tls};
+use crate::message::{Platform, QueueMessage};
+use crate::outcome::{Attempt, Outcome, Verdict};
+
+/// The platform's name in topics, tables and tags.
+pub const PLATFORM: Platform = Platform("apns");
+
+/// Streams that one connection to Apple usually carries (observed by many clients since 2017; Apple promises nothing).
+const STREAMS_PER_CONNECTION: usize = 1000;
+
+/// APNs for the configured apps.
+pub struct ApnsProvider {
+    settings: Settings,
+    tls: Arc<rustls::ClientConfig>,
+    hostname: Arc<str>,
+    /// By app, in the order of `settings.apps`.
+    tokens: Vec<Arc<ProviderToken>>,
+    /// By pool key and sender.
+    pools: Mutex<HashMap<(String, usize), Shared>>,
+}
+
+/// The connections of one key on one sender thread.
+#[derive(Clone)]
+struct Shared {
+    pool: Pool,
+    renewed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl ApnsProvider {
+    /// Reads and tries the credentials of every app. Connects to nothing.
+    pub fn new(settings: Settings) -> Result<Self, ProviderError> {
+        let tls = tls::client_config(settings.ca_file.as_deref())
+            .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
+        let tokens = tokens(&settings.apps)?;
+        let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
+        Ok(ApnsProvider { settings, tls, hostname, tokens, pools: Mutex::default() })
+    }
+
+    /// The settings that it was made of.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn app(&self, name: &str) -> (&App, &Arc<ProviderToken>) {
+        let mut apps = self.settings.apps.iter().zip(&self.tokens);
+        apps.find(|(app, _)| *app.name == *name).expect("the caller asks for apps that `apps` lists, as the trait says")
+    }
+
+    fn key_of(&self, app: &App) -> String {
+        format!("apns {} {} {}", self.settings.authority, app.team_id, app.key_id)
+    }
+
+    fn pool(&self, app: &App, sender: Sender) -> Shared {
+        let key = self.key_of(app);
+        let make = || Shared {
+            pool: Pool::new(self.pool_settings(&key, sender), Arc::clone(&self.tls)),
+            renewed: Arc::default(),
+        };
+        self.pools.lock().entry((key.clone(), sender.index)).or_insert_with(make).clone()
+    }
+
+    fn pool_settings(&self, key: &str, sender: Sender) -> PoolSettings {
+        let authority = &self.settings.authority;
+        let at_home = home_sender(key, sender.of) == sender.index;
+        PoolSettings {
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(443),
+            max_connections: share(self.settings.max_connections, sender),
+            min_idle: usize::from(at_home),
+            // With token authentication Apple takes one stream until a request with a valid token was posted.
+            streams_until_proven: Some(1),
+            initial_streams: 1,
+            // A silent peer is noticed within 15 s. Apple tolerates pings; middleboxes cut idle connections without a word.
+            ping_after: Some(Duration::from_secs(10)),
+            dead_after: Duration::from_secs(5),
+            connect_timeout: self.settings.connect_timeout,
+            request_timeout: self.settings.timeout,
+            idle_timeout: Duration::from_mins(10),
+            // Apple takes reconnecting again and again for an attack; and after an outage we want to be back in seconds.
+            backoff: (Duration::from_millis(250), Duration::from_secs(8)),
+            proves: |status| status != StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// A sender's part of the connections of a process: never none, for a sender that is given pushes must send them.
+fn share(all: usize, sender: Sender) -> usize {
+    let senders = sender.of.max(1);
+    (all / senders + usize::from(sender.index < all % senders)).max(1)
+}
+
+/// One token per (team, key id): made by the first app that names it, shared by the others.
+fn tokens(apps: &[App]) -> Result<Vec<Arc<ProviderToken>>, ProviderError> {
+    let mut made: Vec<(&App, Vec<u8>, Arc<ProviderToken>)> = Vec::new();
+    let mut tokens = Vec::with_capacity(apps.len());
+    for app in apps {
+        let wrong = |rule: String| ProviderError::Credentials {
+            platform: PLATFORM,
+            app: app.name.to_string(),
+            key: format!("apns.certs.{}.authKeyPath", app.name),
+            path: app.auth_key_path.display().to_string(),
+            rule,
+        };
+        let pem = read_key(&app.auth_key_path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let same = made.iter().find(|(other, ..)| other.key_id == app.key_id && other.team_id == app.team_id);
+        let token = match same {
+            Some((other, other_pem, _)) if *other_pem != pem => {
+                let rule = format!("is another key than app {}'s, under the same keyID and teamID", other.name);
+                return Err(wrong(rule));
+            }
+            Some((.., token)) => Arc::clone(token),
+            None => {
+                let token = ProviderToken::new(&pem, &app.key_id, &app.team_id, clock::now())
+                    .map_err(|error| wrong(error.to_string()))?;
+                Arc::new(token)
+            }
+        };
+        made.push((app, pem, Arc::clone(&token)));
+        tokens.push(token);
+    }
+    Ok(tokens)
+}
+
+/// The key file, without the white space at its ends, which editors add.
+fn read_key(path: &Path) -> std::io::Result<Vec<u8>> {
+    Ok(std::fs::read(path)?.trim_ascii().to_vec())
+}
+
+impl Provider for ApnsProvider {
+    fn platform(&self) -> Platform {
+        PLATFORM
+    }
+
+    fn apps(&self) -> Vec<Arc<str>> {
+        self.settings.apps.iter().map(|app| Arc::clone(&app.name)).collect()
+    }
+
+    fn handler(&self, app: &str, sender: Sender) -> Arc<dyn MessageHandler> {
+        let (app, token) = self.app(app);
+        let Shared { pool, renewed } = self.pool(app, sender);
+        let target = Target { authority: self.settings.authority.clone(), topic: app.topic.clone() };
+        let client = Client { pool, token: Arc::clone(token), target, renewed };
+        let (name, hostname) = (Arc::clone(&app.name), Arc::clone(&self.hostname));
+        let topic = String::from_utf8_lossy(app.topic.as_bytes()).into_owned();
+        Arc::new(ApnsHandler { app: name, hostname, topic, client })
+    }
+
+    fn pool_key(&self, app: &str) -> String {
+        self.key_of(self.app(app).0)
+    }
+
+    fn streams_per_connection(&self) -> usize {
+        STREAMS_PER_CONNECTION
+    }
+
+    fn retry(&self) -> super::retry::Policy {
+        self.settings.retry
+    }
+
+    fn close(&self) {
+        for shared in self.pools.lock().values() {
+            shared.pool.close();
+        }
+    }
+}
+
+/// Sends the pushes of one app on one sender thread.
+struct ApnsHandler {
+    app: Arc<str>,
+    hostname: Arc<str>,
+    topic: String,
+    client: Client,
+}
+
+impl MessageHandler for ApnsHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
+                Ok(push) => self.client.send(&push, gate).await,
+                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
+                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+            }
+        })
+    }
+
+    fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
+        let about = feedback::About {
+            app: &self.app,
+            hostname: &self.hostname,
+            pusher_id: message.identity(),
+            consumed_at_s: clock::epoch_s_of(message.lent_at),
+        };
+        feedback::record(&message.payload, outcome, &about, form)
+    }
+
+    fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
+        fields::read(&message.payload).and_then(|fields| message::expiry_ms(&fields)).ok().flatten()
+    }
+
+    fn client(&self) -> &'static str {
+        "apns"
+    }
+}
+
+#[cfg(test)]
+mod tests;

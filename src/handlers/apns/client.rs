@@ -1,0 +1,160 @@
+//! One attempt: a place on a connection, the gate, the request, what the answer means.
+//!
+//! Sent again at once, under the same `apns-id`, is only what was certainly not processed (above GOAWAY's last stream,
+//! `REFUSED_STREAM`), a few times, and what was answered with `ExpiredProviderToken`, once, with a new token. Everything
+//! else is for the retry policy: it waits without holding a stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use super::clock;
+use super::message::Push;
+use super::request::{self, Target};
+use super::response::{self, Answered};
+use super::token::ProviderToken;
+use crate::handlers::Gate;
+use crate::http2::{Answer, Failure, Fate, Pool, SendError};
+use crate::outcome::{Attempt, Refusal, Verdict};
+
+/// Requests of one attempt. A GOAWAY and a refused stream in a row are ordinary; more are for the retry policy.
+const MOST_REQUESTS: u32 = 4;
+/// Held pushes ask again on new connections, for Apple binds a connection to the topics that the key had at its first push
+/// (Apple: Establishing a token-based connection to APNs). Not more often, since other apps share them.
+const RENEW_CONNECTIONS_EVERY: Duration = Duration::from_mins(10);
+
+/// Sends the pushes of one app over the connections of its key.
+pub(super) struct Client {
+    pub(super) pool: Pool,
+    pub(super) token: Arc<ProviderToken>,
+    pub(super) target: Target,
+    /// When the connections were last retired for a held push; shared by the apps of the pool.
+    pub(super) renewed: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What comes after one request.
+#[derive(Debug)]
+enum Next {
+    /// The attempt is over.
+    Done(Verdict),
+    /// It was not processed: again at once.
+    Again,
+    /// The token was refused as expired: again with this one.
+    AgainWith(HeaderValue),
+}
+
+impl Client {
+    /// One attempt.
+    pub(super) async fn send(&self, push: &Push<'_>, gate: &dyn Gate) -> Attempt {
+        let mut attempt = Attempt::local(Verdict::Released);
+        let mut replacement: Option<HeaderValue> = None;
+        loop {
+            let slot = match self.pool.acquire().await {
+                Ok(slot) => slot,
+                Err(error) => return Attempt { verdict: failed(&error), ..attempt },
+            };
+            if !gate.pass() {
+                return attempt;
+            }
+            let authorization = match &replacement {
+                Some(new) => new.clone(),
+                None => self.token.current(clock::now()).authorization,
+            };
+            let request = request::build(push, &self.target, authorization.clone());
+            attempt.requests += 1;
+            let started = Instant::now();
+            let result = slot.send(request, push.body.clone()).await;
+            attempt.round_trip = result.as_ref().map_or_else(|_| started.elapsed(), |answer| answer.round_trip);
+            let may_resend = attempt.requests < MOST_REQUESTS;
+            let next = match &result {
+                Ok(answer) => self.answered(answer, push, &authorization, replacement.is_none()),
+                Err(error) if error.fate == Fate::NotProcessed && error.failure != Failure::Closed && may_resend => {
+                    Next::Again
+                }
+                Err(error) => Next::Done(failed(error)),
+            };
+            match next {
+                Next::Done(verdict) => return Attempt { verdict, ..attempt },
+                Next::Again => {}
+                Next::AgainWith(new) => replacement = Some(new),
+            }
+        }
+    }
+
+    fn answered(&self, answer: &Answer, push: &Push<'_>, sent_with: &HeaderValue, may_renew: bool) -> Next {
+        if may_renew && response::is_expired_provider_token(answer.status, &answer.body) {
+            answer.connection.retire();
+            if let Some(new) = self.token.after_expired(sent_with, clock::now()) {
+                return Next::AgainWith(new.authorization);
+            }
+        }
+        let verdict = response::understand(&Answered {
+            status: answer.status,
+            headers: &answer.headers,
+            body: &answer.body,
+            token: &push.token,
+            own_topic: push.topic.is_some(),
+        });
+        self.mind_connections(answer, &verdict);
+        Next::Done(verdict)
+    }
+
+    fn mind_connections(&self, answer: &Answer, verdict: &Verdict) {
+        match verdict {
+            Verdict::Retry(refusal) if response::spoils_connection(refusal) => answer.connection.retire(),
+            Verdict::Hold(_) => {
+                let mut renewed = self.renewed.lock();
+                if renewed.is_none_or(|last| last.elapsed() >= RENEW_CONNECTIONS_EVERY) {
+                    *renewed = Some(Instant::now());
+                    drop(renewed);
+                    self.pool.retire_all();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The verdict on a request without an answer.
+fn failed(error: &SendError) -> Verdict {
+    let (key, reason) = match error.failure {
+        Failure::Closed => return Verdict::Released,
+        Failure::Connect => ("connect", "ConnectFailed"),
+        Failure::ConnectionLost => ("connection-lost", "ConnectionLost"),
+        Failure::GoAway => ("goaway", "GoAway"),
+        Failure::Refused => ("stream-refused", "StreamRefused"),
+        Failure::Reset => ("stream-reset", "StreamReset"),
+        Failure::Timeout => ("timeout", "Timeout"),
+    };
+    Verdict::Retry(Refusal::network(key, reason, error.detail.clone(), error.fate == Fate::Unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(failure: Failure, fate: Fate) -> Verdict {
+        failed(&SendError { failure, fate, detail: "127.0.0.1:443: gone".into() })
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_retried_and_says_whether_it_may_show_twice() {
+        for failure in [
+            Failure::Connect,
+            Failure::ConnectionLost,
+            Failure::GoAway,
+            Failure::Refused,
+            Failure::Reset,
+            Failure::Timeout,
+        ] {
+            for (fate, maybe) in [(Fate::Unknown, true), (Fate::NotProcessed, false)] {
+                let Verdict::Retry(refusal) = verdict(failure, fate) else { panic!("{failure:?} is not retried") };
+                assert_eq!(refusal.maybe_delivered, maybe);
+                assert_eq!(refusal.status, 0);
+            }
+        }
+        assert_eq!(verdict(Failure::Closed, Fate::NotProcessed), Verdict::Released);
+    }
+}

@@ -1,0 +1,231 @@
+//! The keys of `apns.*` and what they mean.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::{Authority, Uri};
+
+use crate::config::{Config, ConfigError, Key};
+use crate::handlers::retry::Policy;
+
+const APPS: Key = Key::optional("apns.apps", "apps to push for, separated by commas; each needs apns.certs.<app>.*");
+const AUTH_KEY_PATH: Key = Key::optional("apns.certs.<app>.authKeyPath", "file of the team's signing key (.p8)");
+const KEY_ID: Key = Key::optional("apns.certs.<app>.keyID", "the signing key's id, 10 characters");
+const TEAM_ID: Key = Key::optional("apns.certs.<app>.teamID", "the team's id, 10 characters");
+const TOPIC: Key = Key::optional("apns.certs.<app>.topic", "the app's bundle id");
+const ENDPOINT: Key =
+    Key::optional("apns.endpoint", "https://host:port instead of Apple's, for simulators; unset: by the flag -p");
+const CA_FILE: Key = Key::optional("apns.caFile", "PEM file of certificates to trust beside the system's");
+const MAX_CONNECTIONS: Key =
+    Key::new("apns.maxConnections", "8", "most connections of this process per host and signing key");
+const TIMEOUT: Key = Key::new("apns.timeout", "20s", "longest wait for the answer to one request");
+const CONNECT_TIMEOUT: Key = Key::new("apns.connectTimeout", "10s", "longest wait for a connection and its handshake");
+const RETRY_INTERVAL: Key = Key::optional(
+    "apns.retry.interval",
+    "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
+);
+
+/// The keys that this room reads.
+pub const KEYS: &[Key] = &[
+    APPS,
+    AUTH_KEY_PATH,
+    KEY_ID,
+    TEAM_ID,
+    TOPIC,
+    ENDPOINT,
+    CA_FILE,
+    MAX_CONNECTIONS,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    RETRY_INTERVAL,
+];
+
+/// Keys of the original that are accepted without effect, and why.
+pub const IGNORED: &[(&str, &str)] = &[
+    ("apns.concurrentWorkers", "requests share connections as streams: maxInFlight and apns.maxConnections bound them"),
+    ("apns.connectionPoolSize", "connections are opened by load, up to apns.maxConnections"),
+    ("apns.pushQueueSize", "there is no queue between consuming and sending: maxInFlight bounds what is taken"),
+    ("apns.responseChannelSize", "each push waits for its own answer: there is no channel of answers"),
+    ("apns.logStatsInterval", "statistics are metrics, not log lines"),
+    ("apns.retry.maxRetryAttempts", "a push that the provider could not take is sent again as long as it lives"),
+];
+
+/// Apple's host for apps from the store, and the original's for development builds.
+const PRODUCTION: &str = "api.push.apple.com:443";
+const DEVELOPMENT: &str = "api.development.push.apple.com:443";
+
+/// Everything that is configured for APNs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The apps, in the configuration's order and case.
+    pub apps: Vec<App>,
+    /// Host and port.
+    pub authority: Authority,
+    /// Certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Most connections of the process per host and signing key.
+    pub max_connections: usize,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// When to try again.
+    pub retry: Policy,
+}
+
+/// One app and its credentials.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its name, as in topics.
+    pub name: Arc<str>,
+    /// The .p8 file.
+    pub auth_key_path: PathBuf,
+    /// The key's id.
+    pub key_id: String,
+    /// The team's id.
+    pub team_id: String,
+    /// The bundle id.
+    pub topic: HeaderValue,
+}
+
+impl Settings {
+    /// Reads and checks the keys. `production` is the flag `-p`.
+    pub fn from_config(config: &Config, production: bool) -> Result<Settings, ConfigError> {
+        Ok(Settings {
+            apps: apps(config)?,
+            authority: authority(config, production)?,
+            ca_file: config.get::<String>(&CA_FILE)?.map(PathBuf::from),
+            max_connections: bounded(config, &MAX_CONNECTIONS)?,
+            timeout: positive(config, &TIMEOUT)?,
+            connect_timeout: positive(config, &CONNECT_TIMEOUT)?,
+            retry: Policy { first: config.seconds(&RETRY_INTERVAL)?.filter(|first| !first.is_zero()) },
+        })
+    }
+}
+
+fn apps(config: &Config) -> Result<Vec<App>, ConfigError> {
+    let names: Vec<String> = config.get(&APPS)?.unwrap_or_default();
+    if names.is_empty() {
+        return Err(config.error(&APPS, "must name at least one app"));
+    }
+    for (index, name) in names.iter().enumerate() {
+        // Apps become parts of topic and table names; letters, digits, `_` and `-` are what topics are parsed by.
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            return Err(config.error(&APPS, format!("must hold names of letters, digits, _ and -, unlike {name:?}")));
+        }
+        if names[..index].iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            return Err(config.error(&APPS, format!("must name every app once, {name:?} is there twice")));
+        }
+    }
+    names.iter().map(|name| app(config, name)).collect()
+}
+
+fn app(config: &Config, name: &str) -> Result<App, ConfigError> {
+    let given = |key: &Key| {
+        config.get_for::<String>(key, name)?.map(|text| text.trim().to_owned()).ok_or_else(|| ConfigError {
+            key: key.name.replace("<app>", name),
+            value: None,
+            rule: format!("must be set: app {name} of apns.apps needs authKeyPath, keyID, teamID and topic"),
+        })
+    };
+    let topic = given(&TOPIC)?;
+    let printable = topic.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = HeaderValue::from_str(&topic).ok().filter(|_| printable).ok_or_else(|| ConfigError {
+        key: TOPIC.name.replace("<app>", name),
+        value: Some(topic),
+        rule: "must be a bundle id such as com.example.game".into(),
+    })?;
+    Ok(App {
+        name: name.into(),
+        auth_key_path: given(&AUTH_KEY_PATH)?.into(),
+        key_id: given(&KEY_ID)?,
+        team_id: given(&TEAM_ID)?,
+        topic: value,
+    })
+}
+
+fn authority(config: &Config, production: bool) -> Result<Authority, ConfigError> {
+    let Some(endpoint) = config.get::<String>(&ENDPOINT)? else {
+        return Ok(Authority::from_static(if production { PRODUCTION } else { DEVELOPMENT }));
+    };
+    let wrong = || config.error(&ENDPOINT, "must be https://host:port, without a path");
+    let uri: Uri = endpoint.trim().parse().map_err(|_| wrong())?;
+    let bare = uri.scheme_str() == Some("https") && uri.path() == "/" && uri.query().is_none();
+    let authority = uri.authority().filter(|name| bare && !name.as_str().contains('@')).ok_or_else(wrong)?;
+    if authority.port().is_some() {
+        return Ok(authority.clone());
+    }
+    format!("{authority}:443").parse().map_err(|_| wrong())
+}
+
+fn bounded(config: &Config, key: &Key) -> Result<usize, ConfigError> {
+    let number = config.require(key)?;
+    if (1..=1000).contains(&number) { Ok(number) } else { Err(config.error(key, "must be from 1 to 1000")) }
+}
+
+fn positive(config: &Config, key: &Key) -> Result<Duration, ConfigError> {
+    let duration = config.seconds(key)?.ok_or_else(|| config.error(key, "must be set"))?;
+    let fits = duration >= Duration::from_millis(100) && duration <= Duration::from_mins(10);
+    if fits { Ok(duration) } else { Err(config.error(key, "must be from 100ms to 10m")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTS: [(&str, &str); 5] = [
+        ("apns.apps", "Game"),
+        ("apns.certs.game.authKeyPath", "/keys/game.p8"),
+        ("apns.certs.game.keyID", "KEY1234567"),
+        ("apns.certs.game.teamID", "TEAM123456"),
+        ("apns.certs.game.topic", "com.example.game"),
+    ];
+
+    fn settings(changes: &[(&str, &str)]) -> Result<Settings, String> {
+        let pairs = CERTS.iter().chain(changes).copied();
+        Settings::from_config(&Config::from_pairs(pairs), false).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn four_keys_per_app_are_enough() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(&*settings.apps[0].name, "Game");
+        assert_eq!(settings.authority, "api.development.push.apple.com:443");
+        assert_eq!((settings.max_connections, settings.retry.first), (8, None));
+        let production = Settings::from_config(&Config::from_pairs(CERTS), true).unwrap();
+        assert_eq!(production.authority, "api.push.apple.com:443");
+    }
+
+    #[test]
+    fn the_originals_retry_interval_is_the_first_ceiling() {
+        assert_eq!(settings(&[("apns.retry.interval", "1s")]).unwrap().retry.first, Some(Duration::from_secs(1)));
+        assert_eq!(settings(&[("apns.retry.interval", "0")]).unwrap().retry.first, None);
+    }
+
+    #[test]
+    fn an_endpoint_replaces_apples_hosts() {
+        assert_eq!(settings(&[("apns.endpoint", "https://127.0.0.1:8443")]).unwrap().authority, "127.0.0.1:8443");
+        assert_eq!(settings(&[("apns.endpoint", "https://[::1]:8443/")]).unwrap().authority, "[::1]:8443");
+        assert_eq!(settings(&[("apns.endpoint", "https://sim")]).unwrap().authority, "sim:443");
+    }
+
+    #[test]
+    fn wrong_values_name_key_value_and_rule() {
+        let cases: [&[(&str, &str)]; 10] = [
+            &[("apns.apps", "")],
+            &[("apns.apps", "game, other")],
+            &[("apns.apps", "game,GAME")],
+            &[("apns.apps", "game.one")],
+            &[("apns.certs.game.keyID", " ")],
+            &[("apns.certs.game.topic", "com example")],
+            &[("apns.endpoint", "http://127.0.0.1:1")],
+            &[("apns.endpoint", "https://host/path")],
+            &[("apns.maxConnections", "0")],
+            &[("apns.timeout", "1ms")],
+        ];
+        let errors: Vec<String> = cases.map(|changes| settings(changes).unwrap_err()).into();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+}

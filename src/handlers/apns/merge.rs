@@ -1,0 +1,217 @@
+//! The producer's metadata put into the payload's `M`, everything else of the payload left byte for byte.
+//!
+//! As the original: `M` (this spelling only) is created when it is absent or null; a key that is there and not null wins;
+//! nothing happens when the payload or `M` is not an object. An empty metadata object creates an empty `M`.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of an object in order, repeated ones included, values raw.
+pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The members of `raw`; `None` when it is not an object (or holds a key that is no valid text).
+    pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The value of `key`: the last one when it is repeated.
+    pub(super) fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
+    }
+}
+
+/// The payload with `metadata` merged in; `None` when it goes out as it is.
+pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>> {
+    let members = Members::of(payload)?;
+    let metadata = Members::of(metadata)?;
+    let text = payload.get();
+    match members.get("M") {
+        Some(old) if old.get() != "null" => {
+            let old_members = Members::of(old)?;
+            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
+            let (before, after) = (&text[..start], &text[start + old.get().len()..]);
+            Some(spliced(before, &joined(&old_members, &metadata), after))
+        }
+        Some(null) => {
+            let start = null.get().as_ptr() as usize - text.as_ptr() as usize;
+            Some(spliced(&text[..start], &joined(&Members(Vec::new()), &metadata), &text[start + "null".len()..]))
+        }
+        None => {
+            let end = text.len() - 1; // an object's raw text ends with its brace
+            let comma = if members.0.is_empty() { "" } else { "," };
+            let before = format!("{}{comma}\"M\":", &text[..end]);
+            Some(spliced(&before, &joined(&Members(Vec::new()), &metadata), "}"))
+        }
+    }
+}
+
+fn spliced(before: &str, middle: &[u8], after: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(before.len() + middle.len() + after.len());
+    bytes.extend_from_slice(before.as_bytes());
+    bytes.extend_from_slice(middle);
+    bytes.extend_from_slice(after.as_bytes());
+    bytes
+}
+
+/// `old` with what it lacks of `new`. A repeated key of `new` counts with its last value.
+fn joined(old: &Members<'_>, new: &Members<'_>) -> Vec<u8> {
+    let mut there: HashSet<&str> =
+        old.0.iter().filter(|(_, value)| value.get() != "null").map(|(key, _)| key.as_ref()).collect();
+    let mut added = Vec::with_capacity(new.0.len());
+    for (key, value) in new.0.iter().rev() {
+        if there.insert(key) {
+            added.push((key, *value));
+        }
+    }
+    // A null of `old` whose key is now given by `new` would be a second member of the same name.
+    let replaced: HashSet<&str> = added.iter().map(|(key, _)| key.as_ref()).collect();
+    let kept = old.0.iter().filter(|(key, _)| !replaced.contains(key.as_ref())).map(|(key, value)| (key, *value));
+    let mut bytes = vec![b'{'];
+    for (key, value) in kept.chain(added.iter().rev().copied()) {
+        push_member(&mut bytes, key, value.get());
+    }
+    bytes.push(b'}');
+    bytes
+}
+
+/// Appends `"key":raw`, with a comma where one is needed.
+pub(super) fn push_member(object: &mut Vec<u8>, key: &str, raw: &str) {
+    if object.last() != Some(&b'{') {
+        object.push(b',');
+    }
+    push_text(object, key);
+    object.push(b':');
+    object.extend_from_slice(raw.as_bytes());
+}
+
+/// Appends a JSON string.
+pub(super) fn push_text(json: &mut Vec<u8>, text: &str) {
+    // Writing text to memory cannot fail.
+    let _ = serde_json::to_writer(json, text);
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some(Text(key)) = map.next_key()? {
+            members.push((key, map.next_value()?));
+        }
+        Ok(Members(members))
+    }
+}
+
+/// A JSON string, borrowed where it holds no escape.
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn merge(payload: &str, metadata: &str) -> Option<String> {
+        let (payload, metadata): (&RawValue, &RawValue) =
+            (serde_json::from_str(payload).unwrap(), serde_json::from_str(metadata).unwrap());
+        merged(payload, metadata).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn metadata_goes_into_a_new_or_present_m_and_the_rest_keeps_its_bytes() {
+        let cases = [
+            (r#"{"aps": {"b":1,"a":2.0}}"#, r#"{"jobId":"j"}"#, Some(r#"{"aps": {"b":1,"a":2.0},"M":{"jobId":"j"}}"#)),
+            (r"{ }", r#"{"a":1}"#, Some(r#"{ "M":{"a":1}}"#)),
+            (r#"{"M" : {"a":1} , "z":1}"#, r#"{"a":2,"b":[ 3 ]}"#, Some(r#"{"M" : {"a":1,"b":[ 3 ]} , "z":1}"#)),
+            (r#"{"M":{"a":null}}"#, r#"{"a":2}"#, Some(r#"{"M":{"a":2}}"#)),
+            (r#"{"M":null}"#, r#"{"a":2}"#, Some(r#"{"M":{"a":2}}"#)),
+            (r#"{"m":{"a":1}}"#, r#"{"b":2}"#, Some(r#"{"m":{"a":1},"M":{"b":2}}"#)),
+            (r#"{"M":{},"M":{"x":1}}"#, r#"{"a":1,"a":2}"#, Some(r#"{"M":{},"M":{"x":1,"a":2}}"#)),
+            (r#"{"a":1}"#, r"{}", Some(r#"{"a":1,"M":{}}"#)),
+            (r#"{"M":"text"}"#, r#"{"a":2}"#, None),
+            (r#""text""#, r#"{"a":2}"#, None),
+        ];
+        for (payload, metadata, expected) in cases {
+            assert_eq!(merge(payload, metadata).as_deref(), expected, "{payload} + {metadata}");
+        }
+    }
+
+    /// The original's rule, on parsed values.
+    fn naive(payload: &mut Map<String, Value>, metadata: &Map<String, Value>) {
+        let m = payload.entry("M").or_insert(Value::Null);
+        if m.is_null() {
+            *m = json!({});
+        }
+        let Value::Object(m) = m else { return };
+        for (key, value) in metadata {
+            if m.get(key).is_none_or(Value::is_null) {
+                m.insert(key.clone(), value.clone());
+            }
+        }
+    }
+
+    fn scalars() -> impl Strategy<Value = Value> {
+        prop_oneof![Just(Value::Null), any::<i32>().prop_map(Value::from), "[a\"\\\\é\n]{0,4}".prop_map(Value::from)]
+    }
+
+    fn objects() -> impl Strategy<Value = Map<String, Value>> {
+        proptest::collection::btree_map("[a-d\"\\\\é]{1,2}", scalars(), 0..6).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn merging_raw_text_agrees_with_merging_values(
+            mut payload in objects(), m in proptest::option::of(objects()), metadata in objects(),
+        ) {
+            if let Some(m) = m {
+                payload.insert("M".into(), Value::Object(m));
+            }
+            let text = serde_json::to_string(&payload).unwrap();
+            let result = merge(&text, &serde_json::to_string(&metadata).unwrap()).unwrap();
+            naive(&mut payload, &metadata);
+            prop_assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), Value::Object(payload));
+        }
+    }
+}

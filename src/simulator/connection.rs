@@ -1,0 +1,483 @@
+//! One HTTP/2 connection: streams come in, a [`Service`] says what becomes of each, answers go out when they are due.
+//!
+//! One task per connection and one timer; requests that arrive together are judged together and answered in one write.
+//! Stream limits are judged here and not in `h2`, which knows none (see [`super::wire`]).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
+
+use super::counters::{Connection as OwnCounters, Counters};
+use super::frames;
+use super::limits::{Judgement, Limits};
+use super::wire::{Wire, WireControl};
+
+/// Body bytes read before a request is judged as it is: larger than any body that a provider takes.
+pub const BODY_READ: usize = 8 * 1024;
+/// Requests judged in one go.
+const BATCH: usize = 512;
+/// How long a connection that was ended waits for the peer to close its side.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A provider's rules.
+pub trait Service: Send + Sync + 'static {
+    /// What is remembered per connection.
+    type Session: Send;
+
+    /// A connection begins; `number` counts from 1.
+    fn open(&self, number: u64) -> Self::Session;
+
+    /// Judges one complete request. `now_ms` counts from the epoch.
+    fn serve(&self, session: &mut Self::Session, request: &Parts, body: &[u8], now_ms: i64) -> Reply;
+
+    /// The debug data of the GOAWAY for too many streams.
+    fn too_many_streams(&self) -> Bytes;
+}
+
+/// What becomes of a stream.
+#[derive(Debug)]
+pub enum Action {
+    /// An answer, and the name that it is counted under.
+    Answer(Response<()>, Bytes, Cow<'static, str>),
+    /// Never an answer.
+    Silence,
+    /// RST_STREAM.
+    Reset(Reason),
+    /// The connection breaks without a word.
+    Break,
+    /// GOAWAY that leaves this stream out: it was not processed.
+    Unprocessed(GoAway),
+}
+
+/// What a service wants done with a request and its connection.
+#[derive(Debug)]
+pub struct Reply {
+    /// What becomes of the stream.
+    pub action: Action,
+    /// How long the answer takes.
+    pub after: Duration,
+    /// Announces another stream limit.
+    pub limit: Option<u32>,
+    /// Resets all other streams with REFUSED_STREAM.
+    pub refuse_others: bool,
+    /// GOAWAY; what was taken in before it is still answered.
+    pub goaway: Option<GoAway>,
+}
+
+impl Reply {
+    /// A reply without consequences for the connection.
+    pub fn new(action: Action) -> Self {
+        Reply { action, after: Duration::ZERO, limit: None, refuse_others: false, goaway: None }
+    }
+}
+
+/// A GOAWAY to send.
+#[derive(Clone, Debug)]
+pub struct GoAway {
+    /// Error code (RFC 9113, 7); 0: NO_ERROR.
+    pub code: u32,
+    /// Debug data.
+    pub debug: Bytes,
+}
+
+/// An order to every connection.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// GOAWAY; what was received is answered, then the connection ends.
+    GoAway(GoAway),
+    /// The connection breaks without a word.
+    Close,
+    /// See [`WireControl::mute`].
+    Mute,
+}
+
+/// What a connection starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Stream limit in the first SETTINGS.
+    pub streams: u32,
+    /// Window of each stream, bytes.
+    pub stream_window: u32,
+    /// Window of the connection, bytes.
+    pub connection_window: u32,
+    /// Whether going over an acknowledged stream limit ends the connection with GOAWAY; else REFUSED_STREAM.
+    pub strict_streams: bool,
+    /// Whether it is mute from the start.
+    pub mute: bool,
+}
+
+struct Arrival {
+    request: Parts,
+    body: Result<BytesMut, ()>,
+    respond: SendResponse<Bytes>,
+}
+
+struct Due {
+    respond: SendResponse<Bytes>,
+    action: Action,
+}
+
+/// A connection being served.
+pub struct Connection<S: Service, IO> {
+    h2: h2::server::Connection<Wire<IO>, Bytes>,
+    wire: WireControl,
+    service: Arc<S>,
+    session: S::Session,
+    counters: Arc<Counters>,
+    own: Arc<OwnCounters>,
+    limits: Limits,
+    strict_streams: bool,
+    /// Streams opened and not ended.
+    active: usize,
+    arrived: Vec<Arrival>,
+    bodies: FuturesUnordered<BoxFuture<'static, Arrival>>,
+    due: BTreeMap<(Instant, u64), Due>,
+    sequence: u64,
+    silent: Vec<SendResponse<Bytes>>,
+    /// Streams above the last one processed: kept, so that nothing is said about them (h2 resets what is dropped).
+    ignored: Vec<(Option<RecvStream>, SendResponse<Bytes>)>,
+    /// Highest stream taken in; what GOAWAY says.
+    last_stream: u32,
+    /// Highest stream that the service has judged.
+    judged: u32,
+    going_away: bool,
+    broken: bool,
+    end_by: Option<Instant>,
+}
+
+impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
+    /// Does the HTTP/2 handshake.
+    pub async fn open(
+        io: IO,
+        opening: Opening,
+        service: Arc<S>,
+        counters: Arc<Counters>,
+        own: Arc<OwnCounters>,
+    ) -> Result<Self, h2::Error> {
+        let wire = WireControl::default();
+        if opening.mute {
+            wire.mute();
+        }
+        // SETTINGS as seen from APNs (jchambers/pushy issue 476); MAX_CONCURRENT_STREAMS is added by the wire.
+        let h2 = h2::server::Builder::new()
+            .header_table_size(4096)
+            .initial_window_size(opening.stream_window)
+            .initial_connection_window_size(opening.connection_window)
+            .max_frame_size(16_384)
+            .max_header_list_size(8_000)
+            .max_concurrent_reset_streams(10_000)
+            .max_pending_accept_reset_streams(10_000)
+            .handshake(Wire::new(io, wire.clone(), opening.streams))
+            .await?;
+        let session = service.open(own.number);
+        Ok(Connection {
+            h2,
+            wire,
+            session,
+            service,
+            counters,
+            own,
+            limits: Limits::new(opening.streams),
+            strict_streams: opening.strict_streams,
+            active: 0,
+            arrived: Vec::new(),
+            bodies: FuturesUnordered::new(),
+            due: BTreeMap::new(),
+            sequence: 0,
+            silent: Vec::new(),
+            ignored: Vec::new(),
+            last_stream: 0,
+            judged: 0,
+            going_away: false,
+            broken: false,
+            end_by: None,
+        })
+    }
+
+    /// Serves until either side ends the connection.
+    pub async fn run(mut self, mut commands: broadcast::Receiver<Command>) {
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        loop {
+            let wake_at = self.due.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.end_by).min();
+            if let Some(at) = wake_at.filter(|at| *at != timer.deadline()) {
+                timer.as_mut().reset(at);
+            }
+            tokio::select! {
+                biased;
+                command = commands.recv() => self.obey(command),
+                open = std::future::poll_fn(|cx| self.poll_arrived(cx)) => if !open { return },
+                () = timer.as_mut(), if wake_at.is_some() => {}
+            }
+            self.serve_arrived();
+            self.answer_due();
+            if self.broken || self.end_by.is_some_and(|at| at <= Instant::now()) {
+                return;
+            }
+            if self.going_away && self.active == 0 && self.end_by.is_none() {
+                self.end_by = Some(Instant::now() + LINGER);
+                self.wire.finish();
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Result<Command, RecvError>) {
+        match command {
+            Ok(Command::GoAway(goaway)) => self.go_away(&goaway),
+            Ok(Command::Close) | Err(RecvError::Closed) => self.broken = true,
+            Ok(Command::Mute) => self.wire.mute(),
+            Err(RecvError::Lagged(_)) => {}
+        }
+    }
+
+    /// Takes in what has arrived. Ready with `false` when the connection has ended.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut ended = false;
+        while self.arrived.len() < BATCH {
+            let polled = self.h2.poll_accept(cx);
+            self.note_seen();
+            match polled {
+                Poll::Ready(Some(Ok((request, respond)))) => self.admit(cx, request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    if !error.is_io() && !self.going_away {
+                        self.counters.protocol_errors.fetch_add(1, Relaxed);
+                        tracing::debug!(connection = self.own.number, %error, "simulator: the client broke the protocol");
+                    }
+                    ended = true;
+                    break;
+                }
+                Poll::Ready(None) => {
+                    ended = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        while let Poll::Ready(Some(arrival)) = self.bodies.poll_next_unpin(cx) {
+            self.arrived.push(arrival);
+        }
+        match (ended, self.arrived.is_empty()) {
+            (true, true) => Poll::Ready(false),
+            (false, true) => Poll::Pending,
+            (_, false) => Poll::Ready(true),
+        }
+    }
+
+    fn note_seen(&mut self) {
+        let (acks, pings) = self.wire.take_seen();
+        (0..acks).for_each(|_| self.limits.acknowledge());
+        if pings > 0 {
+            self.counters.pings.fetch_add(pings, Relaxed);
+        }
+    }
+
+    /// Judges a new stream by the limit and reads its body.
+    fn admit(&mut self, cx: &mut Context<'_>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (request, mut body) = request.into_parts();
+        if self.going_away {
+            self.ignored.push((Some(body), respond));
+            return;
+        }
+        if self.active >= self.limits.current() as usize {
+            self.forget_cancelled();
+        }
+        match self.limits.judge(self.active + 1) {
+            Judgement::Serve => {}
+            Judgement::Violation if self.strict_streams => {
+                self.go_away(&GoAway { code: 0, debug: self.service.too_many_streams() });
+                self.ignored.push((Some(body), respond));
+                return;
+            }
+            Judgement::Refuse | Judgement::Violation => {
+                self.counters.refused_streams.fetch_add(1, Relaxed);
+                respond.send_reset(Reason::REFUSED_STREAM);
+                return;
+            }
+        }
+        self.active += 1;
+        self.last_stream = self.last_stream.max(respond.stream_id().as_u32());
+        self.counters.max_streams.fetch_max(self.active as u64, Relaxed);
+        self.own.max_streams.fetch_max(self.active as u64, Relaxed);
+        let mut read = BytesMut::new();
+        match poll_body(cx, &mut body, &mut read) {
+            Poll::Ready(ended) => self.arrived.push(Arrival { request, body: ended.map(|()| read), respond }),
+            Poll::Pending => self.bodies.push(Box::pin(async move {
+                let ended = std::future::poll_fn(|cx| poll_body(cx, &mut body, &mut read)).await;
+                Arrival { request, body: ended.map(|()| read), respond }
+            })),
+        }
+    }
+
+    /// Gives back the places of streams that the client has reset while they waited.
+    fn forget_cancelled(&mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let before = self.due.len() + self.silent.len();
+        self.due.retain(|_, due| due.respond.poll_reset(&mut cx).is_pending());
+        self.silent.retain_mut(|respond| respond.poll_reset(&mut cx).is_pending());
+        let gone = before - self.due.len() - self.silent.len();
+        self.active -= gone;
+        self.counters.cancelled.fetch_add(gone as u64, Relaxed);
+    }
+
+    fn serve_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let now_ms = now_ms();
+        let now = Instant::now();
+        let mut refuse_rest = false;
+        for arrival in std::mem::take(&mut self.arrived) {
+            let Arrival { request, body, mut respond } = arrival;
+            let Ok(body) = body else {
+                self.active -= 1;
+                self.counters.cancelled.fetch_add(1, Relaxed);
+                continue;
+            };
+            if refuse_rest {
+                self.refuse(&mut respond);
+                continue;
+            }
+            if respond.stream_id().as_u32() > self.last_stream {
+                self.active -= 1;
+                self.ignored.push((None, respond));
+                continue;
+            }
+            self.judged = self.judged.max(respond.stream_id().as_u32());
+            self.counters.requests.fetch_add(1, Relaxed);
+            self.own.requests.fetch_add(1, Relaxed);
+            let reply = self.service.serve(&mut self.session, &request, &body, now_ms);
+            refuse_rest = reply.refuse_others;
+            self.follow(now, respond, reply);
+        }
+    }
+
+    fn follow(&mut self, now: Instant, respond: SendResponse<Bytes>, reply: Reply) {
+        if reply.refuse_others {
+            for (_, mut due) in std::mem::take(&mut self.due) {
+                self.refuse(&mut due.respond);
+            }
+            for mut respond in std::mem::take(&mut self.silent) {
+                self.refuse(&mut respond);
+            }
+        }
+        if let Some(limit) = reply.limit.filter(|limit| *limit != self.limits.current()) {
+            self.limits.announce(limit);
+            self.wire.inject(frames::settings(limit));
+        }
+        if reply.after.is_zero() {
+            self.act(respond, reply.action);
+        } else {
+            self.sequence += 1;
+            self.due.insert((now + reply.after, self.sequence), Due { respond, action: reply.action });
+        }
+        if let Some(goaway) = reply.goaway {
+            self.go_away(&goaway);
+        }
+    }
+
+    fn refuse(&mut self, respond: &mut SendResponse<Bytes>) {
+        self.active -= 1;
+        self.counters.refused_streams.fetch_add(1, Relaxed);
+        respond.send_reset(Reason::REFUSED_STREAM);
+    }
+
+    fn answer_due(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            let Due { respond, action } = entry.remove();
+            self.act(respond, action);
+        }
+    }
+
+    fn act(&mut self, mut respond: SendResponse<Bytes>, action: Action) {
+        match action {
+            Action::Answer(response, body, name) => {
+                self.active -= 1;
+                let status = response.status().as_u16();
+                let sent = respond.send_response(response, body.is_empty());
+                let sent = sent.and_then(|mut s| if body.is_empty() { Ok(()) } else { s.send_data(body, true) });
+                match sent {
+                    Ok(()) => self.counters.answer(status, name),
+                    Err(_) => drop(self.counters.cancelled.fetch_add(1, Relaxed)),
+                }
+            }
+            Action::Silence => {
+                self.counters.unanswered.fetch_add(1, Relaxed);
+                self.active -= usize::from(self.going_away);
+                self.silent.push(respond);
+            }
+            Action::Reset(reason) => {
+                self.active -= 1;
+                self.counters.resets.fetch_add(1, Relaxed);
+                respond.send_reset(reason);
+            }
+            Action::Break => self.broken = true,
+            Action::Unprocessed(goaway) => {
+                self.active -= 1;
+                if !self.going_away {
+                    // Never below what was judged already: a stream above the last one must be safe to send again.
+                    let below = respond.stream_id().as_u32().saturating_sub(2);
+                    let judged_above = self.judged > respond.stream_id().as_u32();
+                    self.last_stream = if judged_above { self.judged } else { below };
+                }
+                self.ignored.push((None, respond));
+                self.go_away(&goaway);
+            }
+        }
+    }
+
+    /// Says GOAWAY once; later streams are ignored, and silent ones hold the connection no longer.
+    fn go_away(&mut self, goaway: &GoAway) {
+        if self.going_away {
+            return;
+        }
+        self.going_away = true;
+        self.active -= self.silent.len().min(self.active);
+        self.own.goaway.store(true, Relaxed);
+        self.counters.goaways.fetch_add(1, Relaxed);
+        self.wire.inject(frames::goaway(self.last_stream, goaway.code, &goaway.debug));
+    }
+}
+
+impl<S: Service, IO> Drop for Connection<S, IO> {
+    fn drop(&mut self) {
+        self.own.closed.store(true, Relaxed);
+    }
+}
+
+/// Reads a body until its end or [`BODY_READ`]; an error means that the stream was reset.
+fn poll_body(cx: &mut Context<'_>, body: &mut RecvStream, read: &mut BytesMut) -> Poll<Result<(), ()>> {
+    while read.len() <= BODY_READ {
+        match std::task::ready!(body.poll_data(cx)) {
+            None => return Poll::Ready(Ok(())),
+            Some(Err(_)) => return Poll::Ready(Err(())),
+            Some(Ok(data)) => {
+                let _ = body.flow_control().release_capacity(data.len());
+                read.extend_from_slice(&data);
+            }
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,303 @@
+//! Sockets and threads: accepts connections, does TLS, and runs each connection on one of a few threads of its own.
+//!
+//! The threads are the simulator's and not the caller's runtime, so that a test's paused clock does not stop the provider
+//! and its CPU time can be told from the worker's.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Command, Connection, Opening, Service};
+use super::counters::Counters;
+use super::delay::delayed;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the switch `refuse_connections` is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Connections handed to a thread and not yet taken.
+const HANDED: usize = 1024;
+/// Orders kept for a connection that is slow to take them.
+const ORDERS: usize = 16;
+
+/// How connections behave; provider-blind. All but `refuse_connections` and `fail_tls` count for connections opened later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Levers {
+    /// Nobody listens: connecting is refused by the system.
+    pub refuse_connections: bool,
+    /// The TLS handshake is answered with the alert `handshake_failure`.
+    pub fail_tls: bool,
+    /// New connections accept bytes and say nothing, not even SETTINGS.
+    pub mute: bool,
+    /// Round trip time added at the byte layer, ms; half of it each way.
+    pub rtt_ms: u64,
+    /// Stream limit of a new connection.
+    pub initial_streams: u32,
+    /// Flow control window of each stream, bytes.
+    pub stream_window: u32,
+    /// Flow control window of a connection, bytes.
+    pub connection_window: u32,
+    /// Going over an acknowledged stream limit ends the connection with GOAWAY; else the stream gets REFUSED_STREAM.
+    pub strict_streams: bool,
+}
+
+impl Default for Levers {
+    /// APNs' values: one stream first, windows of 65,535 bytes (jchambers/pushy issues 476 and 356).
+    fn default() -> Self {
+        Levers {
+            refuse_connections: false,
+            fail_tls: false,
+            mute: false,
+            rtt_ms: 0,
+            initial_streams: 1,
+            stream_window: 65_535,
+            connection_window: 65_535,
+            strict_streams: true,
+        }
+    }
+}
+
+impl Levers {
+    /// The same, made fit for HTTP/2: windows within 1 byte and 2^31 - 1 (RFC 9113, 6.9.1).
+    #[must_use]
+    pub fn clamped(self) -> Self {
+        const MOST: u32 = (1 << 31) - 1;
+        Levers {
+            stream_window: self.stream_window.clamp(1, MOST),
+            connection_window: self.connection_window.clamp(1, MOST),
+            ..self
+        }
+    }
+}
+
+/// What the threads share.
+#[derive(Debug)]
+pub struct Shared<S> {
+    service: Arc<S>,
+    tls: Arc<rustls::ServerConfig>,
+    /// What was seen.
+    pub counters: Arc<Counters>,
+    /// How connections behave.
+    pub levers: RwLock<Levers>,
+    orders: broadcast::Sender<Command>,
+    stop: CancellationToken,
+}
+
+impl<S> Shared<S> {
+    /// Gives an order to every open connection.
+    pub fn order(&self, command: Command) {
+        // An error means that there is no connection.
+        let _ = self.orders.send(command);
+    }
+}
+
+/// A running listener. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Listener<S> {
+    address: SocketAddr,
+    /// What the threads share.
+    pub shared: Arc<Shared<S>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<S: Service> Listener<S> {
+    /// Binds `address` (port 0: any free one) and serves on `threads` threads.
+    pub fn start(
+        address: SocketAddr,
+        threads: usize,
+        tls: Arc<rustls::ServerConfig>,
+        service: Arc<S>,
+        counters: Arc<Counters>,
+        levers: Levers,
+    ) -> io::Result<Self> {
+        let listener = StdListener::bind(address)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            service,
+            tls,
+            counters,
+            levers: RwLock::new(levers.clamped()),
+            orders: broadcast::Sender::new(ORDERS),
+            stop: CancellationToken::new(),
+        });
+        let mut joined = Vec::new();
+        let mut hands = Vec::new();
+        for index in 0..threads.max(1) {
+            let (hand, handed) = mpsc::channel(HANDED);
+            hands.push(hand);
+            joined.push(thread(&format!("simulator-{index}"), &shared, move |shared| serve(shared, handed))?);
+        }
+        joined.push(thread("simulator-accept", &shared, move |shared| accept(shared, listener, address, hands))?);
+        Ok(Listener { address, shared, threads: joined })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs something on a thread of its own until the listener stops; for the control endpoint.
+    pub fn beside<F>(&mut self, name: &str, task: impl FnOnce(CancellationToken) -> F + Send + 'static) -> io::Result<()>
+    where
+        F: Future<Output = ()>,
+    {
+        self.threads.push(thread(name, &self.shared, move |shared| task(shared.stop.clone()))?);
+        Ok(())
+    }
+
+    /// Ends all connections and waits for the threads.
+    pub async fn stop(mut self) {
+        self.shared.stop.cancel();
+        let threads = std::mem::take(&mut self.threads);
+        // Joining blocks for the moment that the threads need to end.
+        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+    }
+}
+
+impl<S> Drop for Listener<S> {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+/// Starts a thread with a runtime of its own.
+fn thread<S: Service, F: Future<Output = ()>>(
+    name: &str,
+    shared: &Arc<Shared<S>>,
+    main: impl FnOnce(Arc<Shared<S>>) -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(main(shared)))
+}
+
+/// Accepts, and hands connections to the serving threads in turn.
+async fn accept<S: Service>(
+    shared: Arc<Shared<S>>,
+    listener: StdListener,
+    address: SocketAddr,
+    hands: Vec<mpsc::Sender<std::net::TcpStream>>,
+) {
+    let mut listener = TcpListener::from_std(listener).ok();
+    let mut turn = hands.iter().cycle();
+    loop {
+        if shared.levers.read().refuse_connections {
+            listener = None;
+        } else if listener.is_none() {
+            listener = TcpListener::bind(address).await.ok();
+        }
+        let next = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stream = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => continue,
+            accepted = next => accepted.and_then(|(stream, _)| stream.into_std()),
+        };
+        if let (Ok(stream), Some(hand)) = (stream, turn.next()) {
+            // A thread whose queue is full is overrun: the connection is dropped, as a full backlog would do.
+            let _ = hand.try_send(stream);
+        }
+    }
+}
+
+/// Serves the connections that are handed over, each in a task.
+async fn serve<S: Service>(shared: Arc<Shared<S>>, mut handed: mpsc::Receiver<std::net::TcpStream>) {
+    let connections = TaskTracker::new();
+    loop {
+        let stream = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            stream = handed.recv() => stream,
+        };
+        let Some(stream) = stream else { return };
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            connections.spawn(connection(Arc::clone(&shared), stream));
+        }
+    }
+}
+
+async fn connection<S: Service>(shared: Arc<Shared<S>>, stream: TcpStream) {
+    let levers = *shared.levers.read();
+    let _ = stream.set_nodelay(true);
+    if levers.fail_tls {
+        shared.counters.connect().closed.store(true, Relaxed);
+        shared.counters.tls_failures.fetch_add(1, Relaxed);
+        refuse_tls(stream).await;
+    } else if levers.rtt_ms == 0 {
+        serve_one(&shared, levers, stream).await;
+    } else {
+        let (near, pump) = delayed(stream, Duration::from_millis(levers.rtt_ms));
+        tokio::select! {
+            () = serve_one(&shared, levers, near) => {}
+            () = pump => {}
+        }
+    }
+}
+
+async fn serve_one<S: Service>(
+    shared: &Arc<Shared<S>>,
+    levers: Levers,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+) {
+    let own = shared.counters.connect();
+    let commands = shared.orders.subscribe();
+    let acceptor = TlsAcceptor::from(Arc::clone(&shared.tls));
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+    let Ok(Ok(stream)) = handshake else {
+        shared.counters.tls_failures.fetch_add(1, Relaxed);
+        own.closed.store(true, Relaxed);
+        return;
+    };
+    shared.counters.tls_handshakes.fetch_add(1, Relaxed);
+    let opening = Opening {
+        streams: levers.initial_streams,
+        stream_window: levers.stream_window,
+        connection_window: levers.connection_window,
+        strict_streams: levers.strict_streams,
+        mute: levers.mute,
+    };
+    let opened = Connection::open(
+        stream,
+        opening,
+        Arc::clone(&shared.service),
+        Arc::clone(&shared.counters),
+        Arc::clone(&own),
+    );
+    match opened.await {
+        Ok(connection) => connection.run(commands).await,
+        Err(error) => {
+            own.closed.store(true, Relaxed);
+            if !error.is_io() {
+                shared.counters.protocol_errors.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Answers a handshake with a fatal alert, handshake_failure (RFC 8446, 6).
+async fn refuse_tls(mut stream: TcpStream) {
+    // What the client says first is read: closing over unread bytes would reset the connection and lose the alert.
+    let hello = stream.readable();
+    if tokio::time::timeout(HANDSHAKE_TIMEOUT, hello).await.is_ok() {
+        let _ = stream.try_read(&mut [0; 16 * 1024]);
+        let _ = stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40]).await;
+        let _ = stream.shutdown().await;
+    }
+}

@@ -1,0 +1,27 @@
+//! Stand-ins for the providers, for the demo, the tests, the benchmark and staging: they speak the real protocol over real
+//! TLS, check what the provider checks, and misbehave on request.
+//!
+//! # Layout
+//! Provider-blind, beside the providers' folders: [`tls`] (a CA and a leaf made at start), [`listener`] (threads, accept,
+//! handshake), [`delay`] (round trip time at the byte layer), [`wire`] and [`frames`] (HTTP/2 frames that the `h2` crate
+//! does not let a server write), [`connection`] (one HTTP/2 connection: streams in, answers out), [`limits`] (stream limit),
+//! [`counters`] and [`ledger`] (what was seen). Each provider is a folder: [`apns`].
+//!
+//! A provider is a [`connection::Service`]: a function from a request to a [`connection::Reply`], with a session per
+//! connection. It knows no socket and no clock, so that its rules are tested without either.
+//!
+//! # Invariants
+//! Nothing here is used by the worker itself. A simulator runs on threads of its own: a test may pause its clock, and the CPU
+//! it costs can be told from the worker's. Every answer is counted; every list kept for queries has a bound.
+
+pub mod apns;
+pub mod connection;
+pub mod control;
+pub mod counters;
+pub mod delay;
+pub mod frames;
+pub mod ledger;
+pub mod limits;
+pub mod listener;
+pub mod tls;
+pub mod wire;
