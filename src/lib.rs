@@ -6,4 +6,5 @@ pub mod http2;
 pub mod message;
 pub mod outcome;
 pub mod queue;
+pub mod registry;
 pub mod reporters;
