@@ -1,16 +1,37 @@
-//! Who is told what happened: statistics, feedback, invalid tokens. Each kind is a trait; kinds are fanned out here.
+//! Who is told what happened: statistics, feedback, invalid tokens.
+//!
+//! Each kind is a trait here and a folder below; [`Reporters`] fans out to all that are configured. Nothing here knows a
+//! provider or the queue. Statistics never wait; feedback waits for the broker's acknowledgement and with it the
+//! message's offset; a token's deletion is waited for a few seconds and then left to the feedback record. A crate of
+//! the outside world has one home: `cadence` in `stats::statsd`, `rdkafka` in `feedback::kafka`, `sqlx` in
+//! `invalid_token::postgres`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::config::Key;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
 use stats::Metric;
 
+mod fan_out;
 pub mod feedback;
+pub mod invalid_token;
 pub mod stats;
+
+pub use fan_out::Reporters;
+
+/// The keys of this room, kind by kind.
+pub const KEYS: &[&[Key]] = &[
+    stats::KEYS,
+    stats::statsd::KEYS,
+    feedback::KEYS,
+    feedback::kafka::KEYS,
+    invalid_token::KEYS,
+    invalid_token::postgres::KEYS,
+];
 
 /// Counts and timings. Never waits, never fails: a lost statistic must not cost a push.
 pub trait StatsReporter: Send + Sync {
@@ -96,4 +117,8 @@ pub trait InvalidTokenHandler: Send + Sync {
     async fn handle_token(&self, origin: &Origin, token: &InvalidToken) -> Deletion;
     /// Every final answer of a provider passes here, so that the valve knows the share of invalid ones.
     fn observe(&self, origin: &Origin, invalid: bool);
+    /// Tells statistics its gauges, on the housekeeping clock.
+    fn publish(&self);
+    /// Deletes what is collected and closes, waiting at most `deadline` for each. The last call.
+    async fn close(&self, deadline: Duration);
 }

@@ -152,11 +152,18 @@ impl KafkaFeedback {
     }
 
     /// One record to the broker and its report.
-    async fn once(&self, life: &Life, topic: &str, source: &dyn RecordSource, truncated: bool) -> Result<(), Option<Code>> {
+    async fn once(
+        &self,
+        life: &Life,
+        topic: &str,
+        source: &dyn RecordSource,
+        truncated: bool,
+    ) -> Result<(), Option<Code>> {
         let reported = {
             let bytes = source.record(truncated);
             let (report, reported) = oneshot::channel::<Report>();
-            let record: BaseRecord<'_, (), Vec<u8>, _> = BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes);
+            let record: BaseRecord<'_, (), Vec<u8>, _> =
+                BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes);
             life.producer.send(record).map_err(|(error, _)| error.rdkafka_error_code())?;
             reported
         };
@@ -182,7 +189,10 @@ impl KafkaFeedback {
         match producer::create(&self.settings, self.state.clone()) {
             Ok(producer) => {
                 let reason = dead.producer.client().fatal_error().map(|(_, text)| text).unwrap_or_default();
-                tracing::error!(reason, "the feedback producer failed for good and was built anew: its records are sent again");
+                tracing::error!(
+                    reason,
+                    "the feedback producer failed for good and was built anew: its records are sent again"
+                );
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = std::mem::replace(&mut *life, new);
                 // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
@@ -217,7 +227,9 @@ impl FeedbackReporter for KafkaFeedback {
         let topics = apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect::<Vec<_>>();
         let brokers = self.settings.brokers.clone();
         let checked = tokio::task::spawn_blocking(move || producer::check(&life.producer, &topics, &brokers, deadline));
-        checked.await.unwrap_or_else(|error| Err(CheckError(format!("the check of the feedback topics failed: {error}"))))
+        checked
+            .await
+            .unwrap_or_else(|error| Err(CheckError(format!("the check of the feedback topics failed: {error}"))))
     }
 
     async fn flush(&self, deadline: Duration) -> bool {

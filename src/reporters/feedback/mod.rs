@@ -7,19 +7,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::Stats;
 use super::FeedbackReporter;
+use super::stats::Stats;
 use crate::config::{Config, ConfigError, Key};
 use crate::message::{Origin, Platform};
 use crate::registry::Registry;
 
 pub mod kafka;
 
-const REPORTERS_KEY: Key = Key::optional("feedback.reporters", "who gets feedback records: a list of names (kafka); unset: nobody");
+const REPORTERS_KEY: Key =
+    Key::optional("feedback.reporters", "who gets feedback records: a list of names (kafka); unset: nobody");
 const SUCCESS: Key = Key::new("feedback.success", "false", "whether delivered messages get a record too");
 const METADATA: Key = Key::new("feedback.metadata", "true", "whether records carry the producer's metadata");
-const REQUIRED: Key = Key::new("feedback.required", "true", "true: offsets wait until records are acknowledged; false: a record is counted as lost after feedback.timeout");
-const TIMEOUT: Key = Key::new("feedback.timeout", "30s", "with feedback.required: false, how long a record may wait, 1s to 1h");
+const REQUIRED: Key = Key::new(
+    "feedback.required",
+    "true",
+    "true: offsets wait until records are acknowledged; false: a record is counted as lost after feedback.timeout",
+);
+const TIMEOUT: Key =
+    Key::new("feedback.timeout", "30s", "with feedback.required: false, how long a record may wait, 1s to 1h");
 
 /// The keys of this room itself.
 pub const KEYS: &[Key] = &[REPORTERS_KEY, SUCCESS, METADATA, REQUIRED, TIMEOUT];
@@ -28,9 +34,12 @@ pub const KEYS: &[Key] = &[REPORTERS_KEY, SUCCESS, METADATA, REQUIRED, TIMEOUT];
 pub type Factory = fn(&Config, &Settings, Stats) -> Result<Arc<dyn FeedbackReporter>, ConfigError>;
 
 /// The reporters that can be named.
-pub const REPORTERS: Registry<Factory> = Registry::new(REPORTERS_KEY, &[("kafka", |config, settings, stats| {
-    Ok(Arc::new(kafka::KafkaFeedback::new(kafka::Settings::from_config(config, settings)?, stats)?))
-})]);
+pub const REPORTERS: Registry<Factory> = Registry::new(
+    REPORTERS_KEY,
+    &[("kafka", |config, settings, stats| {
+        Ok(Arc::new(kafka::KafkaFeedback::new(kafka::Settings::from_config(config, settings)?, stats)?))
+    })],
+);
 
 /// What is reported, and for how long an acknowledgement is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]

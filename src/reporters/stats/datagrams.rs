@@ -123,7 +123,11 @@ fn connect(
         if Some(address) == current {
             return Ok(None);
         }
-        let any = if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+        let any = if address.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+        };
         let made = UdpSocket::bind(any).and_then(|socket| {
             socket.set_nonblocking(true)?;
             socket.connect(address)?;
@@ -178,7 +182,8 @@ mod tests {
 
     #[test]
     fn an_address_that_moved_is_followed_and_one_that_stayed_keeps_its_socket() {
-        let (first, second): (SocketAddr, SocketAddr) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let (first, second): (SocketAddr, SocketAddr) =
+            ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         assert_eq!(connect([first].into_iter(), None).unwrap().unwrap().1, first);
         assert!(connect([first].into_iter(), Some(first)).unwrap().is_none());
         assert_eq!(connect([second].into_iter(), Some(first)).unwrap().unwrap().1, second);

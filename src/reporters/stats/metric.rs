@@ -192,8 +192,7 @@ impl Metric {
             | Metric::IgnoredTopics
             | Metric::PausedPartitions
             | Metric::Connections => Kind::Gauge,
-            Metric::Latency
-            | Metric::FirebaseLatency => Kind::Timer,
+            Metric::Latency | Metric::FirebaseLatency => Kind::Timer,
             _ => Kind::Counter,
         }
     }

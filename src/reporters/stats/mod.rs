@@ -22,15 +22,17 @@ use super::StatsReporter;
 
 /// The key of this room itself.
 pub const KEYS: &[Key] = &[REPORTERS_KEY];
-const REPORTERS_KEY: Key = Key::optional("stats.reporters", "who gets statistics: a list of names (statsd); unset: nobody");
+const REPORTERS_KEY: Key =
+    Key::optional("stats.reporters", "who gets statistics: a list of names (statsd); unset: nobody");
 
 /// Builds a reporter from its own section of the configuration.
 pub type Factory = fn(&Config) -> Result<Arc<dyn StatsReporter>, ConfigError>;
 
 /// The reporters that can be named.
-pub const REPORTERS: Registry<Factory> = Registry::new(REPORTERS_KEY, &[("statsd", |config| {
-    Ok(Arc::new(statsd::Statsd::start(statsd::Settings::from_config(config)?)))
-})]);
+pub const REPORTERS: Registry<Factory> = Registry::new(
+    REPORTERS_KEY,
+    &[("statsd", |config| Ok(Arc::new(statsd::Statsd::start(statsd::Settings::from_config(config)?))))],
+);
 
 /// All configured reporters as one.
 #[derive(Clone, Default)]

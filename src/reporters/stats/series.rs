@@ -133,9 +133,9 @@ impl Series {
                 0 => None,
                 n => Some(Reading::Count(n)),
             },
-            Cell::Gauge { bits, set } => set
-                .swap(false, Ordering::Acquire)
-                .then(|| Reading::Gauge(f64::from_bits(bits.load(Ordering::Relaxed)))),
+            Cell::Gauge { bits, set } => {
+                set.swap(false, Ordering::Acquire).then(|| Reading::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))))
+            }
             Cell::Timer(sample) => {
                 let (kept, rate) = sample.lock().take();
                 (!kept.is_empty()).then_some(Reading::Millis(kept, rate))

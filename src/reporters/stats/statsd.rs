@@ -21,9 +21,11 @@ use crate::message::Origin;
 use crate::reporters::StatsReporter;
 
 const HOST: Key = Key::new("stats.statsd.host", "localhost:8125", "host:port of the StatsD daemon (UDP)");
-const PREFIX: Key = Key::new("stats.statsd.prefix", "push", "put before each name as it is, without a dot: push gives pushsent");
+const PREFIX: Key =
+    Key::new("stats.statsd.prefix", "push", "put before each name as it is, without a dot: push gives pushsent");
 const FLUSH: Key = Key::new("stats.statsd.flushInterval", "1s", "how often added-up values are sent, 100ms to 60s");
-const BUFLEN: Key = Key::optional("stats.statsd.buflen", "accepted, no effect: values are added up, not buffered one by one");
+const BUFLEN: Key =
+    Key::optional("stats.statsd.buflen", "accepted, no effect: values are added up, not buffered one by one");
 const FLUSH_S: Key = Key::optional("stats.flush.s", "accepted, no effect: see stats.statsd.flushInterval");
 
 /// The keys of this reporter.
@@ -135,7 +137,10 @@ fn send(client: &StatsdClient, prefix: &str, series: &Series, reading: Reading) 
             series.tags().fold(client.count_with_tags(&name, n), |line, (key, value)| line.with_tag(key, value)).send();
         }
         Reading::Gauge(value) => {
-            series.tags().fold(client.gauge_with_tags(&name, value), |line, (key, value)| line.with_tag(key, value)).send();
+            series
+                .tags()
+                .fold(client.gauge_with_tags(&name, value), |line, (key, value)| line.with_tag(key, value))
+                .send();
         }
         Reading::Millis(values, rate) => {
             for value in values {

@@ -73,30 +73,45 @@ pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Prod
 /// Whether the topics are there and may be seen, asking the broker to create missing ones where it does that by itself
 /// (`auto.create.topics.enable`). A broker that does not answer is no error: offsets will wait, and the log says so.
 /// Blocks; `deadline` bounds it.
-pub(super) fn check(producer: &Producer, topics: &[String], brokers: &str, deadline: Duration) -> Result<(), CheckError> {
+pub(super) fn check(
+    producer: &Producer,
+    topics: &[String],
+    brokers: &str,
+    deadline: Duration,
+) -> Result<(), CheckError> {
     let end = Instant::now() + deadline;
     for topic in topics {
         let mut asked = 0;
         loop {
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
             let code = match producer.client().fetch_metadata(Some(topic), left) {
-                Ok(metadata) => metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error).map(Code::from),
+                Ok(metadata) => {
+                    metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error).map(Code::from)
+                }
                 Err(KafkaError::MetadataFetch(code)) => Some(code),
                 Err(_) => None,
             };
             asked += 1;
             match code {
                 None => break,
-                Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => return Err(forbidden(topic, brokers)),
+                Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                    return Err(forbidden(topic, brokers));
+                }
                 // The broker creates a topic after it has answered that there is none.
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) if asked >= 5 => {
                     return Err(missing(topic, brokers));
                 }
-                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) if Instant::now() < end => {
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable)
+                    if Instant::now() < end =>
+                {
                     std::thread::park_timeout(Duration::from_millis(200));
                 }
                 Some(code) => {
-                    tracing::warn!(brokers, ?code, "the feedback broker does not answer: feedback topics are not checked");
+                    tracing::warn!(
+                        brokers,
+                        ?code,
+                        "the feedback broker does not answer: feedback topics are not checked"
+                    );
                     return Ok(());
                 }
             }

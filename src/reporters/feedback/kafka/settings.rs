@@ -7,11 +7,15 @@ use rdkafka::error::KafkaError;
 
 use crate::config::{Config, ConfigError, Key};
 
-const BROKERS: Key = Key::new("feedback.kafka.brokers", "localhost:9941", "brokers of the feedback topics: host:port, comma-separated");
+const BROKERS: Key =
+    Key::new("feedback.kafka.brokers", "localhost:9941", "brokers of the feedback topics: host:port, comma-separated");
 const LINGER: Key = Key::new("feedback.kafka.linger.ms", "0", "how long a record waits for company, ms");
-const BATCH: Key = Key::new("feedback.kafka.batch.size", "1048576", "most bytes of one batch of records (librdkafka's batch.size)");
-const TOPICS: Key = Key::optional("feedback.kafka.topics", "accepted, no effect: the topic is push-<app>-<platform>-feedbacks");
-const OPTIONS: Key = Key::optional("feedback.kafka.options.*", "any other librdkafka producer option, e.g. security.protocol");
+const BATCH: Key =
+    Key::new("feedback.kafka.batch.size", "1048576", "most bytes of one batch of records (librdkafka's batch.size)");
+const TOPICS: Key =
+    Key::optional("feedback.kafka.topics", "accepted, no effect: the topic is push-<app>-<platform>-feedbacks");
+const OPTIONS: Key =
+    Key::optional("feedback.kafka.options.*", "any other librdkafka producer option, e.g. security.protocol");
 
 /// The keys of this reporter.
 pub const KEYS: &[Key] = &[BROKERS, LINGER, BATCH, TOPICS, OPTIONS];
@@ -30,7 +34,12 @@ const REFUSED: &[(&[&str], &str)] = &[
         "must not be set: use feedback.required and feedback.timeout to say how long a record is tried",
     ),
     (
-        &["max.in.flight", "max.in.flight.requests.per.connection", "delivery.report.only.error", "test.mock.num.brokers"],
+        &[
+            "max.in.flight",
+            "max.in.flight.requests.per.connection",
+            "delivery.report.only.error",
+            "test.mock.num.brokers",
+        ],
         "must not be set: the producer's idempotence and the offsets' accounting depend on it",
     ),
     (&["bootstrap.servers", "metadata.broker.list"], "must not be set: use feedback.kafka.brokers"),
@@ -86,7 +95,13 @@ impl Settings {
         if !(1..=i32::MAX as u32).contains(&batch_bytes) {
             return Err(config.error(&BATCH, "must be from 1 to 2147483647"));
         }
-        Ok(Settings { brokers: brokers.join(","), linger_ms, batch_bytes, options, give_up_after: feedback.give_up_after })
+        Ok(Settings {
+            brokers: brokers.join(","),
+            linger_ms,
+            batch_bytes,
+            options,
+            give_up_after: feedback.give_up_after,
+        })
     }
 
     /// How long the producer itself tries one record.
@@ -102,10 +117,14 @@ fn refused(option: &str) -> Option<&'static str> {
 /// An option that librdkafka does not know or take.
 pub(super) fn option_error(error: &KafkaError) -> ConfigError {
     match error {
-        KafkaError::ClientConfig(_, description, key, _) => {
-            ConfigError { key: OPTIONS.name.replace('*', key), value: None, rule: format!("was refused by librdkafka: {description}") }
+        KafkaError::ClientConfig(_, description, key, _) => ConfigError {
+            key: OPTIONS.name.replace('*', key),
+            value: None,
+            rule: format!("was refused by librdkafka: {description}"),
+        },
+        other => {
+            ConfigError { key: OPTIONS.name.into(), value: None, rule: format!("was refused by librdkafka: {other}") }
         }
-        other => ConfigError { key: OPTIONS.name.into(), value: None, rule: format!("was refused by librdkafka: {other}") },
     }
 }
 

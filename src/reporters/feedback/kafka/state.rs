@@ -59,7 +59,12 @@ impl State {
         self.troubled.store(true, Ordering::Release);
         if trouble.refused_topics.insert(topic.to_owned()) {
             let meanwhile = self.meanwhile();
-            tracing::error!(topic, ?code, meanwhile, "the feedback topic is missing or may not be written: create it or grant it");
+            tracing::error!(
+                topic,
+                ?code,
+                meanwhile,
+                "the feedback topic is missing or may not be written: create it or grant it"
+            );
         }
     }
 
@@ -68,7 +73,10 @@ impl State {
         let mut trouble = self.trouble.lock();
         // Kept for good and not part of `troubled`: the topic's limit is the operator's to raise, once told is enough.
         if trouble.too_large_topics.insert(topic.to_owned()) {
-            tracing::error!(topic, "even a truncated feedback record is too large for the topic and is lost: raise its max.message.bytes");
+            tracing::error!(
+                topic,
+                "even a truncated feedback record is too large for the topic and is lost: raise its max.message.bytes"
+            );
         }
     }
 
