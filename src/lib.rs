@@ -9,6 +9,7 @@ pub mod message;
 pub mod outcome;
 pub mod pusher;
 pub mod queue;
+pub mod registry;
 pub mod reporters;
 pub mod settings;
 pub mod shutdown;

@@ -1,14 +1,37 @@
-//! Who is told what happened: statistics, feedback, invalid tokens. Each kind is a trait; kinds are fanned out here.
+//! Who is told what happened: statistics, feedback, invalid tokens.
+//!
+//! Each kind is a trait here and a folder below; [`Reporters`] fans out to all that are configured. Nothing here knows a
+//! provider or the queue. Statistics never wait; feedback waits for the broker's acknowledgement and with it the
+//! message's offset; a token's deletion is waited for a few seconds and then left to the feedback record. A crate of
+//! the outside world has one home: `cadence` in `stats::statsd`, `rdkafka` in `feedback::kafka`, `sqlx` in
+//! `invalid_token::postgres`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::message::Origin;
+use crate::config::Key;
+use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
 use stats::Metric;
 
+mod fan_out;
+pub mod feedback;
+pub mod invalid_token;
 pub mod stats;
+
+pub use fan_out::Reporters;
+
+/// The keys of this room, kind by kind.
+pub const KEYS: &[&[Key]] = &[
+    stats::KEYS,
+    stats::statsd::KEYS,
+    feedback::KEYS,
+    feedback::kafka::KEYS,
+    invalid_token::KEYS,
+    invalid_token::postgres::KEYS,
+];
 
 /// Counts and timings. Never waits, never fails: a lost statistic must not cost a push.
 pub trait StatsReporter: Send + Sync {
@@ -24,6 +47,10 @@ pub trait StatsReporter: Send + Sync {
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64);
     /// Sets a gauge.
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64);
+    /// Sends what is left, waiting at most `deadline`. The last call.
+    fn close(&self, deadline: Duration) {
+        let _ = deadline;
+    }
 }
 
 /// Builds a record on demand: the full one, or the truncated one when the broker called the full one too large.
@@ -47,6 +74,29 @@ pub trait FeedbackReporter: Send + Sync {
     /// Completes when the record is acknowledged, or lost by configuration. Waits as long as that takes: the message's
     /// offset waits with it.
     async fn send_feedback(&self, origin: &Origin, record: &dyn RecordSource) -> FeedbackFate;
+    /// At start: whether records of these apps can be written. A neighbour that is away is no error, a place that is
+    /// missing or forbidden is. Bounded by `deadline`.
+    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
+    /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
+    async fn flush(&self, deadline: Duration) -> bool;
+    /// What is not acknowledged.
+    fn backlog(&self) -> Backlog;
+}
+
+/// A neighbour that cannot be used as configured: says which, and the line that mends it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckError(pub String);
+
+/// Feedback records that are not acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Records waited for now.
+    pub waiting: u64,
+    /// Records given up since the start.
+    pub lost: u64,
+    /// For how long the broker has acknowledged nothing although it should; zero when all is well.
+    pub stalled_for: Duration,
 }
 
 /// What became of a token's deletion.
@@ -67,4 +117,8 @@ pub trait InvalidTokenHandler: Send + Sync {
     async fn handle_token(&self, origin: &Origin, token: &InvalidToken) -> Deletion;
     /// Every final answer of a provider passes here, so that the valve knows the share of invalid ones.
     fn observe(&self, origin: &Origin, invalid: bool);
+    /// Tells statistics its gauges, on the housekeeping clock.
+    fn publish(&self);
+    /// Deletes what is collected and closes, waiting at most `deadline` for each. The last call.
+    async fn close(&self, deadline: Duration);
 }

@@ -1,0 +1,188 @@
+//! All reporters of a process, as delivery and the wiring use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use super::feedback;
+use super::stats::{Metric, Stats};
+use super::{
+    Backlog, CheckError, Deletion, FeedbackFate, FeedbackReporter, InvalidTokenHandler, RecordSource, StatsReporter,
+    invalid_token,
+};
+use crate::config::{Config, ConfigError};
+use crate::message::{Origin, Platform};
+use crate::outcome::InvalidToken;
+
+/// Everybody who is told what happened. An empty kind costs nothing and is always satisfied.
+#[derive(Clone, Default)]
+pub struct Reporters {
+    stats: Stats,
+    feedback: Arc<[Arc<dyn FeedbackReporter>]>,
+    tokens: Arc<[Arc<dyn InvalidTokenHandler>]>,
+}
+
+impl std::fmt::Debug for Reporters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (feedback, tokens) = (self.feedback.len(), self.tokens.len());
+        f.debug_struct("Reporters")
+            .field("stats", &self.stats)
+            .field("feedback", &feedback)
+            .field("tokens", &tokens)
+            .finish()
+    }
+}
+
+impl Reporters {
+    /// These reporters.
+    pub fn new(
+        stats: Stats,
+        feedback: impl IntoIterator<Item = Arc<dyn FeedbackReporter>>,
+        tokens: impl IntoIterator<Item = Arc<dyn InvalidTokenHandler>>,
+    ) -> Self {
+        Reporters { stats, feedback: feedback.into_iter().collect(), tokens: tokens.into_iter().collect() }
+    }
+
+    /// The reporters that the configuration names under `stats.reporters`, `feedback.reporters` and
+    /// `invalidToken.handlers`. `housekeeping` runs the deletion of tokens.
+    pub fn from_config(config: &Config, housekeeping: &Handle) -> Result<Self, ConfigError> {
+        let stats = Stats::from_config(config)?;
+        let settings = feedback::Settings::from_config(config)?;
+        let feedback: Result<Vec<_>, _> = feedback::REPORTERS
+            .chosen(config)?
+            .into_iter()
+            .map(|(_, build)| build(config, &settings, stats.clone()))
+            .collect();
+        let tokens: Result<Vec<_>, _> = invalid_token::HANDLERS
+            .chosen(config)?
+            .into_iter()
+            .map(|(_, build)| build(config, housekeeping, stats.clone()))
+            .collect();
+        Ok(Reporters::new(stats, feedback?, tokens?))
+    }
+
+    /// Statistics, told to all.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether anybody wants feedback records: else they need not be built.
+    pub fn wants_feedback(&self) -> bool {
+        !self.feedback.is_empty()
+    }
+
+    /// At start: whether feedback of these apps can be written.
+    ///
+    /// # Errors
+    /// A topic that is missing or forbidden, with the line that mends it: stop with exit code 2.
+    pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
+        for reporter in &*self.feedback {
+            reporter.check(apps, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// One record to all feedback reporters, side by side. Acknowledged when all have.
+    pub async fn feedback(&self, origin: &Origin, record: &dyn RecordSource) -> FeedbackFate {
+        match &*self.feedback {
+            [] => FeedbackFate::Acknowledged,
+            [only] => only.send_feedback(origin, record).await,
+            all => {
+                let fates = join_all(all.iter().map(|reporter| reporter.send_feedback(origin, record))).await;
+                fates.into_iter().find(|fate| *fate == FeedbackFate::Lost).unwrap_or(FeedbackFate::Acknowledged)
+            }
+        }
+    }
+
+    /// Every final answer of a provider, before [`Reporters::invalid_token`]: the valves watch the share of dead tokens.
+    pub fn observe(&self, origin: &Origin, invalid: bool) {
+        self.tokens.iter().for_each(|handler| handler.observe(origin, invalid));
+    }
+
+    /// One dead token to all handlers, side by side; the least of what they could do, `None` when there is no handler.
+    pub async fn invalid_token(&self, origin: &Origin, token: &InvalidToken) -> Option<Deletion> {
+        let ends = join_all(self.tokens.iter().map(|handler| handler.handle_token(origin, token))).await;
+        let rank = |deletion: &Deletion| match deletion {
+            Deletion::Done => 0,
+            Deletion::Deferred => 1,
+            Deletion::Withheld => 2,
+        };
+        ends.into_iter().max_by_key(rank)
+    }
+
+    /// What of feedback is not acknowledged, of all reporters.
+    pub fn backlog(&self) -> Backlog {
+        self.feedback.iter().map(|reporter| reporter.backlog()).fold(Backlog::default(), |sum, one| Backlog {
+            waiting: sum.waiting + one.waiting,
+            lost: sum.lost + one.lost,
+            stalled_for: sum.stalled_for.max(one.stalled_for),
+        })
+    }
+
+    /// Tells statistics the gauges of this room; to be called on the housekeeping clock, about once a second.
+    pub fn publish(&self) {
+        if self.wants_feedback() {
+            let backlog = self.backlog();
+            self.stats.gauge(Metric::FeedbackWaiting, &[], backlog.waiting as f64);
+            self.stats.gauge(Metric::FeedbackStalledSeconds, &[], backlog.stalled_for.as_secs_f64());
+        }
+        self.tokens.iter().for_each(|handler| handler.publish());
+    }
+
+    /// Flushes feedback, then deletes what is collected; each kind waits at most `deadline`. Statistics go on, so that
+    /// the end can be counted too: [`StatsReporter::close`] of [`Reporters::stats`] comes last.
+    pub async fn close(&self, deadline: Duration) {
+        for reporter in &*self.feedback {
+            reporter.flush(deadline).await;
+        }
+        for handler in &*self.tokens {
+            handler.close(deadline).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_configured_is_nothing_to_wait_for() {
+        struct Unbuilt;
+        impl RecordSource for Unbuilt {
+            fn record(&self, _: bool) -> Vec<u8> {
+                unreachable!("nobody wants it")
+            }
+        }
+        let reporters = Reporters::from_config(&Config::default(), &Handle::current()).unwrap();
+        let origin = Origin {
+            topic: "push-game_apns".into(),
+            partition: 0,
+            app: "game".into(),
+            platform: Platform("apns"),
+            lane: crate::message::Lane::Single,
+        };
+        assert!(!reporters.wants_feedback());
+        assert_eq!(reporters.feedback(&origin, &Unbuilt).await, FeedbackFate::Acknowledged);
+        let token = InvalidToken { token: "t".into(), unregistered_at_ms: None };
+        assert_eq!(reporters.invalid_token(&origin, &token).await, None);
+        reporters.close(Duration::ZERO).await;
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_lists_the_known() {
+        let wrong =
+            |key, value| Reporters::from_config(&Config::from_pairs([(key, value)]), &Handle::current()).unwrap_err();
+        insta::assert_snapshot!(wrong("stats.reporters", "statd"), @r#"stats.reporters: "statd" is not known; known are: statsd"#);
+        insta::assert_snapshot!(wrong("feedback.reporters", "rabbit"), @r#"feedback.reporters: "rabbit" is not known; known are: kafka"#);
+        insta::assert_snapshot!(wrong("invalidToken.handlers", "redis"), @r#"invalidToken.handlers: "redis" is not known; known are: pg"#);
+    }
+
+    #[tokio::test]
+    async fn an_option_unknown_to_the_client_library_is_a_configuration_error() {
+        let pairs = [("feedback.reporters", "kafka"), ("feedback.kafka.options.no.such.thing", "1")];
+        let error = Reporters::from_config(&Config::from_pairs(pairs), &Handle::current()).unwrap_err();
+        assert_eq!(error.key, "feedback.kafka.options.no.such.thing");
+    }
+}

@@ -1,0 +1,138 @@
+//! What is known about the feedback broker and its topics, so that each change is logged once, not once per record.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::sync::Notify;
+
+/// Shared by the reporter and its producer's callbacks.
+#[derive(Debug)]
+pub(super) struct State {
+    brokers: String,
+    give_up_after: Option<Duration>,
+    /// Something below is not well: the only thing that an acknowledgement looks at otherwise.
+    troubled: AtomicBool,
+    trouble: Mutex<Trouble>,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    unreachable_since: Option<Instant>,
+    refused_topics: HashSet<String>,
+    too_large_topics: HashSet<String>,
+}
+
+impl State {
+    pub(super) fn new(brokers: &str, give_up_after: Option<Duration>) -> Self {
+        State {
+            brokers: brokers.into(),
+            give_up_after,
+            troubled: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            room: Notify::new(),
+        }
+    }
+
+    /// What happens to records meanwhile, for the log.
+    fn meanwhile(&self) -> &'static str {
+        if self.give_up_after.is_none() { "offsets wait" } else { "records are lost after feedback.timeout" }
+    }
+
+    /// The broker did not take a record in time, or all brokers are down.
+    pub(super) fn unreachable(&self, code: Option<Code>) {
+        let mut trouble = self.trouble.lock();
+        self.troubled.store(true, Ordering::Release);
+        if trouble.unreachable_since.is_none() {
+            trouble.unreachable_since = Some(Instant::now());
+            let (brokers, meanwhile) = (&self.brokers, self.meanwhile());
+            tracing::warn!(brokers, ?code, meanwhile, "the feedback broker does not acknowledge records");
+        }
+    }
+
+    /// A topic is missing or may not be written.
+    pub(super) fn topic_refused(&self, topic: &str, code: Option<Code>) {
+        let mut trouble = self.trouble.lock();
+        self.troubled.store(true, Ordering::Release);
+        if trouble.refused_topics.insert(topic.to_owned()) {
+            let meanwhile = self.meanwhile();
+            tracing::error!(
+                topic,
+                ?code,
+                meanwhile,
+                "the feedback topic is missing or may not be written: create it or grant it"
+            );
+        }
+    }
+
+    /// Even the truncated record was refused.
+    pub(super) fn too_large(&self, topic: &str) {
+        let mut trouble = self.trouble.lock();
+        // Kept for good and not part of `troubled`: the topic's limit is the operator's to raise, once told is enough.
+        if trouble.too_large_topics.insert(topic.to_owned()) {
+            tracing::error!(
+                topic,
+                "even a truncated feedback record is too large for the topic and is lost: raise its max.message.bytes"
+            );
+        }
+    }
+
+    /// A record of `topic` was acknowledged.
+    pub(super) fn acknowledged(&self, topic: &str) {
+        if !self.troubled.load(Ordering::Acquire) {
+            return;
+        }
+        let mut trouble = self.trouble.lock();
+        if let Some(since) = trouble.unreachable_since.take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(brokers = self.brokers, seconds, "the feedback broker acknowledges records again");
+        }
+        if trouble.refused_topics.remove(topic) {
+            tracing::info!(topic, "the feedback topic can be written again");
+        }
+        self.troubled.store(!trouble.refused_topics.is_empty(), Ordering::Release);
+    }
+
+    /// For how long nothing was acknowledged; zero when all is well.
+    pub(super) fn stalled_for(&self) -> Duration {
+        self.trouble.lock().unreachable_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Waits until a record has left the producer's queue, `most` at the longest.
+    pub(super) async fn room(&self, most: Duration) {
+        let _ = tokio::time::timeout(most, self.room.notified()).await;
+    }
+
+    /// A record left the producer's queue.
+    pub(super) fn made_room(&self) {
+        self.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_ends_the_trouble_of_its_topic_and_broker() {
+        let state = State::new("b", None);
+        state.unreachable(None);
+        state.topic_refused("a", None);
+        state.topic_refused("b", None);
+        state.acknowledged("a");
+        assert_eq!(state.stalled_for(), Duration::ZERO);
+        assert!(state.troubled.load(Ordering::Acquire), "topic b is still refused");
+        state.acknowledged("b");
+        assert!(!state.troubled.load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn room_made_before_the_wait_is_not_missed() {
+        let state = State::new("b", None);
+        state.made_room();
+        state.room(Duration::from_hours(1)).await;
+    }
+}
