@@ -16,7 +16,8 @@ use crate::handlers::{Gate, MessageHandler, RecordForm};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
 use crate::queue::{Lent, Receipt};
-use crate::reporters::{FeedbackFate, RecordSource};
+use crate::reporters::stats::Metric;
+use crate::reporters::{FeedbackFate, RecordSource, StatsReporter as _};
 
 /// A message on its way, with what its earlier attempts left behind.
 #[derive(Debug)]
@@ -58,10 +59,7 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
         }
         Verdict::Retry(why) => desk.wait(push, why, handler.as_ref(), false),
         Verdict::Hold(why) => desk.wait(push, why, handler.as_ref(), true),
-        Verdict::Released => {
-            desk.tally(&push.message).released();
-            push.receipt.release();
-        }
+        Verdict::Released => desk.give_back(push),
     }
 }
 
@@ -86,15 +84,20 @@ fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: 
     let duplicate = push.last.as_ref().is_some_and(|last| last.maybe_delivered);
     let origin = &push.message.origin;
     desk.tally(&push.message).attempted(attempt, duplicate);
-    desk.reporters.attempted(origin, attempt.requests, duplicate);
     push.attempts += 1;
     if attempt.requests == 0 {
         return;
     }
-    desk.reporters.latency(origin, handler.client(), attempt.round_trip);
+    let stats = desk.reporters.stats();
+    let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
+    stats.count(Metric::Attempts, &tags, attempt.requests.into());
+    if duplicate {
+        stats.count(Metric::PossibleDuplicates, &tags, 1);
+    }
+    stats.latency(origin, handler.client(), attempt.round_trip);
     if !push.sent {
         push.sent = true;
-        desk.reporters.sent(origin);
+        stats.sent(origin);
     }
 }
 
@@ -111,15 +114,18 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
     let (message, origin) = (&push.message, &push.message.origin);
     let tally = desk.tally(message);
     match outcome.key() {
-        None => desk.reporters.success(origin),
-        Some(reason) => desk.reporters.failure(origin, reason),
+        None => desk.reporters.stats().success(origin),
+        Some(reason) => desk.reporters.stats().failure(origin, reason),
+    }
+    if let Outcome::Expired(_) = outcome {
+        desk.reporters.stats().count(Metric::Expired, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
     }
     if push.sent {
         desk.reporters.observe(origin, outcome.invalid_token().is_some());
     }
     let accepted_after = Instant::now().duration_since(message.lent_at);
     let wants_feedback = desk.feedback.success || !matches!(outcome, Outcome::Delivered(_));
-    if wants_feedback && desk.reporters.has_feedback() {
+    if wants_feedback && desk.reporters.wants_feedback() {
         let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
         let deletion = async {
             if let Some(token) = outcome.invalid_token() {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use crate::delivery::{FeedbackSwitches, Push};
-use crate::handlers::{MessageHandler, retry};
+use crate::handlers::MessageHandler;
+use crate::handlers::retry::Policy;
 use crate::message::QueueMessage;
 use crate::outcome::Refusal;
-use crate::reporters::Reporters;
+use crate::reporters::stats::Metric;
+use crate::reporters::{Reporters, StatsReporter as _};
 use crate::spread::Load;
 use crate::tally::{LaneTally, Tally};
 
@@ -39,6 +41,7 @@ pub struct Desk {
     pub feedback: FeedbackSwitches,
     apps: HashMap<Arc<str>, AppTools>,
     tally: Arc<Tally>,
+    retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
 }
 
@@ -49,9 +52,10 @@ impl Desk {
         reporters: Arc<Reporters>,
         feedback: FeedbackSwitches,
         tally: Arc<Tally>,
+        retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, apps, tally, waiting_room }
+        Desk { reporters, feedback, apps, tally, retry, waiting_room }
     }
 
     /// What belongs to an app.
@@ -66,22 +70,31 @@ impl Desk {
 
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.
     pub fn wait(&self, mut push: Push, why: Refusal, handler: &dyn MessageHandler, held: bool) {
-        let delay = retry::delay(&why, held, push.attempts, fastrand::u64(..));
+        let delay = self.retry.delay(&why, push.attempts.saturating_sub(1), fastrand::u64(..));
         let delay = match handler.expires_at_ms(&push.message) {
             Some(expiry) => delay.min(time_left(expiry)),
             None => delay,
         };
+        let origin = &push.message.origin;
+        let tags = [("platform", origin.platform.0), ("game", &*origin.app), ("reason", why.key)];
+        self.reporters.stats().count(if held { Metric::Holds } else { Metric::Retries }, &tags, 1);
         self.tally(&push.message).waits(held);
-        self.reporters.waits(&push.message.origin, held);
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
         if let Err(refused) = self.waiting_room.try_send(Waiting { push, until: Instant::now() + delay }) {
             // Closed at shutdown; never full, because it holds as many as may be in flight.
-            let Waiting { push, .. } = refused.into_inner();
-            self.tally(&push.message).released();
-            push.receipt.release();
+            self.give_back(refused.into_inner().push);
         }
+    }
+
+    /// Gives a message back unresolved: this process may not send it any more, and its offset stays.
+    pub fn give_back(&self, push: Push) {
+        let origin = &push.message.origin;
+        let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
+        self.reporters.stats().count(Metric::Released, &tags, 1);
+        self.tally(&push.message).released();
+        push.receipt.release();
     }
 }
 

@@ -89,21 +89,16 @@ async fn run(
     while let Some(batch) = batches.recv().await {
         for lent in batch {
             desk.tally(&lent.message).lent();
-            give_back(lent.into(), &desk);
+            desk.give_back(lent.into());
         }
     }
     while let Some(key) = room.peek() {
-        give_back(room.remove(&key).into_inner(), &desk);
+        desk.give_back(room.remove(&key).into_inner());
     }
     pushes.close();
     waiters.close();
     pushes.wait().await;
     while let Ok(Waiting { push, .. }) = waiters.try_recv() {
-        give_back(push, &desk);
+        desk.give_back(push);
     }
-}
-
-fn give_back(push: Push, desk: &Desk) {
-    desk.tally(&push.message).released();
-    push.receipt.release();
 }

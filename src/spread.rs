@@ -55,14 +55,20 @@ impl Drop for LoadGuard<'_> {
 }
 
 impl Spread {
-    /// For `apps` with their pool keys, over `senders` threads, when one connection carries `streams` streams.
-    pub fn new(apps: impl IntoIterator<Item = (Arc<str>, String)>, senders: usize, streams: usize) -> Self {
+    /// For `apps` with their pool keys, over `senders` threads, when one connection carries `streams` streams. `home` says
+    /// where a key begins.
+    pub fn new(
+        apps: impl IntoIterator<Item = (Arc<str>, String)>,
+        senders: usize,
+        streams: usize,
+        home: impl Fn(&str, usize) -> usize,
+    ) -> Self {
         let senders = senders.max(1);
         let mut by_key: HashMap<String, usize> = HashMap::new();
         let mut spread = Spread { senders, keys: Vec::new(), apps: HashMap::new() };
         for (app, pool_key) in apps {
+            let home = home(&pool_key, senders) % senders;
             let index = *by_key.entry(pool_key).or_insert_with(|| {
-                let home = spread.keys.len() % senders;
                 let load = Load::default();
                 spread.keys.push(Key { home, width: 1, next: 0, calm: 0, load, streams: streams.max(1) });
                 spread.keys.len() - 1
@@ -70,11 +76,6 @@ impl Spread {
             spread.apps.insert(app, index);
         }
         spread
-    }
-
-    /// The home sender of an app's key: the one that keeps a connection when idle.
-    pub fn home(&self, app: &str) -> usize {
-        self.apps.get(app).map_or(0, |&index| self.keys[index].home)
     }
 
     /// The load counter of an app's key, shared by the apps of that key.
@@ -115,7 +116,7 @@ mod tests {
 
     fn spread(senders: usize) -> Spread {
         let apps = [("a", "k1"), ("b", "k1"), ("c", "k2")];
-        Spread::new(apps.map(|(app, key)| (app.into(), key.to_owned())), senders, 100)
+        Spread::new(apps.map(|(app, key)| (app.into(), key.to_owned())), senders, 100, |key, _| usize::from(key == "k2"))
     }
 
     fn used(spread: &mut Spread, app: &str) -> Vec<usize> {
@@ -129,7 +130,6 @@ mod tests {
     fn a_key_at_rest_has_one_sender_and_keys_have_different_homes() {
         let mut spread = spread(4);
         assert_eq!((used(&mut spread, "a"), used(&mut spread, "b"), used(&mut spread, "c")), (vec![0], vec![0], vec![1]));
-        assert_eq!((spread.home("a"), spread.home("b"), spread.home("c")), (0, 0, 1));
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! The demo's Kafka: librdkafka's mock cluster in this process, reachable by any client on the loopback interface.
 //!
-//! It keeps 5 MiB per partition and silently drops what is older, so the producer holds back when the worker falls behind.
+//! It keeps 5 MiB per partition and silently drops what is older: the producer must not run far ahead of the worker.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 const CALL: Duration = Duration::from_secs(10);
@@ -68,17 +66,6 @@ impl DemoKafka {
         ends.sum()
     }
 
-    /// A producer for `topic` that keeps to `rate` a second.
-    pub fn producer(&self, topic: &str, rate: Option<u32>) -> Result<DemoProducer> {
-        let producer: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("linger.ms", "20")
-            .set("sticky.partitioning.linger.ms", "0")
-            .create()
-            .context("creating the producer")?;
-        Ok(DemoProducer { producer, topic: topic.into(), rate, started: Instant::now(), sent: Cell::new(0) })
-    }
-
     fn offsets(&self, group: &str, topic: &str) -> Result<TopicPartitionList> {
         let client = self.client(group)?;
         let mut list = TopicPartitionList::new();
@@ -103,64 +90,4 @@ impl std::fmt::Debug for DemoKafka {
 fn partitions(client: &BaseConsumer, topic: &str) -> Result<i32> {
     let metadata = client.fetch_metadata(Some(topic), CALL)?;
     Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()) as i32)
-}
-
-/// Produces lines at a rate.
-pub struct DemoProducer {
-    producer: BaseProducer,
-    topic: String,
-    rate: Option<u32>,
-    started: Instant,
-    sent: Cell<u64>,
-}
-
-impl DemoProducer {
-    /// Sends one line when its time has come; `backlog` tells how many of all sent have an outcome.
-    pub fn send(&self, line: &[u8], mut backlog: impl FnMut() -> u64) -> Result<()> {
-        let sent = self.sent.get();
-        if let Some(rate) = self.rate {
-            let due = self.started + Duration::from_secs_f64(sent as f64 / f64::from(rate.max(1)));
-            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
-        }
-        if sent % 256 == 0 {
-            self.hold_back(sent, &mut backlog)?;
-        }
-        self.sent.set(sent + 1);
-        let mut record = BaseRecord::<(), [u8]>::to(&self.topic).payload(line);
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => break,
-                Err((rdkafka::error::KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
-                    record = refused;
-                    self.producer.poll(Duration::from_millis(20));
-                }
-                Err((error, _)) => return Err(error).context("producing to the mock cluster"),
-            }
-        }
-        self.producer.poll(Duration::ZERO);
-        Ok(())
-    }
-
-    /// Never more than the cluster keeps: 40,000 records of some 500 bytes over 8 partitions.
-    fn hold_back(&self, sent: u64, backlog: &mut impl FnMut() -> u64) -> Result<()> {
-        let since = Instant::now();
-        while sent.saturating_sub(backlog()) > 40_000 {
-            self.producer.poll(Duration::from_millis(20));
-            if since.elapsed() > super::STALL {
-                bail!("the worker has made no room for {} s", super::STALL.as_secs());
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the cluster has everything.
-    pub fn flush(&self) -> Result<()> {
-        self.producer.flush(CALL).context("flushing the producer")
-    }
-}
-
-impl std::fmt::Debug for DemoProducer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DemoProducer").field("topic", &self.topic).field("sent", &self.sent.get()).finish_non_exhaustive()
-    }
 }

@@ -9,12 +9,15 @@ mod kafka;
 mod sinks;
 mod worker;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::generate::apns::Generator;
+use crate::generate::produce::LineProducer;
+use crate::generate::{self, Generated, Generator};
+use crate::shutdown::Shutdown;
 use crate::simulator::apns::{Settings as SimulatorSettings, Simulator};
 use balance::{Books, Expected};
 use kafka::DemoKafka;
@@ -25,6 +28,8 @@ const APP: &str = "game";
 const TOPIC: &str = "push-game_apns-massive";
 const FEEDBACK: &str = "push-game-apns-feedbacks";
 const PARTITIONS: i32 = 8;
+/// Pushes produced and not yet done, at most: the mock cluster keeps 5 MiB per partition.
+const BACKLOG: u64 = 40_000;
 /// No progress for this long is a failure.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -42,15 +47,15 @@ pub struct Options {
 }
 
 /// Runs the demo; an error says which figures disagree.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, shutdown: &Shutdown) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let scratch = tempdir()?;
-    let outcome = run_in(options, &runtime, &scratch);
+    let outcome = run_in(options, &runtime, &scratch, shutdown);
     let _ = std::fs::remove_dir_all(&scratch);
     outcome
 }
 
-fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &std::path::Path) -> Result<()> {
+fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, shutdown: &Shutdown) -> Result<()> {
     eprintln!("starting Kafka (mock cluster), APNs (simulator), StatsD, a feedback consumer and the worker …");
     let kafka = DemoKafka::start(&[(TOPIC, PARTITIONS), (FEEDBACK, 4)])?;
     let simulator = runtime.block_on(Simulator::start(SimulatorSettings::default()))?;
@@ -62,34 +67,29 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &std::p
 
     let (started, cpu_before) = (Instant::now(), worker.cpu());
     let mut expected = Expected::default();
-    let producing = kafka.producer(TOPIC, options.rate)?;
+    let mut producer = LineProducer::new(kafka.brokers(), TOPIC, options.rate)?;
     let bar = progress(options.count);
-    let mut generator = Generator::new(APP, options.seed);
     let mut watch = Watch { simulator: &simulator, feedback: &feedback, bar: &bar, seen: 0, since: Instant::now() };
-    for _ in 0..options.count {
-        let push = generator.next_push();
-        producing.send(&push.line, || watch.look())?;
+    for push in generator(options.count, options.seed) {
+        producer.send(push.line.as_bytes())?;
         expected.add(&push);
-    }
-    producing.flush()?;
-    while watch.look() < options.count {
-        worker.check()?;
-        if watch.since.elapsed() > STALL {
-            bail!("no progress for {} s: {} of {} pushes have an outcome", STALL.as_secs(), watch.seen, options.count);
+        if producer.sent() % 256 == 0 {
+            watch.wait(|seen| producer.sent() - seen < BACKLOG, &mut worker)?;
         }
-        std::thread::park_timeout(Duration::from_millis(20));
     }
+    producer.flush()?;
+    watch.wait(|seen| seen >= options.count, &mut worker)?;
     bar.finish_and_clear();
     let (took, cpu) = (started.elapsed(), worker.cpu() - cpu_before);
     if options.keep {
-        stay(&kafka, &simulator, runtime)?;
+        stay(&kafka, &simulator, shutdown)?;
     }
     let ledger = worker.stop().context("stopping the worker")?;
     let books = Books {
         expected,
         ledger,
-        accepted: simulator.stats().accepted,
-        repeated: simulator.stats().repeated,
+        accepted: simulator.stats().messages.accepted,
+        repeated: simulator.stats().messages.repeated,
         feedback: feedback.seen(),
         committed: kafka.committed("demo", TOPIC)?,
         end: kafka.end(TOPIC)?,
@@ -101,20 +101,20 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &std::p
 }
 
 /// The worker's whole configuration.
-fn environment(kafka: &DemoKafka, simulator: &Simulator, statsd: &StatsdSink, scratch: &std::path::Path) -> Result<Vec<(String, String)>> {
+fn environment(kafka: &DemoKafka, simulator: &Simulator, statsd: &StatsdSink, scratch: &Path) -> Result<Vec<(String, String)>> {
     let (key, ca) = (scratch.join("key.p8"), scratch.join("ca.pem"));
-    std::fs::write(&key, simulator.key_pem())?;
+    std::fs::write(&key, &simulator.key().pem)?;
     std::fs::write(&ca, simulator.ca_pem())?;
-    let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let path = |path: &Path| path.to_string_lossy().into_owned();
     let pairs = [
         ("PUSHER_QUEUE_BROKERS", kafka.brokers().to_owned()),
         ("PUSHER_QUEUE_GROUP", "demo".into()),
         ("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
         ("PUSHER_APNS_APPS", APP.into()),
         ("PUSHER_APNS_CERTS_GAME_AUTHKEYPATH", path(&key)),
-        ("PUSHER_APNS_CERTS_GAME_KEYID", simulator.key_id().into()),
-        ("PUSHER_APNS_CERTS_GAME_TEAMID", simulator.team_id().into()),
-        ("PUSHER_APNS_CERTS_GAME_TOPIC", simulator.topic().into()),
+        ("PUSHER_APNS_CERTS_GAME_KEYID", simulator.key().key_id.clone()),
+        ("PUSHER_APNS_CERTS_GAME_TEAMID", simulator.key().team_id.clone()),
+        ("PUSHER_APNS_CERTS_GAME_TOPIC", "com.example.game".into()),
         ("PUSHER_APNS_ENDPOINT", format!("https://{}", simulator.address())),
         ("PUSHER_APNS_CAFILE", path(&ca)),
         ("PUSHER_STATS_REPORTERS", "statsd".into()),
@@ -127,6 +127,11 @@ fn environment(kafka: &DemoKafka, simulator: &Simulator, statsd: &StatsdSink, sc
     Ok(pairs.map(|(name, value)| (name.to_owned(), value)).to_vec())
 }
 
+fn generator(count: u64, seed: u64) -> impl Iterator<Item = Generated> {
+    let settings = generate::Settings { count, seed, ..generate::Settings::default() };
+    Generator::new(generate::apns::Apns { app: APP.into() }, settings)
+}
+
 /// Watches how many messages have an outcome that somebody else has seen.
 struct Watch<'a> {
     simulator: &'a Simulator,
@@ -137,8 +142,20 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Waits until `enough` of the pushes seen; fails when the worker has ended or nothing moves any more.
+    fn wait(&mut self, enough: impl Fn(u64) -> bool, worker: &mut ChildWorker) -> Result<()> {
+        while !enough(self.look()) {
+            worker.check()?;
+            if self.since.elapsed() > STALL {
+                bail!("no progress for {} s: {} pushes have an outcome", STALL.as_secs(), self.seen);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     fn look(&mut self) -> u64 {
-        let seen = self.simulator.stats().accepted + self.feedback.distinct();
+        let seen = self.simulator.handle().ledger().sums().accepted + self.feedback.distinct();
         if seen > self.seen {
             (self.seen, self.since) = (seen, Instant::now());
             self.bar.set_position(seen);
@@ -153,18 +170,21 @@ fn progress(count: u64) -> ProgressBar {
 }
 
 /// Says how to push by hand, and waits for a signal.
-fn stay(kafka: &DemoKafka, simulator: &Simulator, runtime: &tokio::runtime::Runtime) -> Result<()> {
-    let (brokers, example) = (kafka.brokers(), Generator::new(APP, 1).next_push().line);
+fn stay(kafka: &DemoKafka, simulator: &Simulator, shutdown: &Shutdown) -> Result<()> {
+    let (brokers, example) = (kafka.brokers(), generator(1, 1).map(|push| push.line).next());
     println!("\nKafka at {brokers}, topic {TOPIC}; APNs simulator at https://{}\n", simulator.address());
-    println!("push by hand:\n  echo '{}' | kcat -P -b {brokers} -t {TOPIC}", String::from_utf8_lossy(&example));
+    println!("push by hand:\n  echo '{}' | kcat -P -b {brokers} -t {TOPIC}", example.unwrap_or_default());
     println!("  or: kafka-console-producer --bootstrap-server {brokers} --topic {TOPIC}\n");
     println!("read feedback:\n  kcat -C -b {brokers} -t {FEEDBACK} -o beginning");
     println!("  or: kafka-console-consumer --bootstrap-server {brokers} --topic {FEEDBACK} --from-beginning\n");
     println!("Ctrl-C ends it and prints the balance");
-    runtime.block_on(crate::shutdown::signal()).context("waiting for a signal")
+    while !shutdown.has_begun() {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
-fn tempdir() -> Result<std::path::PathBuf> {
+fn tempdir() -> Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("pusher-demo-{}", std::process::id()));
     std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
     Ok(path)
