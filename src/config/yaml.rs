@@ -72,7 +72,8 @@ fn flatten(name: &str, raw: Raw, out: &mut Vec<Entry>) {
         }
         ValueKind::Nil => {}
         other => {
-            out.push(Entry { name: name.to_owned(), value: Value::Scalar(Raw::new(None, other).to_string()), line })
+            let value = Value::Scalar(Raw::new(None, other).to_string());
+            out.push(Entry { name: name.to_owned(), value, line });
         }
     }
 }
