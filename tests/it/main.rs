@@ -5,6 +5,8 @@ mod cli_config;
 mod cli_docs;
 mod cli_help;
 mod house_rules;
+mod http2_pool;
+mod http2_server;
 mod packaging;
 mod real_support;
 mod simulator_apns;
