@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +20,8 @@ use super::{ports, root, wait_for};
 
 /// How long the broker may take to start: 6 s on an idle machine, more among compilers.
 const START: Duration = Duration::from_mins(2);
+/// How long the console producer may take.
+const PRODUCE: Duration = Duration::from_mins(5);
 /// How long one request to the broker may take.
 const REQUEST: Duration = Duration::from_secs(20);
 
@@ -147,18 +149,17 @@ impl Kafka {
 
     /// Produces `lines` with Kafka's own console producer, as people do by hand, and waits until it is done.
     pub(crate) fn console_producer<L: AsRef<str>>(&self, topic: &str, lines: impl IntoIterator<Item = L>) {
-        let mut child = java(&jars(), "org.apache.kafka.tools.ConsoleProducer")
-            .args(["--bootstrap-server", &self.brokers, "--topic", topic])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("java (make deps)");
-        let mut stdin = std::io::BufWriter::new(child.stdin.take().expect("its standard input is piped"));
+        let folder = process::folder("console-producer");
+        let mut file = std::io::BufWriter::new(fs::File::create(folder.join("lines")).expect("a file"));
         for line in lines {
-            writeln!(stdin, "{}", line.as_ref()).expect("the console producer reads");
+            writeln!(file, "{}", line.as_ref()).expect("room for the lines");
         }
-        drop(stdin);
-        assert!(child.wait().expect("the console producer's end").success(), "the console producer failed");
+        file.flush().expect("room for the lines");
+        let arguments = ["--bootstrap-server", &self.brokers, "--topic", topic];
+        // On a leash as the servers are: without a broker it would try for ever.
+        let mut command = ["sh", "-c", "exec \"$@\" <lines", "sh"].map(ToOwned::to_owned).to_vec();
+        command.extend(java(&jars(), "org.apache.kafka.tools.ConsoleProducer", &arguments));
+        Server::start("console producer", &folder, &command).finish(PRODUCE);
     }
 
     /// Client configuration for this Kafka.
@@ -198,16 +199,14 @@ impl Broker {
         fs::write(folder.join("server.properties"), properties).expect("server.properties");
         // What `StorageTool random-uuid` would print, without another JVM: 16 bytes in URL-safe base64.
         let cluster = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
-        let mut format = java(&jars, "kafka.tools.StorageTool");
-        process::run(format.current_dir(&folder).args(["format", "-t", &cluster, "-c", "server.properties"]));
-        Broker { jars, folder, port, running: Mutex::new(None) }
+        let broker = Broker { jars, folder, port, running: Mutex::new(None) };
+        let format = broker.command("kafka.tools.StorageTool", &["format", "-t", &cluster, "-c", "server.properties"]);
+        Server::start("kafka format", &broker.folder, &format).prepare(START);
+        broker
     }
 
     fn command(&self, class: &str, arguments: &[&str]) -> Vec<String> {
-        let command = java(&self.jars, class);
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words = words.map(|word| word.to_str().expect("paths are UTF-8").to_owned());
-        words.chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
+        java(&self.jars, class, arguments)
     }
 }
 
@@ -231,12 +230,12 @@ fn properties(data: &Path, port: u16, controller: u16) -> String {
     )
 }
 
-/// A Java program of Kafka's, small and quick to start.
-fn java(jars: &Path, class: &str) -> Command {
-    let mut command = Command::new("java");
-    command.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    command.arg(jars.join("*")).arg(class);
-    command
+/// The command line of a Java program of Kafka's, small and quick to start.
+fn java(jars: &Path, class: &str, arguments: &[&str]) -> Vec<String> {
+    let class_path = jars.join("*").display().to_string();
+    let options = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &class_path, class];
+    let words = ["java"].iter().chain(&options).chain(arguments);
+    words.map(|word| (*word).to_owned()).collect()
 }
 
 /// The folder of Kafka's jars; fetched when it is not there.

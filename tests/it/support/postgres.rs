@@ -131,7 +131,7 @@ impl Cluster {
             "--locale=C",
             "--no-sync",
         ]);
-        process::run(Command::new(&init[0]).args(&init[1..]).current_dir(&folder));
+        Server::start("initdb", &folder, &init).prepare(START);
         Cluster { bin, folder, port: ports::free(), running: Mutex::new(None) }
     }
 

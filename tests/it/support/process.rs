@@ -52,6 +52,23 @@ impl Server {
         }
     }
 
+    /// Waits for the success of a program that ends by itself; its folder is removed.
+    pub(crate) fn finish(mut self, limit: Duration) {
+        self.succeed(limit);
+    }
+
+    /// The same, keeping the folder for what comes next.
+    pub(crate) fn prepare(mut self, limit: Duration) {
+        self.succeed(limit);
+        // A line on the leash, though there is nothing left to end: it makes the watcher leave the folder.
+        self.end("TERM");
+    }
+
+    fn succeed(&mut self, limit: Duration) {
+        let status = super::eventually(self.name, limit, || self.shell.try_wait().expect("the shell's status"));
+        assert!(status.success(), "{} failed ({status}); its log ends with:\n{}", self.name, self.log_end());
+    }
+
     /// Ends the server with `signal` ("TERM", "KILL" …), keeping its folder, and waits until it is gone.
     pub(crate) fn end(mut self, signal: &str) {
         let leash = self.shell.stdin.as_mut().expect("the leash is piped");
