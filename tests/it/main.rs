@@ -2,3 +2,4 @@
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
 mod simulator_apns;
+mod simulator_strict;
