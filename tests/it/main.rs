@@ -10,4 +10,5 @@ mod http2_server;
 mod packaging;
 mod real_support;
 mod simulator_apns;
+mod simulator_strict;
 mod support;
