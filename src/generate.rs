@@ -5,6 +5,7 @@
 //! [`apns`] is one. Tokens steer the simulator's answers by their text (see `simulator::apns::convention`).
 
 pub mod apns;
+pub mod produce;
 
 use fastrand::Rng;
 

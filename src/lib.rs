@@ -1,17 +1,51 @@
 //! Pusher: consumes push messages from Kafka and sends them through the providers, losing none.
+//!
+//! ```text
+//! queue ─lends message + receipt→ dispatch → sender's task: delivery → handler → http2 → provider
+//!   ↑                                            │ retry, hold: waiting room      │ outcome
+//!   └── receipt resolved: the offset may move ←──┴── statistics, feedback, invalid tokens
+//! ```
+//!
+//! # Layout, in the order of the flow
+//! - [`message`], [`outcome`]: the nouns. What came in, what became of it. Plain data.
+//! - [`queue`]: Kafka topics, rebalances, the ledger of offsets and its map, receipts, bounds.
+//! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
+//! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
+//! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
+//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger.
+//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
+//! - [`worker`]: the wiring of all that; [`pusher`]: what each command runs.
+//! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
+//!
+//! # Rules
+//! `queue`, `handlers`, `reporters` and `http2` never use each other, but for `handlers → http2`; only `delivery`,
+//! `dispatch` and what they stand on join them, through traits; only [`worker`] knows concrete types. A crate of the outside
+//! world is named in the one or two files whose job it is. A test reads the sources and holds them to this.
+//!
+//! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
+//! kind's registry.
 
 pub mod cli;
 pub mod config;
+pub mod delivery;
+pub mod demo;
+pub mod desk;
+pub mod dispatch;
 pub mod generate;
 pub mod handlers;
 pub mod http2;
 pub mod message;
+pub mod observer;
 pub mod outcome;
 pub mod pusher;
 pub mod queue;
 pub mod registry;
 pub mod reporters;
+pub mod sender;
 pub mod settings;
 pub mod shutdown;
 pub mod simulator;
+pub mod spread;
+pub mod tally;
 pub mod telemetry;
+pub mod worker;

@@ -12,6 +12,7 @@ use tokio_util::time::DelayQueue;
 use crate::delivery::{Push, deliver};
 use crate::desk::{Desk, Waiting};
 use crate::queue::Lent;
+use crate::shutdown::Shutdown;
 
 /// The poll thread's end of a sender.
 #[derive(Debug)]
@@ -24,13 +25,14 @@ impl SenderHandle {
     /// Starts the thread. `make_desk` runs on it, inside its runtime, because connections belong to the runtime that made
     /// them. `capacity` is the most messages that can be in flight in the process: no channel here can overflow.
     pub fn start(
-        name: String,
+        name: &str,
         capacity: usize,
-        stop: CancellationToken,
+        shutdown: &Shutdown,
         make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
     ) -> std::io::Result<SenderHandle> {
         let (intake, batches) = mpsc::channel(capacity.max(1));
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let stop = shutdown.token();
+        let thread = shutdown.thread(name, move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(alarm = true, %error, "a sender's runtime could not start"),

@@ -1,36 +1,54 @@
-//! The wiring: builds every room from the configuration and joins them. The only file that knows all concrete types.
+//! The wiring of one worker: builds every room from the configuration and joins them. Only this file knows all concrete
+//! types.
 //!
 //! Threads: `poll` (Kafka, synchronous), `send-0…` (one `current_thread` runtime each, with its own connections), `house`
-//! (one small runtime for everything that is not a push: PostgreSQL, StatsD's clock, provider tokens).
+//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the feedback producer have
+//! librdkafka's threads besides.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, ConfigError};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
-use crate::dispatch::{self, Ended};
-use crate::handlers::{self, Provider, Sender};
+use crate::dispatch;
+use crate::handlers::{self, Provider, ProviderError, Sender};
+use crate::message::Platform;
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
-use crate::queue::{InFlight, Queue};
-use crate::reporters::Reporters;
+use crate::queue::{self, InFlight, Queue};
+use crate::reporters::stats::Metric;
+use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
-use crate::spread::Spread;
-use crate::tally::Tally;
+use crate::shutdown::Shutdown;
+use crate::spread::{Load, Spread};
+use crate::tally::{Tally, Totals};
+
+/// How long the start waits for the feedback topics to be confirmed.
+const CHECK: Duration = Duration::from_secs(30);
+/// How often gauges are told.
+const GAUGES: Duration = Duration::from_secs(1);
+/// How long the last statistics may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Why a worker did not start. All of them are found before anything is consumed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A key's value, a credential or a topic that the operator must mend.
+    /// A key's value that the operator must mend.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A credential that the operator must mend.
+    #[error(transparent)]
+    Provider(ProviderError),
+    /// A feedback topic that the operator must mend.
+    #[error(transparent)]
+    Feedback(#[from] CheckError),
     /// The machine refused a thread or a runtime.
     #[error("{what} could not be started: {error}")]
     Machine {
@@ -41,48 +59,55 @@ pub enum StartError {
     },
 }
 
-/// The field under which a worker logs its ledger as JSON when it ends.
-pub const LEDGER: &str = "ledger";
+impl From<ProviderError> for StartError {
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::Config(error) => StartError::Config(error),
+            other => StartError::Provider(other),
+        }
+    }
+}
 
-/// A running worker.
+/// What a worker leaves behind.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Its ledger.
+    pub totals: Totals,
+    /// Whether everything that was on its way came to its end in time.
+    pub drained: bool,
+}
+
+/// A running worker of one platform.
 pub struct Worker {
-    stop: CancellationToken,
-    poll: JoinHandle<Ended>,
+    shutdown: Shutdown,
+    poll: std::thread::JoinHandle<dispatch::Ended>,
+    house: Runtime,
+    reporters: Arc<Reporters>,
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
 }
 
 impl Worker {
-    /// Starts the worker of one platform (`apns`): reads credentials, checks that feedback can be written, joins the group.
-    /// `production` chooses the provider's production host. It runs until `stop` is cancelled or the queue fails for good;
-    /// `stop` is cancelled then.
-    pub fn start(config: &Config, platform: &str, production: bool, stop: CancellationToken) -> Result<Worker, StartError> {
+    /// Starts the worker of a platform (`apns`): reads credentials, checks that feedback can be written, joins the group.
+    /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
+    /// queue fails for good.
+    pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let settings = WorkerSettings::from_config(config)?;
-        let house = House::start()?;
+        let queue_settings = queue::config::Settings::from_config(config)?;
+        let feedback = feedback::Settings::from_config(config)?;
         let provider = handlers::provider(platform, config, production)?;
-        let reporters = Arc::new(Reporters::from_config(config, house.runtime.handle())?);
-        reporters.check(provider.platform(), &provider.apps())?;
-        let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
+        let house = house()?;
+        let reporters = Arc::new(Reporters::from_config(config, house.handle())?);
+        let apps = provider.apps();
+        let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
+        house.block_on(reporters.check(&with_platform, CHECK))?;
         let tally = Arc::new(Tally::default());
+        let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
-        let queue = KafkaQueue::start(config, provider.platform(), &provider.apps(), in_flight.clone(), observer)?;
-        Self::assemble(Box::new(queue), Parts { settings, house, provider, reporters, in_flight, tally }, stop)
-    }
-
-    fn assemble(queue: Box<dyn Queue>, parts: Parts, stop: CancellationToken) -> Result<Worker, StartError> {
-        let Parts { settings, house, provider, reporters, in_flight, tally } = parts;
-        let apps: Vec<_> = provider.apps().into_iter().map(|app| (app.clone(), provider.pool_key(&app))).collect();
-        let spread = Spread::new(apps, settings.workers, provider.streams_per_connection());
-        let bench = Workbench { provider: provider.clone(), reporters: reporters.clone(), tally: tally.clone(), feedback: settings.feedback };
-        let senders = start_senders(&settings, &spread, &bench, &stop)?;
-        let (poll_stop, grace) = (stop.clone(), settings.graceful_shutdown);
-        let poll = std::thread::Builder::new().name("poll".into()).spawn(move || {
-            let ended = dispatch::run(queue, senders, spread, &poll_stop, grace, || provider.close(), |left| reporters.flush(left));
-            house.end();
-            ended
-        });
-        let poll = poll.map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { stop, poll, tally, in_flight })
+        let queue = KafkaQueue::start(queue_settings, provider.platform(), apps, in_flight.clone(), observer)?;
+        let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
+        let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
+        parts.assemble(Box::new(queue), house, shutdown)
     }
 
     /// The worker's own ledger.
@@ -95,70 +120,109 @@ impl Worker {
         &self.in_flight
     }
 
-    /// Begins the end; see [`Worker::join`].
-    pub fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Waits for the end: everything on a stream finished or the deadline come, feedback flushed, offsets committed.
-    pub fn join(self) -> Ended {
-        self.poll.join().unwrap_or_else(|_| {
-            let error = crate::queue::QueueError::Fatal("the poll thread panicked".into());
-            Ended { error: Some(error), drained: false }
-        })
+    /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
+    pub fn join(self) -> Summary {
+        let drained = match self.poll.join() {
+            Ok(dispatch::Ended { error, drained }) => {
+                if let Some(error) = error {
+                    self.shutdown.fail("queue", error);
+                }
+                drained
+            }
+            // The panic itself has begun the end and raised the alarm; see `shutdown`.
+            Err(_) => false,
+        };
+        let totals = self.tally.totals();
+        if !drained {
+            tracing::warn!(in_flight = totals.unaccounted(), left = ?self.shutdown.at_work(), "the deadline came first; what is left stays uncommitted and is sent after the next start");
+        }
+        self.reporters.stats().close(LAST_WORDS);
+        self.house.shutdown_timeout(Duration::from_secs(1));
+        Summary { totals, drained }
     }
 }
 
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("totals", &self.tally.totals()).finish_non_exhaustive()
+    }
+}
+
+/// What a worker is made of, besides its queue.
+#[derive(Clone)]
 struct Parts {
     settings: WorkerSettings,
-    house: House,
     provider: Arc<dyn Provider>,
     reporters: Arc<Reporters>,
+    tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
-    tally: Arc<Tally>,
+    switches: FeedbackSwitches,
 }
 
-/// What every sender's desk is made of.
-#[derive(Clone)]
-struct Workbench {
-    provider: Arc<dyn Provider>,
-    reporters: Arc<Reporters>,
-    tally: Arc<Tally>,
-    feedback: FeedbackSwitches,
-}
-
-impl Workbench {
-    /// Runs on the sender's thread, inside its runtime.
-    fn desk(self, spread: &HashMap<Arc<str>, crate::spread::Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
-        let tools = |app: &Arc<str>, load: &crate::spread::Load| AppTools { handler: self.provider.handler(app, sender), load: load.clone() };
-        let apps = spread.iter().map(|(app, load)| (app.clone(), tools(app, load))).collect();
-        Desk::new(apps, self.reporters, self.feedback, self.tally, waiting_room)
+impl Parts {
+    fn assemble(self, queue: Box<dyn Queue>, house: Runtime, shutdown: Shutdown) -> Result<Worker, StartError> {
+        let apps: Vec<_> = self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
+        let streams = self.provider.streams_per_connection();
+        let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
+        let senders = self.start_senders(&spread, &shutdown)?;
+        house.spawn(tell_gauges(self.clone(), shutdown.clone()));
+        let Parts { settings, provider, reporters, tally, in_flight, .. } = self;
+        let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
+        let body = move || {
+            let before_close = |left| runtime.block_on(to_close.close(left));
+            dispatch::run(queue, senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
+        };
+        let poll = shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
+        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
     }
-}
 
-fn start_senders(settings: &WorkerSettings, spread: &Spread, bench: &Workbench, stop: &CancellationToken) -> Result<Vec<SenderHandle>, StartError> {
-    let start = |index| {
-        let (bench, sender) = (bench.clone(), Sender { index, of: settings.workers });
-        let loads: HashMap<_, _> = bench.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
-        SenderHandle::start(format!("send-{index}"), settings.max_in_flight, stop.clone(), move |waiting_room| bench.desk(&loads, sender, waiting_room))
-            .map_err(|error| StartError::Machine { what: "a sender thread", error })
-    };
-    (0..settings.workers).map(start).collect()
+    fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
+        let of = self.settings.workers;
+        let start = |index| {
+            let loads: HashMap<_, _> = self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
+            let (parts, sender) = (self.clone(), Sender { index, of });
+            let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
+            SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)
+                .map_err(|error| StartError::Machine { what: "a sender thread", error })
+        };
+        (0..of).map(start).collect()
+    }
+
+    /// Runs on the sender's thread, inside its runtime.
+    fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
+        let tools = |(app, load): (Arc<str>, Load)| {
+            let handler = self.provider.handler(&app, sender);
+            (app, AppTools { handler, load })
+        };
+        let apps = loads.into_iter().map(tools).collect();
+        Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+    }
 }
 
 /// The runtime of everything that is not a push.
-struct House {
-    runtime: tokio::runtime::Runtime,
+fn house() -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
+    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }
 
-impl House {
-    fn start() -> Result<House, StartError> {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all().build();
-        Ok(House { runtime: runtime.map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })? })
+/// Tells statistics what is under way, once a second.
+async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
+    let mut clock = tokio::time::interval(GAUGES);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (platform, token) = (parts.provider.platform(), shutdown.token());
+    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+        parts.reporters.publish();
+        in_flight(&parts, platform);
     }
+}
 
-    fn end(self) {
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
+fn in_flight(parts: &Parts, platform: Platform) {
+    let stats = parts.reporters.stats();
+    for app in parts.provider.apps() {
+        let usage = parts.in_flight.usage(&app);
+        let tags = [("platform", platform.0), ("game", &*app)];
+        stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
+        stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
     }
 }

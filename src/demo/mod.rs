@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::generate::produce::LineProducer;
 use crate::generate::{self, Generated, Generator};
@@ -68,7 +68,7 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
     let (started, cpu_before) = (Instant::now(), worker.cpu());
     let mut expected = Expected::default();
     let mut producer = LineProducer::new(kafka.brokers(), TOPIC, options.rate)?;
-    let bar = progress(options.count);
+    let bar = crate::pusher::progress(options.count, "pushes");
     let mut watch = Watch { simulator: &simulator, feedback: &feedback, bar: &bar, seen: 0, since: Instant::now() };
     for push in generator(options.count, options.seed) {
         producer.send(push.line.as_bytes())?;
@@ -162,11 +162,6 @@ impl Watch<'_> {
         }
         seen
     }
-}
-
-fn progress(count: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pushes  {per_sec}  {elapsed}");
-    ProgressBar::new(count).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Says how to push by hand, and waits for a signal.

@@ -111,18 +111,8 @@ pub struct Answer {
     pub round_trip: Duration,
     /// Where it came from.
     pub peer: SocketAddr,
-    /// Marks this connection as not to be used for new streams.
     /// The connection that it came by, to retire it when the answer says that it is of no more use.
-    /// The connection that it came on.
-    _todo: (),
-    pub connection: Connection,
     pub connection: ConnectionRef,
-    pub fn retire(&self) {}
-#[derive(Clone, Debug)]
-/// A connection, as an answer names it.
-impl Connection {
-pub struct Connection {
-}
 }
 
 /// Whether the peer may have processed a request that got no answer.
@@ -164,54 +154,6 @@ pub struct SendError {
     pub fate: Fate,
     /// For people; names the peer, and what it said in its GOAWAY.
     pub detail: String,
-        Pool { _todo: () }
-        let _ = (request, body);
-        let _ = (settings, tls);
-        std::future::pending().await
-    /// A pool that connects when it is asked for a place.
-    /// For a credential that the peer has turned against (expired provider token, revoked key).
-    /// Marks every present connection as not to be used for new streams; they end when their streams have ended.
-    /// Marks this connection as not to be used for new streams.
-    /// Refuses all that waits for a place, now and from now on; open streams go on.
-    /// Sends one request and waits for the whole answer, within the request timeout.
     /// The connection that it happened on, if one was had.
-    /// Waits for a place. Fails when no connection can be had (after its own backoff says so) or the pool is closed.
-    _todo: (),
-    pub async fn acquire(&self) -> Result<Slot, SendError> {
-    pub async fn send(self, request: Request<()>, body: Bytes) -> Result<Answer, SendError> {
     pub connection: ConnectionRef,
-    pub fn close(&self) {}
-    pub fn new(settings: PoolSettings, tls: std::sync::Arc<rustls::ClientConfig>) -> Pool {
-    pub fn retire(&self) {}
-    pub fn retire_all(&self) {}
-    }
-#[derive(Clone, Debug)]
-#[derive(Debug)]
-/// A place for one stream on a living connection. Dropping it unused gives the place back.
-/// Connections to one peer under one credential, on one sender thread. Cheap to clone; its tasks run on the runtime
-/// that it was made on.
-impl Pool {
-impl Slot {
-pub struct Pool {
-pub struct Slot {
-}
-}
-
-/// TLS.
-pub mod tls {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    /// The system's trust store and the certificates of `extra_ca`.
-    pub fn client_config(extra_ca: Option<&Path>) -> std::io::Result<Arc<rustls::ClientConfig>> {
-        let _ = extra_ca;
-        let roots = rustls::RootCertStore::empty();
-        Ok(Arc::new(
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap_or_else(|_| unreachable!())
-                .with_root_certificates(roots)
-                .with_no_client_auth(),
-        ))
-    }
 }

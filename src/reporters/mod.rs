@@ -19,6 +19,7 @@ use stats::Metric;
 mod fan_out;
 pub mod feedback;
 pub mod invalid_token;
+mod quick_hash;
 pub mod stats;
 
 pub use fan_out::Reporters;

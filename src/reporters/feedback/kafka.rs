@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::sync::oneshot;
 
@@ -115,6 +115,11 @@ impl KafkaFeedback {
         Ok(KafkaFeedback { settings, life, state, stats, waiting: AtomicU64::new(0), lost: AtomicU64::new(0) })
     }
 
+    /// Feedback topics that are missing or may not be written, as of the last attempt.
+    pub fn refused_topics(&self) -> Vec<String> {
+        self.state.refused_topics()
+    }
+
     async fn send(&self, topic: &str, origin: &Origin, source: &dyn RecordSource) -> FeedbackFate {
         let mut truncated = false;
         let mut pause = PAUSE.0;
@@ -195,6 +200,7 @@ impl KafkaFeedback {
                 );
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = std::mem::replace(&mut *life, new);
+                self.stats.count(Metric::FeedbackProducerRebuilt, &[], 1);
                 // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
                 std::thread::spawn(move || drop(old));
             }
@@ -235,22 +241,19 @@ impl FeedbackReporter for KafkaFeedback {
     async fn flush(&self, deadline: Duration) -> bool {
         let life = self.life.read().clone();
         let flushed = tokio::task::spawn_blocking(move || life.producer.flush(deadline));
-        match flushed.await {
-            Ok(Ok(())) => true,
-            Ok(Err(KafkaError::Flush(_) | _)) | Err(_) => {
-                let waiting = self.waiting.load(Ordering::Relaxed);
-                tracing::warn!(waiting, "feedback records are left unacknowledged: their messages will come again");
-                false
-            }
+        let flushed = matches!(flushed.await, Ok(Ok(())));
+        if !flushed {
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            tracing::warn!(waiting, "feedback records are left unacknowledged: their messages will come again");
         }
+        flushed
     }
 
     fn backlog(&self) -> Backlog {
-        Backlog {
-            waiting: self.waiting.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
-            stalled_for: self.state.stalled_for(),
-        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        // A broker that nobody waits for stalls nothing.
+        let stalled_for = if waiting == 0 { Duration::ZERO } else { self.state.stalled_for() };
+        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for }
     }
 }
 

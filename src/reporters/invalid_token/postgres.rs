@@ -1,4 +1,4 @@
-//! PostgreSQL, by `sqlx` (the only user of it). One table per app and platform with a column `token`; see
+//! `PostgreSQL`, by `sqlx` (the only user of it). One table per app and platform with a column `token`; see
 //! [`super::table`]. An index on `token` is the operator's part: without it each batch reads the whole table.
 
 use std::collections::HashSet;
@@ -186,7 +186,7 @@ impl Deleter for Postgres {
     }
 }
 
-/// What an error asks for, by SQLSTATE (PostgreSQL documentation, appendix A). The text names no token: a database's
+/// What an error asks for, by SQLSTATE (`PostgreSQL` documentation, appendix A). The text names no token: a database's
 /// detail and hint, which may, are left out.
 fn understood(error: &sqlx::Error) -> DeleteError {
     let Some(refusal) = error.as_database_error() else { return DeleteError::Away(error.to_string()) };

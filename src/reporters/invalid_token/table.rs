@@ -2,7 +2,7 @@
 
 use crate::message::Platform;
 
-/// PostgreSQL cuts longer identifiers silently, which would name another table (documentation, 4.1.1 "Identifiers").
+/// `PostgreSQL` cuts longer identifiers silently, which would name another table (documentation, 4.1.1 "Identifiers").
 const LONGEST: usize = 63;
 
 /// Why an app has no table.
@@ -11,7 +11,7 @@ pub enum TableError {
     /// A character outside the allow-list.
     #[error("{0:?} cannot be a table or column: only letters, digits, _ and - are allowed, not first a digit or -")]
     Characters(String),
-    /// Longer than PostgreSQL's identifiers.
+    /// Longer than `PostgreSQL`'s identifiers.
     #[error("{0:?} cannot be a table or column: longer than 63 bytes, PostgreSQL would cut it")]
     TooLong(String),
 }
@@ -28,7 +28,7 @@ pub fn quoted(name: &str) -> Result<String, TableError> {
     Ok(format!("\"{name}\""))
 }
 
-/// The quoted name of the table of `app` and `platform`: `<app>_<platform>` in lower case, as PostgreSQL folds the
+/// The quoted name of the table of `app` and `platform`: `<app>_<platform>` in lower case, as `PostgreSQL` folds the
 /// unquoted names that such tables were created with; in `schema` when one is given, else where `search_path` finds it.
 pub fn table(schema: Option<&str>, app: &str, platform: Platform) -> Result<String, TableError> {
     let name = quoted_app(app, platform)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cadence::MetricSink;
 
-/// The payload that fits an Ethernet frame of 1500 bytes (statsd's documentation, metric_types and multi-metric packets).
+/// The payload that fits an Ethernet frame of 1500 bytes (statsd's documentation, `metric_types` and multi-metric packets).
 const DATAGRAM: usize = 1432;
 /// A name that was found is asked for again after this long: addresses move.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(30);
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn received(server: &UdpSocket) -> String {
-        let mut datagram = [0u8; 65_536];
+        let mut datagram = [0u8; 2_048];
         let n = server.recv(&mut datagram).unwrap();
         String::from_utf8(datagram[..n].to_vec()).unwrap()
     }

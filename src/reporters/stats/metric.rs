@@ -55,6 +55,8 @@ pub enum Metric {
     FeedbackLost,
     /// Feedback records sent without the notification, the full one being too large: `platform`, `game`.
     FeedbackTruncated,
+    /// Feedback producers that failed for good and were replaced: none.
+    FeedbackProducerRebuilt,
     /// Feedback records not yet acknowledged: none.
     FeedbackWaiting,
     /// For how long the feedback broker has acknowledged nothing; 0 when well: none.
@@ -116,6 +118,7 @@ impl Metric {
         Metric::RetryWaiting,
         Metric::FeedbackLost,
         Metric::FeedbackTruncated,
+        Metric::FeedbackProducerRebuilt,
         Metric::FeedbackWaiting,
         Metric::FeedbackStalledSeconds,
         Metric::TokensDeleteSuccess,
@@ -159,6 +162,7 @@ impl Metric {
             Metric::RetryWaiting => "retry_waiting",
             Metric::FeedbackLost => "feedback_lost",
             Metric::FeedbackTruncated => "feedback_truncated",
+            Metric::FeedbackProducerRebuilt => "feedback_producer_rebuilt",
             Metric::FeedbackWaiting => "feedback_waiting",
             Metric::FeedbackStalledSeconds => "feedback_stalled_seconds",
             Metric::TokensDeleteSuccess => "tokens_delete_success",

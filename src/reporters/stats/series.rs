@@ -1,13 +1,14 @@
 //! Adding up between two flushes: one [`Series`] per metric and set of tags, found without allocating. Pure: no clock, no socket.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::{Kind, Metric};
+use crate::reporters::quick_hash::{Quick, QuickHash};
 
 /// More series than this are not made: tags come from topics and from closed sets, so this bounds a mistake.
 const MOST_SERIES: usize = 10_000;
@@ -147,8 +148,7 @@ impl Series {
 /// All series of one reporter.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    hasher: RandomState,
-    series: RwLock<HashMap<u64, Vec<Arc<Series>>>>,
+    series: RwLock<HashMap<u64, Vec<Arc<Series>>, QuickHash>>,
     made: AtomicU64,
     dropped: AtomicU64,
 }
@@ -156,7 +156,7 @@ pub(super) struct Store {
 impl Store {
     /// Calls `act` with the series of `metric` and `tags`, made if it is new; not at all when there are too many.
     pub(super) fn with(&self, metric: Metric, tags: Tags<'_>, act: impl FnOnce(&Series)) {
-        let hash = self.hash(metric, tags);
+        let hash = hash(metric, tags);
         {
             let series = self.series.read();
             if let Some(found) = series.get(&hash).and_then(|same| same.iter().find(|s| s.is(metric, tags))) {
@@ -170,20 +170,13 @@ impl Store {
 
     /// The series itself, to be kept by a caller that will come often.
     pub(super) fn handle(&self, metric: Metric, tags: Tags<'_>) -> Option<Arc<Series>> {
-        self.make(self.hash(metric, tags), metric, tags)
+        self.make(hash(metric, tags), metric, tags)
     }
 
     /// Every series there is, and how many values were dropped since the last call because there were too many.
     pub(super) fn all(&self) -> (Vec<Arc<Series>>, u64) {
         let all = self.series.read().values().flatten().cloned().collect();
         (all, self.dropped.swap(0, Ordering::Relaxed))
-    }
-
-    fn hash(&self, metric: Metric, tags: Tags<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        (metric as u8).hash(&mut hasher);
-        tags.hash(&mut hasher);
-        hasher.finish()
     }
 
     fn make(&self, hash: u64, metric: Metric, tags: Tags<'_>) -> Option<Arc<Series>> {
@@ -203,7 +196,17 @@ impl Store {
     }
 }
 
-/// The text with every character that has a meaning in StatsD's or DogStatsD's lines replaced by `_`: the protocol has
+fn hash(metric: Metric, tags: Tags<'_>) -> u64 {
+    let mut hasher = Quick::default();
+    hasher.write_u8(metric as u8);
+    for (key, value) in tags {
+        key.hash(&mut hasher);
+        value.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The text with every character that has a meaning in `StatsD`'s or `DogStatsD`'s lines replaced by `_`: the protocol has
 /// no escapes and the client library checks nothing.
 pub(super) fn sanitised(text: &str) -> Box<str> {
     text.chars().map(|c| if c.is_control() || "|:#,@".contains(c) { '_' } else { c }).collect()

@@ -1,4 +1,4 @@
-//! StatsD with tags in DogStatsD's form, by `cadence` (the only user of it, with [`super::datagrams`]).
+//! `StatsD` with tags in `DogStatsD`'s form, by `cadence` (the only user of it, with [`super::datagrams`]).
 //!
 //! Callers add up in memory; a thread of this reporter's own sends what came together once per
 //! `stats.statsd.flushInterval`. At 10,000 pushes/s that is a handful of datagrams per second, where one datagram per
@@ -19,6 +19,7 @@ use super::series::{Reading, Series, Store};
 use crate::config::{Config, ConfigError, Key};
 use crate::message::Origin;
 use crate::reporters::StatsReporter;
+use crate::reporters::quick_hash::QuickHash;
 
 const HOST: Key = Key::new("stats.statsd.host", "localhost:8125", "host:port of the StatsD daemon (UDP)");
 const PREFIX: Key =
@@ -94,7 +95,7 @@ impl OfTopic {
 #[derive(Debug, Default)]
 struct Shared {
     store: Store,
-    topics: RwLock<HashMap<usize, OfTopic>>,
+    topics: RwLock<HashMap<usize, OfTopic, QuickHash>>,
 }
 
 impl Shared {

@@ -101,6 +101,11 @@ impl State {
         self.trouble.lock().unreachable_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// Topics that are missing or may not be written.
+    pub(super) fn refused_topics(&self) -> Vec<String> {
+        self.trouble.lock().refused_topics.iter().cloned().collect()
+    }
+
     /// Waits until a record has left the producer's queue, `most` at the longest.
     pub(super) async fn room(&self, most: Duration) {
         let _ = tokio::time::timeout(most, self.room.notified()).await;

@@ -1,6 +1,9 @@
+use tokio::time::sleep;
+
+use super::worker::AWAY_PAUSE;
 use super::*;
 use crate::message::Lane;
-use crate::reporters::invalid_token::Deleted;
+use crate::reporters::invalid_token::{DeleteError, Deleted};
 
 /// Remembers what it was asked to delete and answers from a list; the last answer stays.
 struct Fake {

@@ -1,0 +1,269 @@
+//! Feedback against librdkafka's mock cluster: acknowledged, away and back, too large, fatal, missing.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pusher::config::Config;
+use pusher::message::{Lane, Origin, Platform};
+use pusher::reporters::feedback::kafka::{KafkaFeedback, Settings};
+use pusher::reporters::feedback::{self, topic};
+use pusher::reporters::stats::{Metric, Stats};
+use pusher::reporters::{FeedbackFate, FeedbackReporter, RecordSource, StatsReporter};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList};
+
+const APNS: Platform = Platform("apns");
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+struct Record(usize);
+
+impl RecordSource for Record {
+    fn record(&self, truncated: bool) -> Vec<u8> {
+        if truncated { br#"{"truncated":true}"#.to_vec() } else { vec![b'x'; self.0] }
+    }
+}
+
+/// Too large in both forms.
+struct Huge;
+
+impl RecordSource for Huge {
+    fn record(&self, _: bool) -> Vec<u8> {
+        vec![b'x'; 5_000]
+    }
+}
+
+fn origin() -> Origin {
+    Origin { topic: "push-game_apns".into(), partition: 0, app: "game".into(), platform: APNS, lane: Lane::Single }
+}
+
+fn cluster() -> Mock {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic(&topic("game", APNS), 1, 1).unwrap();
+    mock
+}
+
+/// Statistics that remember how often each metric was counted.
+#[derive(Default)]
+struct Counted(Mutex<Vec<Metric>>);
+
+impl Counted {
+    fn times(&self, metric: Metric) -> usize {
+        self.0.lock().unwrap().iter().filter(|counted| **counted == metric).count()
+    }
+}
+
+impl StatsReporter for Counted {
+    fn sent(&self, _: &Origin) {}
+    fn success(&self, _: &Origin) {}
+    fn failure(&self, _: &Origin, _: &'static str) {}
+    fn latency(&self, _: &Origin, _: &'static str, _: Duration) {}
+    fn count(&self, metric: Metric, _: &[(&'static str, &str)], _: u64) {
+        self.0.lock().unwrap().push(metric);
+    }
+    fn gauge(&self, _: Metric, _: &[(&'static str, &str)], _: f64) {}
+}
+
+fn reporter(mock: &Mock, more: &[(&'static str, &'static str)]) -> Arc<KafkaFeedback> {
+    counted(mock, more).0
+}
+
+fn counted(mock: &Mock, more: &[(&'static str, &'static str)]) -> (Arc<KafkaFeedback>, Arc<Counted>) {
+    let brokers = mock.bootstrap_servers();
+    let mut pairs = vec![("feedback.kafka.brokers", brokers.as_str())];
+    pairs.extend(more);
+    let config = Config::from_pairs(pairs);
+    let settings = Settings::from_config(&config, &feedback::Settings::from_config(&config).unwrap()).unwrap();
+    let counted = Arc::new(Counted::default());
+    let stats = Stats::new([counted.clone() as Arc<dyn StatsReporter>]);
+    (Arc::new(KafkaFeedback::new(settings, stats).unwrap()), counted)
+}
+
+/// The records of the feedback topic, `n` of them, as a consumer reads them.
+fn records(mock: &Mock, n: usize) -> Vec<Vec<u8>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", mock.bootstrap_servers())
+        .set("group.id", "reader")
+        .create()
+        .unwrap();
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&topic("game", APNS), 0, Offset::Beginning).unwrap();
+    consumer.assign(&from).unwrap();
+    let mut all = Vec::new();
+    while all.len() < n {
+        let message = consumer.poll(Duration::from_secs(20)).expect("a record within 20 s").unwrap();
+        assert!(message.key().is_none());
+        all.push(message.payload().unwrap().to_vec());
+    }
+    all
+}
+
+async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(seconds), future).await.expect("in time")
+}
+
+/// Polls a condition until it holds.
+async fn until(seconds: u64, mut holds: impl FnMut() -> bool) {
+    within(seconds, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_are_acknowledged_and_many_can_be_waited_for_at_once() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[]);
+    let tasks: Vec<_> = (0..2_000)
+        .map(|_| {
+            let reporter = reporter.clone();
+            tokio::spawn(async move { reporter.send_feedback(&origin(), &Record(100)).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(within(30, task).await.unwrap(), FeedbackFate::Acknowledged);
+    }
+    assert_eq!(reporter.backlog().waiting, 0);
+    assert_eq!(records(&mock, 2_000).len(), 2_000);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_waited_for() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[("feedback.kafka.options.reconnect.backoff.max.ms", "200")]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(10))).await, FeedbackFate::Acknowledged);
+    mock.broker_down(1).unwrap();
+    let sent = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.send_feedback(&origin(), &Record(20)).await }
+    });
+    until(20, || !reporter.backlog().stalled_for.is_zero()).await;
+    assert_eq!(reporter.backlog().waiting, 1);
+    assert!(!sent.is_finished());
+    mock.broker_up(1).unwrap();
+    assert_eq!(within(30, sent).await.unwrap(), FeedbackFate::Acknowledged);
+    assert_eq!(reporter.backlog().stalled_for, Duration::ZERO);
+    assert_eq!(records(&mock, 2).iter().map(Vec::len).collect::<Vec<_>>(), [10, 20]);
+}
+
+#[tokio::test]
+async fn a_record_that_is_not_required_is_lost_after_the_timeout_and_counted() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[("feedback.required", "false"), ("feedback.timeout", "1s")]);
+    mock.broker_down(1).unwrap();
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(10))).await, FeedbackFate::Lost);
+    assert_eq!((reporter.backlog().waiting, reporter.backlog().lost), (0, 1));
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_client_goes_truncated() {
+    let mock = cluster();
+    let (reporter, counted) = counted(&mock, &[("feedback.kafka.options.message.max.bytes", "1000")]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(5_000))).await, FeedbackFate::Acknowledged);
+    assert_eq!(records(&mock, 1), [br#"{"truncated":true}"#.to_vec()]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Huge)).await, FeedbackFate::Lost);
+    assert_eq!(reporter.backlog().lost, 1);
+    assert_eq!((counted.times(Metric::FeedbackTruncated), counted.times(Metric::FeedbackLost)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_broker_goes_truncated() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[]);
+    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(5_000))).await, FeedbackFate::Acknowledged);
+    assert_eq!(records(&mock, 1), [br#"{"truncated":true}"#.to_vec()]);
+}
+
+#[tokio::test]
+async fn a_fatal_producer_is_built_anew_and_its_records_are_sent_again() {
+    let mock = cluster();
+    // An idempotent producer that may not have an id is broken for good (librdkafka, rdkafka_idempotence.c).
+    mock.request_errors(
+        RDKafkaApiKey::InitProducerId,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED],
+    );
+    let (reporter, counted) = counted(&mock, &[]);
+    assert_eq!(within(30, reporter.send_feedback(&origin(), &Record(10))).await, FeedbackFate::Acknowledged);
+    assert_eq!(counted.times(Metric::FeedbackProducerRebuilt), 1);
+    assert_eq!(records(&mock, 1).len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_waited_for() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[("feedback.kafka.options.queue.buffering.max.messages", "3")]);
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let reporter = reporter.clone();
+            tokio::spawn(async move { reporter.send_feedback(&origin(), &Record(10)).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(within(60, task).await.unwrap(), FeedbackFate::Acknowledged);
+    }
+}
+
+#[tokio::test]
+async fn the_start_finds_a_missing_or_forbidden_topic_and_says_what_mends_it() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[]);
+    let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
+    let deadline = Duration::from_secs(10);
+    assert_eq!(reporter.check(&apps, deadline).await, Ok(()));
+    mock.topic_error(&topic("game", APNS), RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    let missing = reporter.check(&apps, deadline).await.unwrap_err().to_string();
+    assert!(missing.contains("kafka-topics.sh --bootstrap-server"), "{missing}");
+    assert!(missing.ends_with("--create --topic push-game-apns-feedbacks"), "{missing}");
+    mock.topic_error(&topic("game", APNS), RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let forbidden = reporter.check(&apps, deadline).await.unwrap_err().to_string();
+    assert!(forbidden.contains("kafka-acls.sh"), "{forbidden}");
+}
+
+#[tokio::test]
+async fn a_topic_forbidden_at_run_time_is_waited_for() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[("feedback.kafka.options.topic.metadata.refresh.interval.ms", "200")]);
+    let name = topic("game", APNS);
+    mock.topic_error(&name, RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let sent = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.send_feedback(&origin(), &Record(20)).await }
+    });
+    until(20, || !reporter.refused_topics().is_empty()).await;
+    assert_eq!(reporter.refused_topics(), [name.as_str()]);
+    assert!(!sent.is_finished());
+    mock.topic_error(&name, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    assert_eq!(within(40, sent).await.unwrap(), FeedbackFate::Acknowledged);
+    assert!(reporter.refused_topics().is_empty());
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_does_not_stop_the_start() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[]);
+    mock.broker_down(1).unwrap();
+    let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
+    assert_eq!(within(10, reporter.check(&apps, Duration::from_secs(1))).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_flush_says_whether_all_is_acknowledged() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(10))).await, FeedbackFate::Acknowledged);
+    assert!(reporter.flush(Duration::from_secs(5)).await);
+    mock.broker_down(1).unwrap();
+    let _sent = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.send_feedback(&origin(), &Record(20)).await }
+    });
+    until(20, || reporter.backlog().waiting == 1).await;
+    assert!(!within(10, reporter.flush(Duration::from_millis(300))).await);
+}

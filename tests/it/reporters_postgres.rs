@@ -1,0 +1,250 @@
+//! Dead tokens against a real `PostgreSQL`: the one that `PUSHER_TEST_POSTGRES` names (a URL of a superuser), or one of
+//! our own that lives as long as this test process.
+
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use pusher::config::Config;
+use pusher::message::{Lane, Origin, Platform};
+use pusher::outcome::InvalidToken;
+use pusher::reporters::invalid_token::postgres::{Postgres, Settings};
+use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter};
+use pusher::reporters::{Deletion, Reporters};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tokio::runtime::Handle;
+
+const APNS: Platform = Platform("apns");
+
+/// A server of our own: a shell starts it and stops it when our end of its standard input closes, however we end.
+fn server() -> PgConnectOptions {
+    static SERVER: OnceLock<(PgConnectOptions, Option<Child>)> = OnceLock::new();
+    let start = || match std::env::var("PUSHER_TEST_POSTGRES") {
+        Ok(url) => (url.parse().expect("PUSHER_TEST_POSTGRES: a postgres:// URL"), None),
+        Err(_) => own_server(),
+    };
+    SERVER.get_or_init(start).0.clone()
+}
+
+const RUN: &str = r#"
+set -e
+data=$(mktemp -d)
+trap 'rm -rf "$data"' EXIT
+"$1/initdb" -D "$data/db" -U postgres -A trust >/dev/null
+"$1/postgres" -D "$data/db" -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$data" -c fsync=off >"$data/log" 2>&1 &
+server=$!
+cat >/dev/null
+kill -INT $server
+wait $server
+"#;
+
+fn own_server() -> (PgConnectOptions, Option<Child>) {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let programs = versions.map(|version| version.path().join("bin")).find(|bin| bin.join("initdb").exists());
+    let programs = programs.expect("PostgreSQL's programs: apt-get install -y postgresql, or set PUSHER_TEST_POSTGRES");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let mut shell = if root { Command::new("runuser") } else { Command::new("sh") };
+    if root {
+        // PostgreSQL refuses to run as root.
+        shell.args(["-u", "postgres", "--", "sh"]);
+    }
+    let shell = shell.args(["-c", RUN, "sh"]).arg(&programs).arg(port.to_string());
+    let child = shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "PostgreSQL did not start");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("postgres");
+    (options.database("postgres"), Some(child))
+}
+
+async fn connect() -> PgConnection {
+    let begun = Instant::now();
+    loop {
+        match PgConnection::connect_with(&server()).await {
+            Ok(connection) => return connection,
+            // The port is open a moment before logins are taken.
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A schema of the test's own, with the original's table and some rows.
+async fn schema(name: &str, table: &str, tokens: &[&str]) -> PgConnection {
+    let mut db = connect().await;
+    let make = format!(
+        "DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}; SET search_path = {name};
+         CREATE TABLE \"{table}\" (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), user_id text, token text, region text,
+                                   locale text, tz text, updated_at timestamptz);"
+    );
+    db.execute(AssertSqlSafe(make)).await.unwrap();
+    for token in tokens {
+        let insert = format!("INSERT INTO \"{table}\" (token) VALUES ($1)");
+        sqlx::query(AssertSqlSafe(insert)).bind(*token).execute(&mut db).await.unwrap();
+    }
+    db
+}
+
+async fn left(db: &mut PgConnection, table: &str) -> Vec<String> {
+    let select = format!("SELECT token FROM \"{table}\" ORDER BY token");
+    sqlx::query_scalar(AssertSqlSafe(select)).fetch_all(db).await.unwrap()
+}
+
+fn config(schema: &str, port: Option<u16>, more: &[(&'static str, &'static str)]) -> Config {
+    let server = server();
+    let port = port.unwrap_or(server.get_port()).to_string();
+    let mut pairs = vec![
+        ("invalidToken.handlers", "pg"),
+        ("invalidToken.pg.host", server.get_host()),
+        ("invalidToken.pg.port", &port),
+        ("invalidToken.pg.user", server.get_username()),
+        ("invalidToken.pg.database", server.get_database().unwrap_or("postgres")),
+        ("invalidToken.pg.schema", schema),
+    ];
+    pairs.extend(more);
+    Config::from_pairs(pairs)
+}
+
+fn deleter(schema: &str, more: &[(&'static str, &'static str)]) -> Postgres {
+    Postgres::new(Settings::from_config(&config(schema, None, more)).unwrap(), &Handle::current())
+}
+
+fn dead(tokens: &[(&str, Option<i64>)]) -> Vec<InvalidToken> {
+    tokens.iter().map(|(token, at)| InvalidToken { token: (*token).into(), unregistered_at_ms: *at }).collect()
+}
+
+fn origin(app: &str) -> Origin {
+    Origin { topic: "push".into(), partition: 0, app: app.into(), platform: APNS, lane: Lane::Single }
+}
+
+/// Answers enough that the valve is sure.
+fn healthy(reporters: &Reporters, origin: &Origin) {
+    (0..1000).for_each(|_| reporters.observe(origin, false));
+}
+
+#[tokio::test]
+async fn rows_of_dead_tokens_go_and_only_those() {
+    let mut db = schema("t_rows", "my-game_apns", &["a", "a", "b", "c"]).await;
+    let postgres = deleter("t_rows", &[]);
+    let tokens = dead(&[("a", None), ("b", Some(1)), ("gone", None), ("nul\0", None), ("q'uote", None)]);
+    let deleted = postgres.delete("My-Game", APNS, &tokens).await;
+    assert_eq!(deleted, Ok(Deleted { rows: 3, nonexistent: 3 }));
+    assert_eq!(left(&mut db, "my-game_apns").await, ["c"]);
+}
+
+#[tokio::test]
+async fn a_token_registered_again_after_its_death_survives() {
+    let mut db = schema("t_updated", "game_apns", &["early", "late", "never", "untimed"]).await;
+    db.execute(
+        "UPDATE game_apns SET updated_at = CASE token WHEN 'early' THEN to_timestamp(1000) WHEN 'never' THEN NULL \
+         ELSE to_timestamp(3000) END",
+    )
+    .await
+    .unwrap();
+    let postgres = deleter("t_updated", &[("invalidToken.pg.updatedAtColumn", "updated_at")]);
+    let at = Some(2_000_000);
+    let tokens = dead(&[("early", at), ("late", at), ("never", at), ("untimed", None)]);
+    assert_eq!(postgres.delete("game", APNS, &tokens).await, Ok(Deleted { rows: 3, nonexistent: 1 }));
+    assert_eq!(left(&mut db, "game_apns").await, ["late"]);
+}
+
+#[tokio::test]
+async fn a_missing_table_is_refused_by_name_and_without_the_token() {
+    schema("t_missing", "game_apns", &[]).await;
+    let error = deleter("t_missing", &[]).delete("other", APNS, &dead(&[("secret", None)])).await.unwrap_err();
+    assert!(
+        matches!(&error, DeleteError::Refused(text) if text.contains("other_apns") && text.contains("42P01")),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_deadlock_is_tried_again_until_the_rows_are_gone() {
+    let mut db = schema("t_deadlock", "game_apns", &["a", "b"]).await;
+    let reporters = Reporters::from_config(&config("t_deadlock", None, &[]), &Handle::current()).unwrap();
+    let origin = Arc::new(origin("game"));
+    healthy(&reporters, &origin);
+    // We hold b and shall want a; the statement holds a and wants b. Its session finds the deadlock first.
+    db.execute("SET deadlock_timeout = '60s'; BEGIN; UPDATE game_apns SET tz = 'x' WHERE token = 'b'").await.unwrap();
+    let tasks: Vec<_> = ["a", "b"]
+        .into_iter()
+        .map(|token| {
+            let (reporters, origin) = (reporters.clone(), origin.clone());
+            tokio::spawn(async move { reporters.invalid_token(&origin, &dead(&[(token, None)])[0]).await })
+        })
+        .collect();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%t_deadlock%token = ANY%'";
+    let mut other = connect().await;
+    let begun = Instant::now();
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut other).await.unwrap() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the statement never waited for our lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    db.execute("UPDATE game_apns SET tz = 'x' WHERE token = 'a'; COMMIT").await.unwrap();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Some(Deletion::Done));
+    }
+    assert!(left(&mut db, "game_apns").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_absent_database_defers_and_one_that_comes_is_used() {
+    let mut db = schema("t_absent", "game_apns", &["a", "b"]).await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = config(
+        "t_absent",
+        Some(port),
+        &[("invalidToken.pg.maxRetries", "0"), ("invalidToken.pg.connectionTimeout", "300")],
+    );
+    let reporters = Reporters::from_config(&config, &Handle::current()).unwrap();
+    let origin = origin("game");
+    healthy(&reporters, &origin);
+    let begun = Instant::now();
+    assert_eq!(reporters.invalid_token(&origin, &dead(&[("a", None)])[0]).await, Some(Deletion::Deferred));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+
+    // The way to the real server opens.
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let address = (server().get_host().to_owned(), server().get_port());
+    tokio::spawn(async move {
+        while let Ok((mut inward, _)) = listener.accept().await {
+            let mut outward = tokio::net::TcpStream::connect((address.0.as_str(), address.1)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut inward, &mut outward).await });
+        }
+    });
+    let begun = Instant::now();
+    while reporters.invalid_token(&origin, &dead(&[("b", None)])[0]).await != Some(Deletion::Done) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never used again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(left(&mut db, "game_apns").await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_wrong_host_keeps_the_table_but_for_a_few_rows() {
+    let names: Vec<String> = (0..1500).map(|n| format!("{n:05}")).collect();
+    let mut db = schema("t_valve", "game_apns", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let reporters = Reporters::from_config(&config("t_valve", None, &[]), &Handle::current()).unwrap();
+    let origin = Arc::new(origin("game"));
+    let mut tasks = Vec::new();
+    for name in names {
+        reporters.observe(&origin, true);
+        let (reporters, origin) = (reporters.clone(), origin.clone());
+        tasks.push(tokio::spawn(async move { reporters.invalid_token(&origin, &dead(&[(&name, None)])[0]).await }));
+        tokio::task::yield_now().await;
+    }
+    let mut withheld = 0;
+    for task in tasks {
+        withheld += usize::from(task.await.unwrap() == Some(Deletion::Withheld));
+    }
+    assert_eq!(left(&mut db, "game_apns").await.len(), 1490);
+    assert_eq!(withheld, 1490);
+    reporters.close(Duration::from_secs(5)).await;
+}
