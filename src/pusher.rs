@@ -52,7 +52,7 @@ fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
     };
     let key = simulator::Key { key_id: arguments.key_id.clone(), team_id: arguments.team_id.clone(), ..simulator::Key::generate()? };
     settings.keys = vec![key];
-    settings.faults.rtt_ms = arguments.rtt.as_millis() as u64;
+    settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
     settings.faults.processing_ms = arguments.processing.as_millis() as u64;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::sinks::FeedbackSeen;
-use crate::generate::Generated;
+use crate::generate::{Expected as Fate, Generated};
 use crate::tally::Totals;
 
 /// What the generator knows about what it made.
@@ -25,11 +25,27 @@ impl Expected {
     /// Notes one generated message.
     pub fn add(&mut self, push: &Generated) {
         self.count += 1;
-        match push.expected.reason_key() {
+        match reason_key(push.expected) {
             None => self.delivered += 1,
             Some(key) => *self.reasons.entry(key.to_owned()).or_default() += 1,
         }
     }
+}
+
+/// The key with which the worker must name what becomes of a message; `None`: delivered.
+fn reason_key(expected: Fate) -> Option<&'static str> {
+    Some(match expected {
+        Fate::Delivered { .. } => return None,
+        Fate::Expired => "expired",
+        Fate::Rejected("Unregistered") => "unregistered",
+        Fate::Rejected("BadDeviceToken") => "bad-device-token",
+        Fate::Malformed("cut off" | "not json") => "malformed-json",
+        Fate::Malformed("not an object") => "not-an-object",
+        Fate::Malformed("no token" | "empty token") => "missing-device-token",
+        Fate::Malformed("token not a string") => "wrong-type",
+        Fate::Malformed("token cannot stand in a path") => "malformed-device-token",
+        Fate::Rejected(other) | Fate::Malformed(other) => other,
+    })
 }
 
 /// What everybody saw.
