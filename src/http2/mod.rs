@@ -2,12 +2,42 @@
 //!
 //! A provider's client asks a [`Pool`] for a [`Slot`] (a place for one stream on a living connection), checks its gate,
 //! and sends. Everything about connections (opening, widening, draining, pinging, replacing) happens below this line.
+//!
+//! What holds here, and why:
+//! - *Never above the peer's limit.* `h2` queues requests above MAX_CONCURRENT_STREAMS in silence, so places are counted
+//!   here ([`places`]) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
+//! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
+//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` ([`traffic`]) for this.
+//! - *Everything ends.* Connects, requests and silent peers have deadlines; a connection is recycled before its stream
+//!   ids run out; one tick per connection watches all of its requests instead of one timer per push.
+//! - *One lock per pool*, held for nanoseconds, never over an await: a pool lives on one sender thread.
+//!
+//! Knows no provider: no status but through [`PoolSettings::proves`], no header, no body.
+
+mod connect;
+mod connection;
+mod failure;
+mod keep_alive;
+mod places;
+mod pool;
+mod request;
+mod state;
+pub mod tls;
+mod traffic;
+mod width;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
+
+pub use pool::{ConnectionRef, Pool, Stats};
+pub use request::Slot;
+
+/// Most bytes of an answer's body that are kept; the rest is not read. Providers answer with a few hundred bytes, a
+/// proxy's error page with some more.
+pub const MAX_ANSWER_BODY: usize = 64 * 1024;
 
 /// How a pool behaves; the provider's rules of its protocol.
 #[derive(Clone, Debug)]
@@ -16,19 +46,19 @@ pub struct PoolSettings {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Most connections of this pool (of this sender thread).
+    /// Most connections of this pool (of this sender thread), those that drain not counted.
     pub max_connections: usize,
     /// Connections kept open when idle (1 on the key's home sender, 0 elsewhere).
     pub min_idle: usize,
     /// Streams on a new connection until its first proven answer (APNs with token auth: 1); `None`: the peer's limit.
     pub streams_until_proven: Option<usize>,
-    /// Streams assumed before the peer's SETTINGS arrive.
-    pub initial_streams: usize,
+    /// Most streams on one connection, whatever the peer allows: a peer may name no limit at all.
+    pub max_streams: usize,
     /// PING when nothing was received for this long; `None`: never ping (FCM).
     pub ping_after: Option<Duration>,
-    /// A ping (or, without pings, any request) unanswered for this long means a dead peer.
+    /// A ping or a request unanswered, with nothing else received, for this long means a dead peer.
     pub dead_after: Duration,
-    /// Connect and handshake, together.
+    /// Resolve, connect and handshake, together.
     pub connect_timeout: Duration,
     /// From a request's headers to the end of its answer.
     pub request_timeout: Duration,
@@ -36,8 +66,36 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// First and longest pause between failed connects (exponential, full jitter).
     pub backoff: (Duration, Duration),
+    /// Requests after which a connection is replaced; stream ids end at 2^30 of them.
+    pub max_requests: u64,
+    /// Age at which a connection is replaced, less up to a tenth by chance so that connections do not go together;
+    /// `None`: never. APNs connections have shown errors after about a week.
+    pub max_age: Option<Duration>,
     /// Whether an answer proves that the peer accepts our credentials (APNs: any status but 403).
     pub proves: fn(StatusCode) -> bool,
+}
+
+impl PoolSettings {
+    /// Settings that suit any HTTP/2 peer; a provider overrides what its protocol asks for.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        PoolSettings {
+            host: host.into(),
+            port,
+            max_connections: 10,
+            min_idle: 0,
+            streams_until_proven: None,
+            max_streams: 1000,
+            ping_after: None,
+            dead_after: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            backoff: (Duration::from_millis(500), Duration::from_secs(30)),
+            max_requests: 1_000_000_000,
+            max_age: Some(Duration::from_secs(24 * 3600)),
+            proves: |_| true,
+        }
+    }
 }
 
 /// A pool's answer.
@@ -47,25 +105,14 @@ pub struct Answer {
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// Body, at most 64 KiB of it.
+    /// Body, at most [`MAX_ANSWER_BODY`] of it.
     pub body: Bytes,
     /// From the request's first byte to the end of the answer.
     pub round_trip: Duration,
     /// Where it came from.
     pub peer: SocketAddr,
-    /// The connection that it came on.
-    pub connection: Connection,
-}
-
-/// A connection, as an answer names it.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    _todo: (),
-}
-
-impl Connection {
-    /// Marks this connection as not to be used for new streams.
-    pub fn retire(&self) {}
+    /// The connection that it came by, to retire it when the answer says that it is of no more use.
+    pub connection: ConnectionRef,
 }
 
 /// Whether the peer may have processed a request that got no answer.
@@ -88,7 +135,8 @@ pub enum Failure {
     GoAway,
     /// The peer reset the stream with REFUSED_STREAM.
     Refused,
-    /// The peer reset the stream with another code.
+    /// The peer reset the stream with another code, its answer was malformed, or (with [`Fate::NotProcessed`]) the
+    /// request itself is not one that HTTP/2 can carry.
     Reset,
     /// No answer within the request timeout.
     Timeout,
@@ -97,76 +145,15 @@ pub enum Failure {
 }
 
 /// A request without an answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct SendError {
     /// What happened.
     pub failure: Failure,
     /// Whether it may have been processed.
     pub fate: Fate,
-    /// For people; names the peer.
+    /// For people; names the peer, and what it said in its GOAWAY.
     pub detail: String,
-}
-
-/// Connections to one peer under one credential, on one sender thread. Cheap to clone; its tasks run on the runtime
-/// that it was made on.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    _todo: (),
-}
-
-/// A place for one stream on a living connection. Dropping it unused gives the place back.
-#[derive(Debug)]
-pub struct Slot {
-    _todo: (),
-}
-
-impl Pool {
-    /// A pool that connects when it is asked for a place.
-    pub fn new(settings: PoolSettings, tls: std::sync::Arc<rustls::ClientConfig>) -> Pool {
-        let _ = (settings, tls);
-        Pool { _todo: () }
-    }
-
-    /// Waits for a place. Fails when no connection can be had (after its own backoff says so) or the pool is closed.
-    pub async fn acquire(&self) -> Result<Slot, SendError> {
-        std::future::pending().await
-    }
-
-    /// Refuses all that waits for a place, now and from now on; open streams go on.
-    pub fn close(&self) {}
-
-    /// Marks every present connection as not to be used for new streams; they end when their streams have ended.
-    /// For a credential that the peer has turned against (expired provider token, revoked key).
-    pub fn retire_all(&self) {}
-}
-
-impl Slot {
-    /// Sends one request and waits for the whole answer, within the request timeout.
-    pub async fn send(self, request: Request<()>, body: Bytes) -> Result<Answer, SendError> {
-        let _ = (request, body);
-        std::future::pending().await
-    }
-
-    /// Marks this connection as not to be used for new streams.
-    pub fn retire(&self) {}
-}
-
-/// TLS.
-pub mod tls {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    /// The system's trust store and the certificates of `extra_ca`.
-    pub fn client_config(extra_ca: Option<&Path>) -> std::io::Result<Arc<rustls::ClientConfig>> {
-        let _ = extra_ca;
-        let roots = rustls::RootCertStore::empty();
-        Ok(Arc::new(
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap_or_else(|_| unreachable!())
-                .with_root_certificates(roots)
-                .with_no_client_auth(),
-        ))
-    }
+    /// The connection that it happened on, if one was had.
+    pub connection: ConnectionRef,
 }

@@ -148,7 +148,11 @@ impl Ledger {
         let mut numbers: Vec<_> = state.pages.keys().copied().collect();
         numbers.sort_unstable();
         let entries = numbers.into_iter().flat_map(|number| (number * PAGE..).zip(state.pages[&number].iter()));
-        entries.filter(|(_, entry)| entry.accepted > 1).map(|(serial, entry)| (serial, entry.accepted)).take(NAMED).collect()
+        entries
+            .filter(|(_, entry)| entry.accepted > 1)
+            .map(|(serial, entry)| (serial, entry.accepted))
+            .take(NAMED)
+            .collect()
     }
 
     /// Forgets everything.

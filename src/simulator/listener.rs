@@ -151,7 +151,11 @@ impl<S: Service> Listener<S> {
     }
 
     /// Runs something on a thread of its own until the listener stops; for the control endpoint.
-    pub fn beside<F>(&mut self, name: &str, task: impl FnOnce(CancellationToken) -> F + Send + 'static) -> io::Result<()>
+    pub fn beside<F>(
+        &mut self,
+        name: &str,
+        task: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> io::Result<()>
     where
         F: Future<Output = ()>,
     {
@@ -273,13 +277,8 @@ async fn serve_one<S: Service>(
         strict_streams: levers.strict_streams,
         mute: levers.mute,
     };
-    let opened = Connection::open(
-        stream,
-        opening,
-        Arc::clone(&shared.service),
-        Arc::clone(&shared.counters),
-        Arc::clone(&own),
-    );
+    let opened =
+        Connection::open(stream, opening, Arc::clone(&shared.service), Arc::clone(&shared.counters), Arc::clone(&own));
     match opened.await {
         Ok(connection) => connection.run(commands).await,
         Err(error) => {

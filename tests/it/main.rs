@@ -2,4 +2,6 @@
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
 mod apns_flow;
+mod http2_pool;
+mod http2_server;
 mod simulator_apns;

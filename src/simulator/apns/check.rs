@@ -160,7 +160,20 @@ mod tests {
         let mut seen = String::new();
         let mut note = |what: &str, answer: String| seen += &format!("{what}: {answer}\n");
         note("plain", answer(|r| r, true, BODY));
-        note("all headers", answer(|r| r.header("apns-id", "0F5D1E3B-1111-2222-3333-444455556666").header("apns-priority", "5").header("apns-push-type", "background").header("apns-expiration", "0").header("apns-collapse-id", "c".repeat(64)), true, BODY));
+        note(
+            "all headers",
+            answer(
+                |r| {
+                    r.header("apns-id", "0F5D1E3B-1111-2222-3333-444455556666")
+                        .header("apns-priority", "5")
+                        .header("apns-push-type", "background")
+                        .header("apns-expiration", "0")
+                        .header("apns-collapse-id", "c".repeat(64))
+                },
+                true,
+                BODY,
+            ),
+        );
         note("unknown id", answer(|r| r.header("apns-id", "7"), true, BODY));
         note("id without hyphens", answer(|r| r.header("apns-id", "0F5D1E3B111122223333444455556666"), true, BODY));
         note("GET", answer(|r| r.method("GET"), true, BODY));
@@ -168,11 +181,21 @@ mod tests {
         note("strange topic", answer(|r| r.header("apns-topic", "a b"), false, BODY));
         note("other topic", answer(|r| r.header("apns-topic", "com.other"), false, BODY));
         note("suffix of another type", answer(|r| r.header("apns-topic", "com.example.game.voip"), false, BODY));
-        note("voip", answer(|r| r.header("apns-topic", "com.example.game.voip").header("apns-push-type", "voip"), false, large.as_bytes()));
+        note(
+            "voip",
+            answer(
+                |r| r.header("apns-topic", "com.example.game.voip").header("apns-push-type", "voip"),
+                false,
+                large.as_bytes(),
+            ),
+        );
         note("collapse id of 65", answer(|r| r.header("apns-collapse-id", "c".repeat(65)), true, BODY));
         note("expiration", answer(|r| r.header("apns-expiration", "soon"), true, BODY));
         note("priority 7", answer(|r| r.header("apns-priority", "7"), true, BODY));
-        note("background at 10", answer(|r| r.header("apns-push-type", "background").header("apns-priority", "10"), true, BODY));
+        note(
+            "background at 10",
+            answer(|r| r.header("apns-push-type", "background").header("apns-priority", "10"), true, BODY),
+        );
         note("background by default", answer(|r| r.header("apns-push-type", "background"), true, BODY));
         note("push type", answer(|r| r.header("apns-push-type", "loud"), true, BODY));
         note("twice", answer(|r| r.header("apns-priority", "5").header("apns-priority", "5"), true, BODY));

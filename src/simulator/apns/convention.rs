@@ -88,7 +88,8 @@ fn steering(token: &[u8]) -> Option<Fate> {
     let code = std::str::from_utf8(rest.get(..4)?).ok()?;
     let variant = usize::from_str_radix(&code[..1], 16).ok()?;
     let status: u16 = code[1..].parse().ok()?;
-    let attempts = rest.get(4..6).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).unwrap_or(0);
+    let attempts =
+        rest.get(4..6).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).unwrap_or(0);
     if status == 0 {
         return ODD.get(variant).map(|&odd| Fate::Odd { odd, attempts });
     }

@@ -115,7 +115,9 @@ impl Faults {
             ("answer_lost_share", self.answer_lost_share),
         ];
         let of_answers = self.answers.iter().map(|answer| ("answers.share", answer.share));
-        if let Some((name, share)) = shares.into_iter().chain(of_answers).find(|(_, share)| !(0.0..=1.0).contains(share)) {
+        if let Some((name, share)) =
+            shares.into_iter().chain(of_answers).find(|(_, share)| !(0.0..=1.0).contains(share))
+        {
             return Err(format!("{name}: {share} must be from 0 to 1"));
         }
         match self.answers.iter().find(|answer| !(400..600).contains(&answer.status)) {

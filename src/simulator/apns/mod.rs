@@ -155,7 +155,8 @@ impl Simulator {
         if trusted.is_empty() {
             trusted.push(Key::generate()?);
         }
-        let keys = trusted.iter().map(|key| Ok((key.key_id.clone(), key.public()?))).collect::<Result<Keys, StartError>>()?;
+        let keys =
+            trusted.iter().map(|key| Ok((key.key_id.clone(), key.public()?))).collect::<Result<Keys, StartError>>()?;
         let mut names = settings.names;
         let own = settings.listen.ip().to_string();
         if !settings.listen.ip().is_unspecified() && !names.contains(&own) {
@@ -175,7 +176,8 @@ impl Simulator {
         )?;
         let shared = Arc::clone(&listener.shared);
         let handle = Handle { service, counters, shared, initial: Arc::new(settings.faults) };
-        let control = settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
+        let control =
+            settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
         Ok(Simulator { listener, control, ca_pem: identity.ca_pem, key: trusted.swap_remove(0), handle })
     }
 

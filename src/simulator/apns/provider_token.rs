@@ -178,8 +178,7 @@ mod tests {
         let (keys, key) = keys();
         for _ in 0..20 {
             let token = sign(&key, r#"{"alg":"ES256","kid":"KEYID00001"}"#, r#"{"iss":"TEAMID0001","iat":1800000000}"#);
-            let expected =
-                Verified { key_id: "KEYID00001".into(), team_id: "TEAMID0001".into(), issued_at: NOW };
+            let expected = Verified { key_id: "KEYID00001".into(), team_id: "TEAMID0001".into(), issued_at: NOW };
             assert_eq!(verify(token.as_bytes(), &keys), Some(expected.clone()));
             let (message, signature) = token.rsplit_once('.').expect("three parts");
             let raw = URL_SAFE.decode(signature).expect("base64");

@@ -1,0 +1,213 @@
+//! From a name to a connection that speaks HTTP/2: resolve, connect, TLS, SETTINGS, all within one deadline.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use h2::client::{Connection, SendRequest};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::PoolSettings;
+use super::traffic::{Metered, Traffic};
+
+/// Head start of an address over the next one (RFC 8305, 5: 250 ms).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Window that we grant: answers are small, and none may wait for another's WINDOW_UPDATE.
+const OUR_WINDOW: u32 = 8 << 20;
+/// Streams that we reset (timeouts) and still know for a second, so that late answers to them are no protocol error.
+const RESET_STREAMS_KNOWN: usize = 4096;
+
+/// Bytes under `h2`.
+pub(super) type Io = Metered<TlsStream<TcpStream>>;
+
+/// Why no connection was had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("cannot resolve {host}: {source}; check the name and the resolver")]
+    Resolve { host: String, source: io::Error },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {host}: {tried}")]
+    Refused { host: String, tried: String },
+    #[error("{host} is not a host name or an IP address")]
+    BadName { host: String },
+    #[error(
+        "the certificate of {host} ({peer}) is not trusted: {reason}; check the host's name, or give its CA in \
+         SSL_CERT_FILE or in the provider's caFile setting"
+    )]
+    Untrusted { host: String, peer: SocketAddr, reason: String },
+    #[error("TLS with {host} ({peer}) failed: {source}")]
+    Tls { host: String, peer: SocketAddr, source: io::Error },
+    #[error("{host} ({peer}) does not speak HTTP/2: {reason}")]
+    Http2 { host: String, peer: SocketAddr, reason: String },
+    #[error("no end of {stage} with {host} within {limit:?}")]
+    Timeout { stage: &'static str, host: String, limit: Duration },
+}
+
+/// A fresh connection whose peer has said how many streams it allows.
+pub(super) struct Opened {
+    pub(super) connection: Connection<Io, Bytes>,
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) peer: SocketAddr,
+    pub(super) traffic: Arc<Traffic>,
+}
+
+/// Opens one connection.
+pub(super) async fn open(settings: &PoolSettings, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
+    let host = settings.host.trim_start_matches('[').trim_end_matches(']');
+    let deadline = Instant::now() + settings.connect_timeout;
+    let late = |stage| move |_| ConnectError::Timeout { stage, host: host.to_owned(), limit: settings.connect_timeout };
+    let addresses = timeout_at(deadline, resolve(host, settings.port)).await.map_err(late("name resolution"))??;
+    let tcp = timeout_at(deadline, connect_any(host, addresses)).await.map_err(late("TCP connect"))??;
+    let (stream, peer) = tcp;
+    let stream = timeout_at(deadline, secure(host, stream, peer, tls)).await.map_err(late("TLS handshake"))??;
+    timeout_at(deadline, speak(host, stream, peer)).await.map_err(late("HTTP/2 handshake"))?
+}
+
+/// Asks the resolver anew, so that connections land on different servers (Apple: Establishing a connection to APNs).
+async fn resolve(host: &str, port: u16) -> Result<VecDeque<SocketAddr>, ConnectError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses = found.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
+    let (mut v6, mut v4): (Vec<_>, Vec<_>) = addresses.partition(SocketAddr::is_ipv6);
+    fastrand::shuffle(&mut v6);
+    fastrand::shuffle(&mut v4);
+    let addresses = alternate(v6, v4);
+    if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.to_owned() }) } else { Ok(addresses) }
+}
+
+/// IPv6 first, the families in turn.
+fn alternate(v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut addresses = VecDeque::with_capacity(v6.len() + v4.len());
+    loop {
+        let (six, four) = (v6.next(), v4.next());
+        if six.is_none() && four.is_none() {
+            return addresses;
+        }
+        addresses.extend(six.into_iter().chain(four));
+    }
+}
+
+/// The first address that accepts, each with a head start over the next (a simple "happy eyeballs", RFC 8305).
+async fn connect_any(host: &str, mut addresses: VecDeque<SocketAddr>) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let mut attempts = FuturesUnordered::new();
+    let mut tried = Vec::new();
+    loop {
+        if let Some(address) = addresses.pop_front() {
+            attempts.push(async move { (address, TcpStream::connect(address).await) });
+        }
+        let head_start = sleep(HEAD_START);
+        tokio::select! {
+            biased;
+            Some((address, outcome)) = attempts.next() => match outcome {
+                Ok(stream) => {
+                    // Without this a small request may wait for the answer to the one before it.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(peer = %address, %error, "cannot set TCP_NODELAY");
+                    }
+                    return Ok((stream, address));
+                }
+                Err(error) => tried.push(format!("{address}: {error}")),
+            },
+            () = head_start, if !addresses.is_empty() => {}
+        }
+        if attempts.is_empty() && addresses.is_empty() {
+            return Err(ConnectError::Refused { host: host.to_owned(), tried: tried.join(", ") });
+        }
+    }
+}
+
+async fn secure(
+    host: &str,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let name = match host.parse::<IpAddr>() {
+        Ok(address) => ServerName::from(address),
+        Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::BadName { host: host.to_owned() })?,
+    };
+    TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(|error| refused_by_tls(host, peer, error))
+}
+
+fn refused_by_tls(host: &str, peer: SocketAddr, error: io::Error) -> ConnectError {
+    let host = host.to_owned();
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(reason)) = cause {
+        return ConnectError::Untrusted { host, peer, reason: reason.to_string() };
+    }
+    ConnectError::Tls { host, peer, source: error }
+}
+
+/// Says the preface and waits for the peer's SETTINGS: before them nobody knows how many streams it allows.
+async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Result<Opened, ConnectError> {
+    let refuse = |reason: String| ConnectError::Http2 { host: host.to_owned(), peer, reason };
+    let traffic = Arc::new(Traffic::default());
+    let (mut send, mut connection) = h2::client::Builder::new()
+        .initial_max_send_streams(0)
+        .initial_connection_window_size(OUR_WINDOW)
+        .enable_push(false)
+        .max_concurrent_reset_streams(RESET_STREAMS_KNOWN)
+        // By default 1024 late frames in a connection's life end it.
+        .max_local_error_reset_streams(None)
+        .handshake(Metered::new(stream, traffic.clone()))
+        .await
+        .map_err(|error| refuse(error.to_string()))?;
+    std::future::poll_fn(|cx| match Future::poll(std::pin::Pin::new(&mut connection), cx) {
+        Poll::Ready(end) => Poll::Ready(Err(refuse(why_ended(end.err(), &mut send, cx)))),
+        Poll::Pending if connection.max_concurrent_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok(Opened { connection, send, peer, traffic })
+}
+
+/// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when
+/// its code was NO_ERROR and the connection ended in peace.
+pub(super) fn why_ended(
+    error: Option<h2::Error>,
+    probe: &mut SendRequest<Bytes>,
+    cx: &mut std::task::Context<'_>,
+) -> String {
+    let told = match probe.poll_ready(cx) {
+        Poll::Ready(Err(error)) if error.is_go_away() => Some(error),
+        _ => None,
+    };
+    told.or(error).map_or_else(|| "closed by the peer".to_owned(), |error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let v6: Vec<SocketAddr> = vec!["[::1]:1".parse().unwrap()];
+        let v4: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.2:1".parse().unwrap()];
+        let order: Vec<String> = alternate(v6, v4).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+    }
+
+    #[tokio::test]
+    async fn a_refusing_address_gives_way_to_the_next_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (good, bad) = (listener.local_addr().unwrap(), gone.local_addr().unwrap());
+        drop(gone);
+        let (_, peer) = connect_any("test", VecDeque::from([bad, good])).await.unwrap();
+        assert_eq!(peer, good);
+        let error = connect_any("test", VecDeque::from([bad])).await.unwrap_err().to_string();
+        assert!(error.contains(&bad.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,218 @@
+//! The task behind one connection: drives `h2`, learns the peer's limits, watches its requests and its signs of life.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong, Reason, SendStream};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::PoolSettings;
+use super::connect::{Io, why_ended};
+use super::keep_alive::{Beat, KeepAlive};
+use super::pool::Shared;
+
+/// Longest time between two looks at the deadlines.
+const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// Shortest: settings for tests may be small.
+const SHORTEST_TICK: Duration = Duration::from_millis(5);
+
+/// Drives one connection to its end and says in words what that was.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    id: u64,
+    connection: Connection<Io, Bytes>,
+    /// Tells of the peer's limit and its GOAWAY. Gone when the connection drains: `h2` ends a connection that nobody can
+    /// use and that has no stream.
+    probe: Option<SendRequest<Bytes>>,
+    ping: Option<PingPong>,
+    awaits_pong: bool,
+    limit: usize,
+    tick: Interval,
+    keep_alive: KeepAlive,
+    life: Option<Duration>,
+    draining_since: Option<Instant>,
+}
+
+/// What a tick found.
+struct Found {
+    expired: Vec<SendStream<Bytes>>,
+    beat: Beat,
+    draining: bool,
+    in_flight: usize,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: u64,
+        mut connection: Connection<Io, Bytes>,
+        probe: SendRequest<Bytes>,
+        read: u64,
+    ) -> Self {
+        let settings = &shared.settings;
+        let mut tick = tokio::time::interval(tick(settings));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, Instant::now(), read);
+        let life = settings.max_age.map(|age| age.mul_f64(1.0 - fastrand::f64() / 10.0));
+        let limit = probe.current_max_send_streams();
+        let ping = connection.ping_pong();
+        Driver {
+            id,
+            connection,
+            probe: Some(probe),
+            ping,
+            awaits_pong: false,
+            limit,
+            tick,
+            keep_alive,
+            life,
+            draining_since: None,
+            shared,
+        }
+    }
+
+    /// Takes up what the last frames changed: the peer's stream limit, a GOAWAY.
+    fn look_at_peer(&mut self, cx: &mut Context<'_>) {
+        let Some(probe) = &mut self.probe else { return };
+        if let Poll::Ready(Err(error)) = probe.poll_ready(cx) {
+            self.drain(&error, cx);
+            return;
+        }
+        let limit = probe.current_max_send_streams();
+        if limit != self.limit {
+            self.limit = limit;
+            let limit = limit.min(self.shared.settings.max_streams);
+            self.shared.with_state(|state| {
+                if let Some(member) = state.member(self.id) {
+                    member.places.set_limit(limit);
+                }
+            });
+        }
+    }
+
+    /// The peer takes no new streams.
+    fn drain(&mut self, error: &h2::Error, cx: &mut Context<'_>) {
+        let told = error.is_go_away() && error.is_remote();
+        self.shared.with_state(|state| {
+            state.totals.goaways += u64::from(told);
+            if let Some(member) = state.member(self.id) {
+                member.turn_away(&error.to_string());
+            }
+        });
+        if told {
+            tracing::info!(host = %self.shared.settings.host, reason = %error, "the peer says goaway");
+        }
+        self.forget_probe(cx);
+    }
+
+    /// The connection's end in words; a GOAWAY that came with it is counted like any other.
+    fn end(&mut self, error: Option<h2::Error>, cx: &mut Context<'_>) -> String {
+        let Some(probe) = &mut self.probe else {
+            return error.map_or_else(|| "closed".to_owned(), |error| error.to_string());
+        };
+        match probe.poll_ready(cx) {
+            Poll::Ready(Err(told)) if told.is_go_away() && told.is_remote() => {
+                self.drain(&told, cx);
+                told.to_string()
+            }
+            _ => why_ended(error, probe, cx),
+        }
+    }
+
+    /// Lets go of the last handle; `h2` must be polled once more to notice.
+    fn forget_probe(&mut self, cx: &mut Context<'_>) {
+        if self.probe.take().is_some() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Looks through the connection's requests, its age and its peer's signs of life.
+    fn look_at_clock(&mut self, now: Instant) -> Option<Found> {
+        let (shared, keep_alive, life) = (&self.shared, &mut self.keep_alive, self.life);
+        shared.with_state(|state| {
+            let living = state.living();
+            let member = state.member(self.id)?;
+            if member.places.is_draining() {
+                member.retire("recycled after its last request");
+            } else if let Some(why) = shared.outlived(member, living, life, now) {
+                member.retire(why);
+            }
+            let draining = member.places.is_draining();
+            let beat = keep_alive.beat(now, member.traffic.read(), member.streams.oldest());
+            let expired = now.checked_sub(shared.settings.request_timeout).map(|before| member.streams.expired(before));
+            let in_flight = member.places.in_flight();
+            Some(Found { expired: expired.unwrap_or_default(), beat, draining, in_flight })
+        })
+    }
+
+    /// Acts on a tick. Returns the connection's end when the peer is dead.
+    fn on_tick(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        let now = Instant::now();
+        let found = self.look_at_clock(now)?;
+        for mut stream in found.expired {
+            stream.send_reset(Reason::CANCEL); // its request ends with this as its error
+        }
+        if found.draining {
+            self.forget_probe(cx);
+            let since = *self.draining_since.get_or_insert(now);
+            if found.in_flight == 0 && now.duration_since(since) >= self.shared.settings.dead_after {
+                return Some("closed without the peer, which takes no farewell".to_owned());
+            }
+        }
+        match found.beat {
+            Beat::Fine => None,
+            Beat::Ping => {
+                if let Some(ping) = &mut self.ping
+                    && ping.send_ping(Ping::opaque()).is_ok()
+                {
+                    self.awaits_pong = true;
+                }
+                None
+            }
+            Beat::Dead(silence) => Some(format!("the peer has been silent for {silence:?}")),
+        }
+    }
+
+    fn take_pong(&mut self, cx: &mut Context<'_>) {
+        if let Some(ping) = &mut self.ping
+            && self.awaits_pong
+            && ping.poll_pong(cx).is_ready()
+        {
+            self.awaits_pong = false;
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = String;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
+        let this = &mut *self;
+        let end = Pin::new(&mut this.connection).poll(cx);
+        if let Poll::Ready(end) = end {
+            return Poll::Ready(this.end(end.err(), cx));
+        }
+        this.look_at_peer(cx);
+        this.take_pong(cx);
+        while this.tick.poll_tick(cx).is_ready() {
+            if let Some(why) = this.on_tick(cx) {
+                return Poll::Ready(why);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Often enough for the shortest of the bounds that it watches.
+fn tick(settings: &PoolSettings) -> Duration {
+    let shortest = settings
+        .request_timeout
+        .min(settings.dead_after)
+        .min(settings.idle_timeout)
+        .min(settings.ping_after.unwrap_or(Duration::MAX));
+    (shortest / 8).clamp(SHORTEST_TICK, LONGEST_TICK)
+}

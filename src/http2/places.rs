@@ -1,0 +1,216 @@
+//! How many requests fit one connection now. Pure.
+//!
+//! Two things fill a connection: streams (the peer's MAX_CONCURRENT_STREAMS, and fewer until it has shown that it accepts
+//! us) and bytes (the peer's flow-control window for the whole connection, 65,535 bytes unless it grants more: RFC 9113
+//! 6.9.2; APNs grants no more). `h2` does not show that window, so it is estimated as TCP estimates a path: the budget of
+//! unanswered bytes starts at what every peer must grant, grows with the answers while nothing stalls, and falls back to
+//! what was under way when a request had to wait for the window.
+
+/// The window that every connection starts with (RFC 9113 6.9.2).
+const FIRST_BUDGET: usize = 65_535;
+/// Never believe in less: a peer that grants less than this per connection is not one to widen for.
+const LEAST_BUDGET: usize = 16_384;
+/// Enough for thousands of the largest bodies; beyond it the stream limit is what counts.
+const MOST_BUDGET: usize = 64 << 20;
+
+/// The places of one connection.
+#[derive(Debug)]
+pub(super) struct Places {
+    limit: usize,
+    unproven: Option<usize>,
+    in_flight: usize,
+    bytes: usize,
+    budget: usize,
+    has_stalled: bool,
+    stalled: usize,
+    requests_left: u64,
+    draining: bool,
+}
+
+impl Places {
+    /// Places on a connection whose peer allows `limit` streams, but `unproven` of them until it is proven.
+    pub(super) fn new(limit: usize, unproven: Option<usize>, max_requests: u64) -> Self {
+        Places {
+            limit,
+            unproven: unproven.map(|streams| streams.max(1)),
+            in_flight: 0,
+            bytes: 0,
+            budget: FIRST_BUDGET,
+            has_stalled: false,
+            stalled: 0,
+            requests_left: max_requests.max(1),
+            draining: false,
+        }
+    }
+
+    /// Whether one more request of about `bytes` may start. A request always fits an empty connection.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let limit = self.unproven.map_or(self.limit, |unproven| unproven.min(self.limit));
+        !self.draining
+            && self.in_flight < limit
+            && self.stalled == 0
+            && (self.in_flight == 0 || self.bytes + bytes <= self.budget)
+    }
+
+    /// Gives one place away, for a request of about `bytes`. The last of the connection's requests makes it drain.
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.in_flight += 1;
+        self.bytes += bytes;
+        self.requests_left -= 1;
+        self.draining |= self.requests_left == 0;
+    }
+
+    /// The request turned out to have `actual` bytes where `guessed` were set aside.
+    pub(super) fn weigh(&mut self, guessed: usize, actual: usize) {
+        self.bytes = self.bytes - guessed + actual;
+    }
+
+    /// A request of `bytes` was answered while they were still counted: the budget may grow, when it is in use at all.
+    pub(super) fn answered(&mut self, bytes: usize) {
+        if self.bytes * 2 >= self.budget {
+            let step = if self.has_stalled { bytes * bytes / self.budget + 1 } else { bytes };
+            self.budget = (self.budget + step).min(MOST_BUDGET);
+        }
+    }
+
+    /// Takes a place back, with the bytes that it held.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.in_flight -= 1;
+        self.bytes -= bytes;
+    }
+
+    /// A request of `bytes` waits for the window: what else is under way is what fits.
+    pub(super) fn stall(&mut self, bytes: usize) {
+        self.stalled += 1;
+        self.has_stalled = true;
+        self.budget = self.bytes.saturating_sub(bytes).clamp(LEAST_BUDGET, MOST_BUDGET);
+    }
+
+    /// It waits no more.
+    pub(super) fn flow(&mut self) {
+        self.stalled -= 1;
+    }
+
+    /// The peer changed its stream limit.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The peer accepts us.
+    pub(super) fn prove(&mut self) {
+        self.unproven = None;
+    }
+
+    /// No new streams from now on.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.unproven.is_none()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fill(places: &mut Places, bytes: usize) -> usize {
+        let before = places.in_flight();
+        while places.has_room(bytes) {
+            places.take(bytes);
+        }
+        places.in_flight() - before
+    }
+
+    #[test]
+    fn one_stream_until_proven_then_the_peers_limit_live() {
+        let mut places = Places::new(1000, Some(1), 1 << 20);
+        assert_eq!(fill(&mut places, 10), 1);
+        places.prove();
+        assert_eq!(fill(&mut places, 10), 999);
+        places.set_limit(500);
+        places.give_back(10);
+        assert!(!places.has_room(10));
+        places.set_limit(1001);
+        assert_eq!(fill(&mut places, 10), 2);
+    }
+
+    #[test]
+    fn bytes_fill_a_connection_before_streams_do() {
+        let mut places = Places::new(1000, None, 1 << 20);
+        assert_eq!(fill(&mut places, 4096), 15);
+    }
+
+    #[test]
+    fn the_budget_grows_with_answers_until_a_stall_shows_the_window() {
+        let mut places = Places::new(1000, None, 1 << 20);
+        for _ in 0..6 {
+            for _ in 0..fill(&mut places, 1000).min(places.in_flight()) {
+                places.answered(1000);
+                places.give_back(1000);
+            }
+        }
+        fill(&mut places, 1000);
+        assert!(places.in_flight() > 130, "a window that is returned at once is used: {}", places.in_flight());
+        while places.in_flight() > 70 {
+            places.give_back(1000);
+        }
+        places.stall(1000);
+        assert!(!places.has_room(1), "nothing is added to a connection that waits for its window");
+        places.flow();
+        assert!(!places.has_room(1000));
+        places.give_back(1000);
+        places.give_back(1000);
+        assert!(places.has_room(1000));
+    }
+
+    #[test]
+    fn a_body_larger_than_the_budget_fits_an_empty_connection() {
+        let mut places = Places::new(10, None, 1 << 20);
+        assert!(places.has_room(FIRST_BUDGET * 2));
+        places.take(FIRST_BUDGET * 2);
+        assert!(!places.has_room(1));
+    }
+
+    #[test]
+    fn the_last_request_drains_the_connection() {
+        let mut places = Places::new(10, None, 3);
+        assert_eq!(fill(&mut places, 1), 3);
+        assert!(places.is_draining());
+    }
+
+    proptest! {
+        #[test]
+        fn never_above_the_limit_and_nothing_leaks(steps in prop::collection::vec((0u8..6, 1usize..5000), 1..400)) {
+            let mut places = Places::new(20, Some(1), 1 << 40);
+            let mut held: Vec<(usize, bool)> = Vec::new();
+            let mut limit = 20;
+            for (step, size) in steps {
+                match step {
+                    0 | 1 => if places.has_room(size) { places.take(size); held.push((size, false)); prop_assert!(held.len() <= limit); },
+                    2 => if let Some((bytes, stalled)) = held.pop() {
+                        if stalled { places.flow(); }
+                        places.answered(bytes);
+                        places.give_back(bytes);
+                    },
+                    3 => { limit = size % 40; places.set_limit(limit); },
+                    4 => if let Some(last) = held.last_mut() && !last.1 { last.1 = true; places.stall(last.0); },
+                    _ => places.prove(),
+                }
+                prop_assert_eq!(places.in_flight(), held.len());
+                prop_assert_eq!(places.bytes, held.iter().map(|place| place.0).sum::<usize>());
+                prop_assert!((LEAST_BUDGET..=MOST_BUDGET).contains(&places.budget));
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What a pool knows: its connections, who waits, how wide it is. Behind the pool's one lock; awaits nothing.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::SendRequest;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::places::Places;
+use super::traffic::Traffic;
+use super::width::{View, Width};
+use super::{PoolSettings, SendError};
+
+/// Size of a body before the first one was seen.
+const FIRST_TYPICAL: usize = 512;
+/// Waiters that gave up are swept out when the queue has grown to this, then to twice what was left.
+const SWEEP_AT: usize = 64;
+
+/// Totals of a pool since its beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) handshakes: u64,
+    pub(super) connect_failures: u64,
+    pub(super) goaways: u64,
+    pub(super) window_stalls: u64,
+    pub(super) timeouts: u64,
+    pub(super) lost: u64,
+}
+
+/// Somebody who waits for a place.
+pub(super) type Waiter<T> = oneshot::Sender<Result<T, SendError>>;
+
+/// One pool's state; `T` is what a waiter waits for.
+pub(super) struct State<T> {
+    pub(super) members: Vec<Member>,
+    pub(super) waiters: Waiters<T>,
+    pub(super) width: Width,
+    /// Moving mean of the bodies' sizes: what a place is taken to need.
+    pub(super) typical: usize,
+    pub(super) closed: bool,
+    pub(super) totals: Totals,
+    /// Why the last connect failed.
+    pub(super) refusal: Arc<str>,
+    next_id: u64,
+}
+
+/// A place that was taken.
+pub(super) struct Place {
+    /// The connection's number in its pool.
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) traffic: Arc<Traffic>,
+    /// Bytes set aside for the body.
+    pub(super) bytes: usize,
+}
+
+/// One connection.
+pub(super) struct Member {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) places: Places,
+    /// Dropped when the connection drains: `h2` ends a connection that nobody can use and that has no stream.
+    pub(super) send: Option<SendRequest<Bytes>>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) streams: Streams,
+    pub(super) born: Instant,
+    pub(super) idle_since: Option<Instant>,
+    /// Whether it gave an answer.
+    pub(super) answered: bool,
+    /// Why it ended, or is about to.
+    pub(super) end: Option<Arc<str>>,
+    /// Whether we wanted that end (idle, recycled, retired, closed).
+    pub(super) by_us: bool,
+    pub(super) ended: bool,
+}
+
+impl<T> State<T> {
+    pub(super) fn new(settings: &PoolSettings) -> Self {
+        State {
+            members: Vec::new(),
+            waiters: Waiters { queue: VecDeque::new(), sweep_at: SWEEP_AT },
+            width: Width::new(settings.backoff),
+            typical: FIRST_TYPICAL,
+            closed: false,
+            totals: Totals::default(),
+            refusal: Arc::from("no connection was tried yet"),
+            next_id: 0,
+        }
+    }
+
+    /// A new connection joins.
+    pub(super) fn join(
+        &mut self,
+        settings: &PoolSettings,
+        send: SendRequest<Bytes>,
+        peer: SocketAddr,
+        traffic: Arc<Traffic>,
+    ) -> u64 {
+        self.next_id += 1;
+        self.totals.handshakes += 1;
+        let limit = send.current_max_send_streams().min(settings.max_streams);
+        let now = Instant::now();
+        self.members.push(Member {
+            id: self.next_id,
+            peer,
+            places: Places::new(limit, settings.streams_until_proven, settings.max_requests),
+            send: Some(send),
+            traffic,
+            streams: Streams::default(),
+            born: now,
+            idle_since: Some(now),
+            answered: false,
+            end: None,
+            by_us: false,
+            ended: false,
+        });
+        self.next_id
+    }
+
+    pub(super) fn member(&mut self, id: u64) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.id == id)
+    }
+
+    /// Takes a place on the oldest connection that has one: the youngest then fall idle first and can be closed.
+    pub(super) fn take(&mut self) -> Option<Place> {
+        let typical = self.typical;
+        let member = self.members.iter_mut().find(|member| member.send.is_some() && member.places.has_room(typical))?;
+        let send = member.send.clone()?;
+        member.places.take(typical);
+        member.idle_since = None;
+        Some(Place { id: member.id, peer: member.peer, send, traffic: member.traffic.clone(), bytes: typical })
+    }
+
+    /// A body of `bytes` is sent: what the next ones will probably weigh.
+    pub(super) fn learn(&mut self, bytes: usize) {
+        self.typical = (self.typical * 15 + bytes).div_ceil(16);
+    }
+
+    /// Forgets connections that have ended and that no request refers to any more.
+    pub(super) fn sweep_members(&mut self) {
+        self.members.retain(|member| !(member.ended && member.places.in_flight() == 0));
+    }
+
+    /// Connections that take new streams.
+    pub(super) fn living(&self) -> usize {
+        self.members.iter().filter(|member| member.is_living()).count()
+    }
+
+    /// How many connects to begin now. Asked on every push while somebody waits: the clock is read last.
+    pub(super) fn connects(&mut self, settings: &PoolSettings) -> usize {
+        let living = self.living();
+        if self.closed || self.width.connecting() > 0 || living >= settings.max_connections.max(1) {
+            return 0;
+        }
+        let view = View {
+            living,
+            unproven: self.members.iter().any(|member| member.is_living() && !member.places.is_proven()),
+            waiting: !self.waiters.queue.is_empty(),
+            min_idle: settings.min_idle,
+            max: settings.max_connections.max(1),
+        };
+        self.width.begin(view, Instant::now())
+    }
+}
+
+impl Member {
+    pub(super) fn is_living(&self) -> bool {
+        !self.ended && !self.places.is_draining()
+    }
+
+    /// We want no new streams on it; it ends when its last one has.
+    pub(super) fn retire(&mut self, why: &str) {
+        self.by_us |= self.end.is_none();
+        self.turn_away(why);
+    }
+
+    /// The peer takes no new streams. The first reason given is the one that counts.
+    pub(super) fn turn_away(&mut self, why: &str) {
+        self.places.drain();
+        self.send = None;
+        if self.end.is_none() {
+            self.end = Some(Arc::from(why));
+        }
+    }
+}
+
+/// Those who wait for a place, first come, first served.
+pub(super) struct Waiters<T> {
+    queue: VecDeque<Waiter<T>>,
+    sweep_at: usize,
+}
+
+impl<T> Waiters<T> {
+    /// Joins the queue.
+    pub(super) fn push(&mut self, waiter: Waiter<T>) {
+        if self.queue.len() >= self.sweep_at {
+            self.queue.retain(|waiter| !waiter.is_closed());
+            self.sweep_at = (self.queue.len() * 2).max(SWEEP_AT);
+        }
+        self.queue.push_back(waiter);
+    }
+
+    /// The first who still waits, left in the queue.
+    pub(super) fn has_next(&mut self) -> bool {
+        while self.queue.front().is_some_and(oneshot::Sender::is_closed) {
+            self.queue.pop_front();
+        }
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Waiter<T>> {
+        self.queue.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// All of them, in order.
+    pub(super) fn drain(&mut self) -> Vec<Waiter<T>> {
+        self.queue.drain(..).collect()
+    }
+}
+
+/// The unanswered requests of one connection, by small keys that are used again: what one tick looks through instead of
+/// a timer for each.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: Vec<Option<Open>>,
+    free: Vec<usize>,
+}
+
+/// One unanswered request.
+pub(super) struct Open {
+    pub(super) begun: Instant,
+    /// Its sending half, to reset it by; `None` while it waits for the window (it then minds its own deadline) and
+    /// after a reset.
+    pub(super) stream: Option<SendStream<Bytes>>,
+}
+
+impl Streams {
+    pub(super) fn insert(&mut self, open: Open) -> usize {
+        if let Some(key) = self.free.pop() {
+            self.open[key] = Some(open);
+            return key;
+        }
+        self.open.push(Some(open));
+        self.open.len() - 1
+    }
+
+    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Open> {
+        self.open.get_mut(key)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, key: usize) -> Option<Open> {
+        let open = self.open.get_mut(key)?.take();
+        if open.is_some() {
+            self.free.push(key);
+        }
+        open
+    }
+
+    /// When the oldest one began.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.open.iter().flatten().map(|open| open.begun).min()
+    }
+
+    /// The sending halves of those that began at `before` or earlier.
+    pub(super) fn expired(&mut self, before: Instant) -> Vec<SendStream<Bytes>> {
+        self.open
+            .iter_mut()
+            .flatten()
+            .filter(|open| open.begun <= before)
+            .filter_map(|open| open.stream.take())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiters_that_gave_up_are_passed_over_and_do_not_pile_up() {
+        let mut waiters = Waiters::<()> { queue: VecDeque::new(), sweep_at: SWEEP_AT };
+        for _ in 0..10_000 {
+            let (sender, _gone) = oneshot::channel();
+            waiters.push(sender);
+        }
+        assert!(waiters.len() <= SWEEP_AT, "{}", waiters.len());
+        let (sender, mut receiver) = oneshot::channel();
+        waiters.push(sender);
+        assert!(waiters.has_next());
+        waiters.pop().unwrap().send(Ok(())).ok().unwrap();
+        assert!(receiver.try_recv().unwrap().is_ok());
+        assert!(!waiters.has_next());
+    }
+
+    #[test]
+    fn stream_keys_are_used_again() {
+        let mut streams = Streams::default();
+        let now = Instant::now();
+        let open = |begun| Open { begun, stream: None };
+        let first = streams.insert(open(now));
+        let second = streams.insert(open(now + std::time::Duration::from_secs(1)));
+        assert_eq!(streams.oldest(), Some(now));
+        assert!(streams.remove(first).is_some());
+        assert!(streams.remove(first).is_none());
+        assert_eq!(streams.insert(open(now)), first);
+        assert_ne!(first, second);
+    }
+}

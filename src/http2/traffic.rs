@@ -1,0 +1,105 @@
+//! Counts the bytes that pass between `h2` and TLS.
+//!
+//! `h2` does not say whether a request's headers had left when the connection broke. Bytes written since the request was
+//! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of one connection so far, in both directions. Read and written on the connection's own thread.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes received.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed to TLS.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// A byte stream whose traffic is counted.
+#[derive(Debug)]
+pub(super) struct Metered<T> {
+    inner: T,
+    traffic: Arc<Traffic>,
+}
+
+impl<T> Metered<T> {
+    pub(super) fn new(inner: T, traffic: Arc<Traffic>) -> Self {
+        Metered { inner, traffic }
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.traffic.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.traffic.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let bytes = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.wrote(bytes);
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
+        self.wrote(bytes);
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn both_directions_are_counted() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let traffic = Arc::new(Traffic::default());
+        let mut ours = Metered::new(ours, traffic.clone());
+        ours.write_all(b"12345").await.unwrap();
+        theirs.write_all(b"123").await.unwrap();
+        let mut buffer = [0; 3];
+        ours.read_exact(&mut buffer).await.unwrap();
+        assert_eq!((traffic.written(), traffic.read()), (5, 3));
+    }
+}

@@ -1,0 +1,556 @@
+//! The transport against a server that misbehaves in every known way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use pusher::http2::{Answer, Failure, Fate, MAX_ANSWER_BODY, Pool, PoolSettings, SendError, tls};
+
+use super::http2_server::{Act, Manner, NO_ERROR, REFUSED_STREAM, Seen, Server};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn settings(server: &Server) -> PoolSettings {
+    PoolSettings { backoff: (ms(20), ms(200)), ..PoolSettings::new("localhost", server.address.port()) }
+}
+
+fn pool(server: &Server, change: impl FnOnce(&mut PoolSettings)) -> Pool {
+    let mut settings = settings(server);
+    change(&mut settings);
+    Pool::new(settings, tls::client_config(Some(&server.ca())).unwrap())
+}
+
+fn request() -> Request<()> {
+    Request::post("https://localhost/3/device/abc").body(()).unwrap()
+}
+
+async fn push(pool: &Pool, body: impl Into<Bytes>) -> Result<Answer, SendError> {
+    pool.acquire().await?.send(request(), body.into()).await
+}
+
+fn answer_at_once(seen: &Seen) -> Vec<Act> {
+    vec![Act::Answer(seen.stream, 200, vec![])]
+}
+
+/// Waits for a condition; the message says what was waited for.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < SOON, "waited in vain: {what}");
+        tokio::time::sleep(ms(2)).await;
+    }
+}
+
+/// Sends all bodies at once; resends what was certainly not processed; returns what failed otherwise.
+async fn push_all(pool: &Pool, bodies: Vec<Bytes>) -> Vec<SendError> {
+    let pushes = bodies.into_iter().map(|body| async move {
+        for _ in 0..50 {
+            match push(pool, body.clone()).await {
+                Ok(_) => return None,
+                Err(error) if error.fate == Fate::NotProcessed => tokio::time::sleep(ms(20)).await,
+                Err(error) => return Some(error),
+            }
+        }
+        panic!("never taken")
+    });
+    futures_util::future::join_all(pushes).await.into_iter().flatten().collect()
+}
+
+fn serials(count: usize) -> Vec<Bytes> {
+    (0..count).map(|serial| Bytes::from(format!("{serial:08}"))).collect()
+}
+
+#[tokio::test]
+async fn an_answer_comes_whole() {
+    let server = Server::start(Manner::default(), |seen| {
+        vec![Act::Answer(seen.stream, 410, br#"{"reason":"Unregistered"}"#.to_vec())]
+    })
+    .await;
+    let pool = pool(&server, |_| ());
+    let answer = push(&pool, "{}").await.unwrap();
+    assert_eq!(answer.status, 410);
+    assert_eq!(&answer.body[..], br#"{"reason":"Unregistered"}"#);
+    assert_eq!(answer.peer, server.address);
+    assert_eq!(push(&pool, "").await.unwrap().status, 410, "a request without a body");
+    let stats = pool.stats();
+    assert_eq!((stats.connections, stats.in_flight, stats.handshakes), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn one_stream_until_proven_and_a_refusal_proves_nothing() {
+    let server = Server::start(Manner::default(), |seen| {
+        let status = if seen.nth < 3 { 403 } else { 200 };
+        vec![Act::Answer(seen.stream, status, vec![]).after(15)]
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.streams_until_proven = Some(1);
+        settings.proves = |status| status != 403;
+    });
+    for _ in 0..3 {
+        let two = tokio::join!(push(&pool, "a"), push(&pool, "b"));
+        assert!(two.0.is_ok() && two.1.is_ok());
+        if server.books.lock().requests.len() <= 3 {
+            assert_eq!(server.books.lock().most[&0], 1);
+        }
+    }
+    assert!(push_all(&pool, serials(300)).await.is_empty());
+    let books = server.books.lock();
+    assert!(books.most[&0] > 100, "{:?}", books.most);
+    assert!(books.violations.is_empty(), "{:?}", books.violations);
+}
+
+#[tokio::test]
+async fn the_peers_limit_is_never_exceeded_and_followed_live() {
+    let manner = Manner { max_streams: Some(5), ..Manner::default() };
+    let server = Server::start(manner, |seen| {
+        let answer = Act::Answer(seen.stream, 200, vec![]).after(5);
+        if seen.nth == 100 { vec![answer, Act::MaxStreams(50)] } else { vec![answer] }
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    assert!(push_all(&pool, serials(100)).await.is_empty());
+    assert_eq!(server.books.lock().most[&0], 5);
+    assert!(push_all(&pool, serials(500)).await.is_empty());
+    assert_eq!(server.books.lock().most[&0], 50, "raised by SETTINGS");
+    assert!(server.books.lock().violations.is_empty(), "{:?}", server.books.lock().violations);
+    server.tell_all(&Act::MaxStreams(3));
+    push(&pool, "notices").await.unwrap();
+    server.books.lock().most.clear();
+    assert!(push_all(&pool, serials(50)).await.is_empty());
+    assert!(server.books.lock().most[&0] <= 3, "lowered by SETTINGS: {:?}", server.books.lock().most);
+}
+
+#[tokio::test]
+async fn a_goaway_under_load_loses_nothing_and_doubles_nothing() {
+    // Streams above the last id were read by the server, but are not processed: it forgets them.
+    let processed = Arc::new(parking_lot::Mutex::new(std::collections::HashMap::<Vec<u8>, usize>::new()));
+    let kept = processed.clone();
+    let server = Server::start(Manner { max_streams: Some(100), ..Manner::default() }, move |seen| {
+        let last = 2 * 150 + 1;
+        if seen.stream > last && seen.connection < 4 {
+            return if seen.stream == last + 50 {
+                vec![Act::GoAway(last, NO_ERROR, r#"{"reason":"Shutdown"}"#), Act::Close.after(300)]
+            } else {
+                vec![]
+            };
+        }
+        *kept.lock().entry(seen.body.clone()).or_default() += 1;
+        vec![Act::Answer(seen.stream, 200, vec![]).after(30)]
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 3);
+    let failures = push_all(&pool, serials(2000)).await;
+    assert!(failures.is_empty(), "{failures:?}");
+    let processed = processed.lock();
+    assert_eq!(processed.len(), 2000);
+    assert!(processed.values().all(|times| *times == 1));
+    assert!(pool.stats().goaways >= 1, "{:?}", pool.stats());
+}
+
+#[tokio::test]
+async fn a_goaway_names_its_reason_and_lets_the_rest_finish() {
+    let server = Server::start(Manner::default(), |seen| match seen.nth {
+        0 => vec![Act::Answer(seen.stream, 200, vec![]).after(100)],
+        _ => vec![Act::GoAway(1, NO_ERROR, r#"{"reason":"BadCertificateEnvironment"}"#)],
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    let first = push(&pool, "1");
+    let second = async {
+        until("the first request", || server.books.lock().requests.len() == 1).await;
+        push(&pool, "2").await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.unwrap().status, 200);
+    let error = second.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::GoAway, Fate::NotProcessed));
+    assert!(error.detail.contains("BadCertificateEnvironment"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_ended_at_once_counts_as_no_connection() {
+    let server = Server::start(Manner::default(), |_| {
+        vec![Act::GoAway(0, NO_ERROR, r#"{"reason":"BadCertificateEnvironment"}"#), Act::Close.after(10)]
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.backoff = (Duration::from_secs(60), Duration::from_secs(60)));
+    let error = push(&pool, "1").await.unwrap_err();
+    assert_eq!(error.failure, Failure::GoAway);
+    until("the end is noted", || pool.stats().connect_failures == 1).await;
+    let error = push(&pool, "2").await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::Connect, Fate::NotProcessed));
+    assert!(error.detail.contains("BadCertificateEnvironment"), "{error}");
+    assert_eq!(server.books.lock().connections, 1, "not hammered");
+}
+
+#[tokio::test]
+async fn resets_are_told_apart() {
+    let server = Server::start(Manner::default(), |seen| match seen.nth {
+        0 => vec![Act::Reset(seen.stream, REFUSED_STREAM)],
+        1 => vec![Act::Reset(seen.stream, 2)],
+        2 => vec![Act::Answer(seen.stream, 400, b"early".to_vec()), Act::Reset(seen.stream, NO_ERROR)],
+        3 => vec![Act::Begin(seen.stream, 400, b"rest".to_vec()), Act::Reset(seen.stream, NO_ERROR)],
+        4 => vec![Act::Begin(seen.stream, 400, b"rest".to_vec()), Act::Reset(seen.stream, 2)],
+        _ => vec![Act::Begin(seen.stream, 200, b"half".to_vec()), Act::Close],
+    })
+    .await;
+    let pool = pool(&server, |_| ());
+    let error = push(&pool, "0").await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::Refused, Fate::NotProcessed));
+    let error = push(&pool, "1").await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::Reset, Fate::Unknown));
+    assert_eq!(&push(&pool, "2").await.unwrap().body[..], b"early");
+    assert_eq!(&push(&pool, "3").await.unwrap().body[..], b"rest");
+    assert_eq!(push(&pool, "4").await.unwrap_err().failure, Failure::Reset);
+    let error = push(&pool, "5").await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::Unknown));
+    assert!(error.detail.contains("localhost"), "{error}");
+}
+
+#[tokio::test]
+async fn a_large_or_strange_answer_is_bounded() {
+    let page = vec![b'x'; 200_000];
+    let server = Server::start(Manner::default(), move |seen| match seen.nth {
+        0 => vec![Act::Answer(seen.stream, 502, page.clone())],
+        1 => vec![Act::Answer(seen.stream, 502, b"<html>bad gateway</html>".to_vec())],
+        2 => vec![Act::Raw(super::http2_server::frame(1, 5, seen.stream, &[0xff; 12]))],
+        _ => vec![Act::Answer(seen.stream, 200, vec![])],
+    })
+    .await;
+    let pool = pool(&server, |_| ());
+    let answer = push(&pool, "0").await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (502, MAX_ANSWER_BODY));
+    assert_eq!(&push(&pool, "1").await.unwrap().body[..], b"<html>bad gateway</html>");
+    assert!(push(&pool, "2").await.is_err(), "bad HPACK ends the connection");
+    assert_eq!(push(&pool, "3").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_ends_in_time_and_frees_its_place() {
+    let server = Server::start(Manner { max_streams: Some(2), ..Manner::default() }, |seen| {
+        if seen.body == b"lost" { vec![] } else { answer_at_once(seen) }
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 1;
+        settings.request_timeout = ms(200);
+    });
+    push(&pool, "first").await.unwrap();
+    let begun = Instant::now();
+    let (one, two, three) = tokio::join!(push(&pool, "lost"), push(&pool, "lost"), push(&pool, "ok"));
+    for error in [one.unwrap_err(), two.unwrap_err()] {
+        assert_eq!((error.failure, error.fate), (Failure::Timeout, Fate::Unknown));
+    }
+    assert!(begun.elapsed() >= ms(200) && begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(three.unwrap().status, 200);
+    until("the streams are reset", || server.books.lock().resets == 2).await;
+    assert_eq!((pool.stats().timeouts, pool.stats().in_flight, pool.stats().connections), (2, 0, 1));
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_noticed_with_pings_and_without() {
+    for ping_after in [Some(ms(100)), None] {
+        let server = Server::start(Manner::default(), |seen| {
+            if seen.body == b"freeze" { vec![Act::Freeze] } else { answer_at_once(seen) }
+        })
+        .await;
+        let pool = pool(&server, |settings| {
+            settings.ping_after = ping_after;
+            settings.dead_after = ms(400);
+        });
+        push(&pool, "ok").await.unwrap();
+        let begun = Instant::now();
+        let error = push(&pool, "freeze").await.unwrap_err();
+        assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::Unknown));
+        assert!(error.detail.contains("silent"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+        assert_eq!(server.books.lock().connections, 2);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_lives_on_pings_and_a_dead_one_is_replaced() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |settings| {
+        settings.min_idle = 1;
+        settings.ping_after = Some(ms(40));
+        settings.dead_after = ms(300);
+    });
+    until("pings", || server.books.lock().pings >= 3).await;
+    assert_eq!(server.books.lock().connections, 1);
+    push(&pool, "works").await.unwrap();
+    server.tell_all(&Act::Freeze);
+    until("a new connection", || server.books.lock().connections == 2).await;
+    assert_eq!(push(&pool, "1").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_never_left_is_known_not_to_be_processed() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |_| ());
+    push(&pool, "first").await.unwrap();
+    let slot = pool.acquire().await.unwrap();
+    server.tell_all(&Act::Close);
+    until("the server's end", || server.books.lock().open.is_empty()).await;
+    // The runtime has not looked at the socket with our task yet, or it has: neither may call it "perhaps".
+    let error = slot.send(request(), Bytes::from_static(b"late")).await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::NotProcessed), "{error}");
+    assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+    assert_eq!(server.serials().get(&b"late"[..]), None);
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_at_once_and_found_again_later() {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = gone.local_addr().unwrap().port();
+    drop(gone);
+    let settings = PoolSettings {
+        backoff: (Duration::from_secs(60), Duration::from_secs(60)),
+        ..PoolSettings::new("127.0.0.1", port)
+    };
+    let ca = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), ca.cert.pem()).unwrap();
+    let pool = Pool::new(settings, tls::client_config(Some(file.path())).unwrap());
+    let waiters = futures_util::future::join_all((0..20).map(|_| pool.acquire())).await;
+    for waiter in waiters {
+        let error = waiter.unwrap_err();
+        assert_eq!((error.failure, error.fate), (Failure::Connect, Fate::NotProcessed));
+        assert!(error.detail.contains(&format!("127.0.0.1:{port}")), "{error}");
+    }
+    let begun = Instant::now();
+    assert_eq!(pool.acquire().await.unwrap_err().failure, Failure::Connect);
+    assert!(begun.elapsed() < ms(500), "told at once during the pause");
+    assert_eq!(pool.stats().connect_failures, 1, "and not tried again");
+}
+
+#[tokio::test]
+async fn a_refused_peer_is_tried_again_by_itself_for_the_idle_minimum() {
+    let server = Server::start(Manner { mute: true, ..Manner::default() }, answer_at_once).await;
+    let pool = pool(&server, |settings| {
+        settings.min_idle = 1;
+        settings.connect_timeout = ms(200);
+        settings.backoff = (ms(10), ms(40));
+    });
+    until("tries", || pool.stats().connect_failures >= 3).await;
+    let error = pool.acquire().await.unwrap_err();
+    assert!(error.detail.contains("HTTP/2 handshake"), "a peer without SETTINGS: {error}");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_named() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |settings| settings.host = "no-such-host.invalid".to_owned());
+    let error = push(&pool, "1").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Connect);
+    assert!(error.detail.contains("no-such-host.invalid"), "{error}");
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_names_the_host_and_the_cure() {
+    let (server, other) = (
+        Server::start(Manner::default(), answer_at_once).await,
+        Server::start(Manner::default(), answer_at_once).await,
+    );
+    let pool = Pool::new(settings(&server), tls::client_config(Some(&other.ca())).unwrap());
+    let error = push(&pool, "1").await.unwrap_err();
+    assert_eq!(error.failure, Failure::Connect);
+    let text = error.to_string();
+    assert!(text.contains("localhost") && text.contains("not trusted") && text.contains("caFile"), "{text}");
+    assert!(text.contains("SSL_CERT_FILE"), "{text}");
+}
+
+#[tokio::test]
+async fn an_address_is_checked_against_the_certificate_too() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |settings| settings.host = "127.0.0.1".to_owned());
+    assert_eq!(push(&pool, "1").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_narrow_window_widens_the_pool() {
+    let manner = Manner { window_delay: Some(ms(100)), ..Manner::default() };
+    let server = Server::start(manner, |seen| vec![Act::Answer(seen.stream, 200, vec![]).after(100)]).await;
+    let pool = pool(&server, |settings| settings.max_connections = 6);
+    push(&pool, "first").await.unwrap();
+    let bodies = (0..400).map(|serial| Bytes::from(format!("{serial:04096}"))).collect();
+    let begun = Instant::now();
+    let failures = push_all(&pool, bodies).await;
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(server.serials().len(), 401);
+    assert_eq!(server.books.lock().connections, 6);
+    assert!(server.books.lock().violations.is_empty(), "{:?}", server.books.lock().violations);
+    // One connection alone carries 16 of them in 100 ms.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_window_that_never_opens_times_out_as_not_processed() {
+    let manner = Manner { window_delay: None, ..Manner::default() };
+    let server = Server::start(manner, |seen| vec![Act::Answer(seen.stream, 200, vec![])]).await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 1;
+        settings.request_timeout = ms(300);
+        settings.dead_after = Duration::from_secs(30);
+    });
+    assert_eq!(push(&pool, vec![b'x'; 60_000]).await.unwrap().status, 200);
+    let error = push(&pool, vec![b'y'; 8_000]).await.unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::Timeout, Fate::NotProcessed), "{error}");
+    assert_eq!(pool.stats().window_stalls, 1);
+    assert_eq!(push(&pool, "small").await.unwrap().status, 200, "the reset gave the window back");
+}
+
+#[tokio::test]
+async fn a_body_larger_than_the_window_is_fed_as_it_opens() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |_| ());
+    // The server grants the connection's window again, but each stream has 65,535 bytes.
+    assert_eq!(push(&pool, vec![b'x'; 65_000]).await.unwrap().status, 200);
+    assert_eq!(push(&pool, vec![b'y'; 65_000]).await.unwrap().status, 200);
+    assert_eq!(server.serials().keys().map(Vec::len).collect::<Vec<_>>(), [65_000, 65_000]);
+}
+
+#[tokio::test]
+async fn full_connections_widen_and_idle_ones_close_politely() {
+    let server = Server::start(Manner { max_streams: Some(10), ..Manner::default() }, |seen| {
+        vec![Act::Answer(seen.stream, 200, vec![]).after(20)]
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 4;
+        settings.min_idle = 1;
+        settings.idle_timeout = ms(150);
+    });
+    assert!(push_all(&pool, serials(600)).await.is_empty());
+    assert_eq!(server.books.lock().connections, 4);
+    assert!(server.books.lock().violations.is_empty());
+    until("one connection is left", || pool.stats().connections == 1 && server.books.lock().open.len() == 1).await;
+    assert_eq!(server.books.lock().farewells, 3);
+    assert_eq!(push(&pool, "later").await.unwrap().status, 200);
+    assert_eq!(server.books.lock().connections, 4);
+}
+
+#[tokio::test]
+async fn no_storm_of_connections_before_the_first_one_is_proven() {
+    let server = Server::start(Manner::default(), |seen| vec![Act::Answer(seen.stream, 403, vec![]).after(10)]).await;
+    let pool = pool(&server, |settings| {
+        settings.streams_until_proven = Some(1);
+        settings.proves = |status| status != 403;
+        settings.max_connections = 8;
+    });
+    assert!(push_all(&pool, serials(40)).await.is_empty());
+    assert_eq!(server.books.lock().connections, 1);
+    assert_eq!(server.books.lock().most[&0], 1);
+}
+
+#[tokio::test]
+async fn a_closed_pool_refuses_who_waits_and_finishes_what_is_open() {
+    let server = Server::start(Manner { max_streams: Some(1), ..Manner::default() }, |seen| {
+        vec![Act::Answer(seen.stream, 200, vec![]).after(100)]
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    let open = push(&pool, "open");
+    let waiting = async {
+        until("the request is open", || server.books.lock().requests.len() == 1).await;
+        pool.acquire().await
+    };
+    let close = async {
+        until("somebody waits", || pool.stats().waiting == 1).await;
+        pool.close();
+    };
+    let (open, waiting, ()) = tokio::join!(open, waiting, close);
+    assert_eq!(open.unwrap().status, 200);
+    assert_eq!(waiting.unwrap_err().failure, Failure::Closed);
+    assert_eq!(pool.acquire().await.unwrap_err().failure, Failure::Closed);
+    tokio::time::timeout(SOON, pool.ended()).await.expect("connections end");
+    until("the server sees the end", || server.books.lock().open.is_empty()).await;
+    assert_eq!(server.books.lock().farewells, 1);
+}
+
+#[tokio::test]
+async fn connections_are_recycled_before_their_streams_run_out() {
+    let server = Server::start(Manner::default(), |seen| vec![Act::Answer(seen.stream, 200, vec![]).after(3)]).await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 2;
+        settings.max_requests = 50;
+    });
+    assert!(push_all(&pool, serials(500)).await.is_empty());
+    assert_eq!(server.serials().len(), 500);
+    let most = server.books.lock().requests.iter().map(|seen| seen.stream).max().unwrap();
+    assert_eq!(most, 99, "the 50th stream");
+    assert!(server.books.lock().connections >= 10);
+    assert_eq!(pool.stats().lost, 0);
+}
+
+#[tokio::test]
+async fn old_connections_are_replaced_without_loss() {
+    let server = Server::start(Manner::default(), |seen| vec![Act::Answer(seen.stream, 200, vec![]).after(20)]).await;
+    let pool = pool(&server, |settings| {
+        settings.max_age = Some(ms(300));
+        settings.ping_after = Some(ms(50)); // makes the ticks short
+    });
+    let begun = Instant::now();
+    while server.books.lock().connections < 3 {
+        assert!(begun.elapsed() < SOON);
+        push(&pool, "x").await.unwrap();
+    }
+    assert_eq!(pool.stats().lost, 0);
+}
+
+#[tokio::test]
+async fn a_retired_connection_is_replaced_and_its_streams_finish() {
+    let server = Server::start(Manner::default(), |seen| {
+        let status = if seen.body == b"expired" { 403 } else { 200 };
+        vec![Act::Answer(seen.stream, status, vec![]).after(20)]
+    })
+    .await;
+    let pool = pool(&server, |_| ());
+    let (slow, refused) = tokio::join!(push(&pool, "slow"), push(&pool, "expired"));
+    assert_eq!(slow.unwrap().status, 200);
+    refused.unwrap().connection.retire();
+    assert_eq!(push(&pool, "next").await.unwrap().status, 200);
+    assert_eq!(server.books.lock().connections, 2);
+    let slot = pool.acquire().await.unwrap();
+    pool.retire_all();
+    assert_eq!(slot.send(request(), Bytes::from_static(b"open")).await.unwrap().status, 200);
+    assert_eq!(push(&pool, "third").await.unwrap().status, 200);
+    assert_eq!(server.books.lock().connections, 3);
+    until("the retired ones end", || server.books.lock().open.len() == 1).await;
+    assert_eq!(pool.stats().connect_failures, 0);
+}
+
+#[tokio::test]
+async fn a_dropped_slot_and_a_dropped_request_give_their_places_back() {
+    let server = Server::start(Manner { max_streams: Some(1), ..Manner::default() }, |seen| {
+        if seen.body == b"never" { vec![] } else { answer_at_once(seen) }
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    drop(pool.acquire().await.unwrap());
+    let given_up = tokio::time::timeout(ms(100), push(&pool, "never")).await;
+    assert!(given_up.is_err());
+    let waiter = tokio::time::timeout(SOON, push(&pool, "next")).await.expect("a place");
+    assert_eq!(waiter.unwrap().status, 200);
+    assert_eq!(pool.stats().in_flight, 0);
+    assert!(server.books.lock().violations.is_empty());
+}
+
+#[tokio::test]
+async fn places_are_given_first_come_first_served() {
+    let server = Server::start(Manner { max_streams: Some(1), ..Manner::default() }, |seen| {
+        vec![Act::Answer(seen.stream, 200, vec![]).after(2)]
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    assert!(push_all(&pool, serials(60)).await.is_empty());
+    let order: Vec<Vec<u8>> = server.books.lock().requests.iter().map(|seen| seen.body.clone()).collect();
+    assert_eq!(order, serials(60));
+}
