@@ -104,7 +104,7 @@ pub struct Settings {
     pub first_serial: u64,
     /// What the dice start from.
     pub seed: u64,
-    /// Bytes of a line, reached by a longer text; lines are never shorter than their fields need (about 350).
+    /// Bytes of a line, reached by a longer text; lines are never shorter than their fields need (about 400).
     pub size: usize,
     /// How often each kind comes.
     pub mix: Mix,
@@ -112,7 +112,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { count: 1_000, first_serial: 0, seed: 1, size: 400, mix: Mix::default() }
+        Settings { count: 1_000, first_serial: 0, seed: 1, size: 420, mix: Mix::default() }
     }
 }
 

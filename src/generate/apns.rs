@@ -132,7 +132,7 @@ mod tests {
                 continue;
             }
             let value = parsed.expect("json");
-            assert_eq!(message.line.len(), 400);
+            assert_eq!(message.line.len(), 420);
             assert_eq!(serial_of(value["Payload"].to_string().as_bytes()), Some(message.serial));
             let token = value["DeviceToken"].as_str().expect("token");
             assert!(tokens.insert(token.to_owned()) && token.len() == 64);

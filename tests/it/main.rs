@@ -5,3 +5,4 @@ mod apns_flow;
 mod http2_pool;
 mod http2_server;
 mod simulator_apns;
+mod simulator_strict;
