@@ -1,6 +1,6 @@
 //! Apple Push Notification service, with token authentication (.p8 keys).
 //!
-//! What is here: the producer's message ([`message`] and its helpers `fields`, `merge`, `push_type`), the `request` made of
+//! What is here: the producer's message (`message` and its helpers `fields`, `merge`, `push_type`), the `request` made of
 //! it, the `client` that makes one attempt, the `response` table, the provider `token`, the `feedback` record, and the
 //! `config` keys. What is not: retries that wait (`handlers::retry` and the dispatcher), connections (`http2`), Kafka.
 //!
