@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use super::clock;
 use super::message::Push;
 use super::request::{self, Target};
 use super::response::{self, Answered};
-use super::token::ProviderToken;
+use super::token::{Now, ProviderToken};
 use crate::handlers::Gate;
 use crate::http2::{Answer, Failure, Fate, Pool, SendError};
-use crate::outcome::{Attempt, Refusal, Verdict};
+use crate::outcome::{Attempt, Class, Outcome, Refusal, Verdict};
 
 /// Requests of one attempt. A GOAWAY and a refused stream in a row are ordinary; more are for the retry policy.
 const MOST_REQUESTS: u32 = 4;
@@ -30,6 +29,8 @@ pub(super) struct Client {
     pub(super) pool: Pool,
     pub(super) token: Arc<ProviderToken>,
     pub(super) target: Target,
+    /// The clocks that tokens age by.
+    pub(super) clock: fn() -> Now,
     /// When the connections were last retired for a held push; shared by the apps of the pool.
     pub(super) renewed: Arc<Mutex<Option<Instant>>>,
 }
@@ -60,7 +61,7 @@ impl Client {
             }
             let authorization = match &replacement {
                 Some(new) => new.clone(),
-                None => self.token.current(clock::now()).authorization,
+                None => self.token.current((self.clock)()).authorization,
             };
             let request = request::build(push, &self.target, authorization.clone());
             attempt.requests += 1;
@@ -70,9 +71,7 @@ impl Client {
             let may_resend = attempt.requests < MOST_REQUESTS;
             let next = match &result {
                 Ok(answer) => self.answered(answer, push, &authorization, replacement.is_none()),
-                Err(error) if error.fate == Fate::NotProcessed && error.failure != Failure::Closed && may_resend => {
-                    Next::Again
-                }
+                Err(error) if may_resend && was_turned_away(error) => Next::Again,
                 Err(error) => Next::Done(failed(error)),
             };
             match next {
@@ -86,7 +85,7 @@ impl Client {
     fn answered(&self, answer: &Answer, push: &Push<'_>, sent_with: &HeaderValue, may_renew: bool) -> Next {
         if may_renew && response::is_expired_provider_token(answer.status, &answer.body) {
             answer.connection.retire();
-            if let Some(new) = self.token.after_expired(sent_with, clock::now()) {
+            if let Some(new) = self.token.after_expired(sent_with, (self.clock)()) {
                 return Next::AgainWith(new.authorization);
             }
         }
@@ -117,10 +116,21 @@ impl Client {
     }
 }
 
+/// Whether the peer certainly did not process the request, and might another time.
+fn was_turned_away(error: &SendError) -> bool {
+    error.fate == Fate::NotProcessed && !matches!(error.failure, Failure::Closed | Failure::Reset)
+}
+
 /// The verdict on a request without an answer.
 fn failed(error: &SendError) -> Verdict {
     let (key, reason) = match error.failure {
         Failure::Closed => return Verdict::Released,
+        // The transport's word for a request that HTTP/2 cannot carry.
+        Failure::Reset if error.fate == Fate::NotProcessed => {
+            let description = error.detail.clone();
+            let refusal = Refusal::local(Class::Message, "unsendable", "Unsendable", description);
+            return Verdict::Resolved(Outcome::Rejected(refusal));
+        }
         Failure::Connect => ("connect", "ConnectFailed"),
         Failure::ConnectionLost => ("connection-lost", "ConnectionLost"),
         Failure::GoAway => ("goaway", "GoAway"),
@@ -134,9 +144,10 @@ fn failed(error: &SendError) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http2::ConnectionRef;
 
     fn verdict(failure: Failure, fate: Fate) -> Verdict {
-        failed(&SendError { failure, fate, detail: "127.0.0.1:443: gone".into() })
+        failed(&SendError { failure, fate, detail: "127.0.0.1:443: gone".into(), connection: ConnectionRef::default() })
     }
 
     #[test]
@@ -150,6 +161,10 @@ mod tests {
             Failure::Timeout,
         ] {
             for (fate, maybe) in [(Fate::Unknown, true), (Fate::NotProcessed, false)] {
+                if (failure, fate) == (Failure::Reset, Fate::NotProcessed) {
+                    assert!(matches!(verdict(failure, fate), Verdict::Resolved(Outcome::Rejected(_))));
+                    continue;
+                }
                 let Verdict::Retry(refusal) = verdict(failure, fate) else { panic!("{failure:?} is not retried") };
                 assert_eq!(refusal.maybe_delivered, maybe);
                 assert_eq!(refusal.status, 0);

@@ -1,6 +1,6 @@
 //! Apple Push Notification service, with token authentication (.p8 keys).
 //!
-//! What is here: the producer's message ([`message`] and its helpers `fields`, `merge`, `push_type`), the `request` made of
+//! What is here: the producer's message (`message` and its helpers `fields`, `merge`, `push_type`), the `request` made of
 //! it, the `client` that makes one attempt, the `response` table, the provider `token`, the `feedback` record, and the
 //! `config` keys. What is not: retries that wait (`handlers::retry` and the dispatcher), connections (`http2`), Kafka.
 //!
@@ -36,6 +36,7 @@ use self::config::App;
 pub use self::config::{IGNORED, KEYS, Settings};
 use self::message::NotSent;
 use self::request::Target;
+pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender};
 use crate::http2::{Pool, PoolSettings, tls};
@@ -53,6 +54,7 @@ pub struct ApnsProvider {
     settings: Settings,
     tls: Arc<rustls::ClientConfig>,
     hostname: Arc<str>,
+    clock: fn() -> Now,
     /// By app, in the order of `settings.apps`.
     tokens: Vec<Arc<ProviderToken>>,
     /// By pool key and sender.
@@ -69,11 +71,16 @@ struct Shared {
 impl ApnsProvider {
     /// Reads and tries the credentials of every app. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, ProviderError> {
+        ApnsProvider::with_clock(settings, clock::now)
+    }
+
+    /// The same with provider tokens that age by `clock`, for tests in which time passes.
+    pub fn with_clock(settings: Settings, clock: fn() -> Now) -> Result<Self, ProviderError> {
         let tls = tls::client_config(settings.ca_file.as_deref())
             .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
-        let tokens = tokens(&settings.apps)?;
+        let tokens = tokens(&settings.apps, clock())?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
-        Ok(ApnsProvider { settings, tls, hostname, tokens, pools: Mutex::default() })
+        Ok(ApnsProvider { settings, tls, hostname, clock, tokens, pools: Mutex::default() })
     }
 
     /// The settings that it was made of.
@@ -102,23 +109,23 @@ impl ApnsProvider {
     fn pool_settings(&self, key: &str, sender: Sender) -> PoolSettings {
         let authority = &self.settings.authority;
         let at_home = home_sender(key, sender.of) == sender.index;
+        let host = authority.host().trim_matches(['[', ']']);
         PoolSettings {
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(443),
             max_connections: share(self.settings.max_connections, sender),
             min_idle: usize::from(at_home),
             // With token authentication Apple takes one stream until a request with a valid token was posted.
             streams_until_proven: Some(1),
-            initial_streams: 1,
-            // A silent peer is noticed within 15 s. Apple tolerates pings; middleboxes cut idle connections without a word.
-            ping_after: Some(Duration::from_secs(10)),
-            dead_after: Duration::from_secs(5),
+            // Middleboxes cut idle connections without a word, and Apple tolerates pings. A peer that is silent while a
+            // push waits for it is asked earlier, and dead after ten seconds.
+            ping_after: Some(Duration::from_mins(1)),
+            dead_after: Duration::from_secs(10),
             connect_timeout: self.settings.connect_timeout,
             request_timeout: self.settings.timeout,
             idle_timeout: Duration::from_mins(10),
             // Apple takes reconnecting again and again for an attack; and after an outage we want to be back in seconds.
             backoff: (Duration::from_millis(250), Duration::from_secs(8)),
             proves: |status| status != StatusCode::FORBIDDEN,
+            ..PoolSettings::new(host, authority.port_u16().unwrap_or(443))
         }
     }
 }
@@ -130,7 +137,7 @@ fn share(all: usize, sender: Sender) -> usize {
 }
 
 /// One token per (team, key id): made by the first app that names it, shared by the others.
-fn tokens(apps: &[App]) -> Result<Vec<Arc<ProviderToken>>, ProviderError> {
+fn tokens(apps: &[App], now: Now) -> Result<Vec<Arc<ProviderToken>>, ProviderError> {
     let mut made: Vec<(&App, Vec<u8>, Arc<ProviderToken>)> = Vec::new();
     let mut tokens = Vec::with_capacity(apps.len());
     for app in apps {
@@ -150,7 +157,7 @@ fn tokens(apps: &[App]) -> Result<Vec<Arc<ProviderToken>>, ProviderError> {
             }
             Some((.., token)) => Arc::clone(token),
             None => {
-                let token = ProviderToken::new(&pem, &app.key_id, &app.team_id, clock::now())
+                let token = ProviderToken::new(&pem, &app.key_id, &app.team_id, now)
                     .map_err(|error| wrong(error.to_string()))?;
                 Arc::new(token)
             }
@@ -179,7 +186,7 @@ impl Provider for ApnsProvider {
         let (app, token) = self.app(app);
         let Shared { pool, renewed } = self.pool(app, sender);
         let target = Target { authority: self.settings.authority.clone(), topic: app.topic.clone() };
-        let client = Client { pool, token: Arc::clone(token), target, renewed };
+        let client = Client { pool, token: Arc::clone(token), target, clock: self.clock, renewed };
         let (name, hostname) = (Arc::clone(&app.name), Arc::clone(&self.hostname));
         let topic = String::from_utf8_lossy(app.topic.as_bytes()).into_owned();
         Arc::new(ApnsHandler { app: name, hostname, topic, client })

@@ -77,6 +77,7 @@ fn senders_divide_the_connections_and_one_of_them_keeps_the_idle_one() {
     let of = |all, senders| (0..senders).map(|index| share(all, Sender { index, of: senders })).collect::<Vec<_>>();
     assert_eq!(of(8, 3), [3, 3, 2]);
     assert_eq!(of(1, 3), [1, 1, 1]);
+    assert!((0..20).all(|senders| home_sender("any key", senders) < senders.max(1)));
     let keys = Keys::new();
     let provider = keys.provider(&[("one", "a", "K1")]).unwrap();
     let key = provider.pool_key("one");

@@ -23,11 +23,11 @@ const DRIFT: Duration = Duration::from_mins(1);
 
 /// A moment on both clocks: the wall clock that Apple compares with, and one that nobody can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Now {
+pub struct Now {
     /// Seconds since the epoch.
-    pub(super) epoch_s: i64,
+    pub epoch_s: i64,
     /// Time since some fixed moment.
-    pub(super) monotonic: Duration,
+    pub monotonic: Duration,
 }
 
 /// The key cannot be used; worded to follow the key's path.
