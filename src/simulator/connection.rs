@@ -3,7 +3,6 @@
 //! One task per connection and one timer; requests that arrive together are judged together and answered in one write.
 //! Stream limits are judged here and not in `h2`, which knows none (see [`super::wire`]).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,15 +15,15 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
+use http::Request;
 use http::request::Parts;
-use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
 use super::counters::{Connection as OwnCounters, Counters};
-use super::frames;
 use super::limits::{Judgement, Limits};
+use super::service::{Action, Command, GoAway, Opening, Service};
 use super::wire::{Wire, WireControl};
 
 /// Body bytes read before a request is judged as it is: larger than any body that a provider takes.
@@ -34,92 +33,7 @@ const BATCH: usize = 512;
 /// How long a connection that was ended waits for the peer to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A provider's rules.
-pub trait Service: Send + Sync + 'static {
-    /// What is remembered per connection.
-    type Session: Send;
-
-    /// A connection begins; `number` counts from 1.
-    fn open(&self, number: u64) -> Self::Session;
-
-    /// Judges one complete request. `now_ms` counts from the epoch.
-    fn serve(&self, session: &mut Self::Session, request: &Parts, body: &[u8], now_ms: i64) -> Reply;
-
-    /// The debug data of the GOAWAY for too many streams.
-    fn too_many_streams(&self) -> Bytes;
-}
-
-/// What becomes of a stream.
-#[derive(Debug)]
-pub enum Action {
-    /// An answer, and the name that it is counted under.
-    Answer(Response<()>, Bytes, Cow<'static, str>),
-    /// Never an answer.
-    Silence,
-    /// RST_STREAM.
-    Reset(Reason),
-    /// The connection breaks without a word.
-    Break,
-    /// GOAWAY that leaves this stream out: it was not processed.
-    Unprocessed(GoAway),
-}
-
-/// What a service wants done with a request and its connection.
-#[derive(Debug)]
-pub struct Reply {
-    /// What becomes of the stream.
-    pub action: Action,
-    /// How long the answer takes.
-    pub after: Duration,
-    /// Announces another stream limit.
-    pub limit: Option<u32>,
-    /// Resets all other streams with REFUSED_STREAM.
-    pub refuse_others: bool,
-    /// GOAWAY; what was taken in before it is still answered.
-    pub goaway: Option<GoAway>,
-}
-
-impl Reply {
-    /// A reply without consequences for the connection.
-    pub fn new(action: Action) -> Self {
-        Reply { action, after: Duration::ZERO, limit: None, refuse_others: false, goaway: None }
-    }
-}
-
-/// A GOAWAY to send.
-#[derive(Clone, Debug)]
-pub struct GoAway {
-    /// Error code (RFC 9113, 7); 0: NO_ERROR.
-    pub code: u32,
-    /// Debug data.
-    pub debug: Bytes,
-}
-
-/// An order to every connection.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// GOAWAY; what was received is answered, then the connection ends.
-    GoAway(GoAway),
-    /// The connection breaks without a word.
-    Close,
-    /// See [`WireControl::mute`].
-    Mute,
-}
-
-/// What a connection starts with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// Stream limit in the first SETTINGS.
-    pub streams: u32,
-    /// Window of each stream, bytes.
-    pub stream_window: u32,
-    /// Window of the connection, bytes.
-    pub connection_window: u32,
-    /// Whether going over an acknowledged stream limit ends the connection with GOAWAY; else REFUSED_STREAM.
-    pub strict_streams: bool,
-    /// Whether it is mute from the start.
-    pub mute: bool,
-}
+mod outgoing;
 
 struct Arrival {
     request: Parts,
@@ -364,96 +278,6 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             refuse_rest = reply.refuse_others;
             self.follow(now, respond, reply);
         }
-    }
-
-    fn follow(&mut self, now: Instant, respond: SendResponse<Bytes>, reply: Reply) {
-        if reply.refuse_others {
-            for (_, mut due) in std::mem::take(&mut self.due) {
-                self.refuse(&mut due.respond);
-            }
-            for mut respond in std::mem::take(&mut self.silent) {
-                self.refuse(&mut respond);
-            }
-        }
-        if let Some(limit) = reply.limit.filter(|limit| *limit != self.limits.current()) {
-            self.limits.announce(limit);
-            self.wire.inject(frames::settings(limit));
-        }
-        if reply.after.is_zero() {
-            self.act(respond, reply.action);
-        } else {
-            self.sequence += 1;
-            self.due.insert((now + reply.after, self.sequence), Due { respond, action: reply.action });
-        }
-        if let Some(goaway) = reply.goaway {
-            self.go_away(&goaway);
-        }
-    }
-
-    fn refuse(&mut self, respond: &mut SendResponse<Bytes>) {
-        self.active -= 1;
-        self.counters.refused_streams.fetch_add(1, Relaxed);
-        respond.send_reset(Reason::REFUSED_STREAM);
-    }
-
-    fn answer_due(&mut self) {
-        if self.due.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
-            let Due { respond, action } = entry.remove();
-            self.act(respond, action);
-        }
-    }
-
-    fn act(&mut self, mut respond: SendResponse<Bytes>, action: Action) {
-        match action {
-            Action::Answer(response, body, name) => {
-                self.active -= 1;
-                let status = response.status().as_u16();
-                let sent = respond.send_response(response, body.is_empty());
-                let sent = sent.and_then(|mut s| if body.is_empty() { Ok(()) } else { s.send_data(body, true) });
-                match sent {
-                    Ok(()) => self.counters.answer(status, name),
-                    Err(_) => drop(self.counters.cancelled.fetch_add(1, Relaxed)),
-                }
-            }
-            Action::Silence => {
-                self.counters.unanswered.fetch_add(1, Relaxed);
-                self.active -= usize::from(self.going_away);
-                self.silent.push(respond);
-            }
-            Action::Reset(reason) => {
-                self.active -= 1;
-                self.counters.resets.fetch_add(1, Relaxed);
-                respond.send_reset(reason);
-            }
-            Action::Break => self.broken = true,
-            Action::Unprocessed(goaway) => {
-                self.active -= 1;
-                if !self.going_away {
-                    // Never below what was judged already: a stream above the last one must be safe to send again.
-                    let below = respond.stream_id().as_u32().saturating_sub(2);
-                    let judged_above = self.judged > respond.stream_id().as_u32();
-                    self.last_stream = if judged_above { self.judged } else { below };
-                }
-                self.ignored.push((None, respond));
-                self.go_away(&goaway);
-            }
-        }
-    }
-
-    /// Says GOAWAY once; later streams are ignored, and silent ones hold the connection no longer.
-    fn go_away(&mut self, goaway: &GoAway) {
-        if self.going_away {
-            return;
-        }
-        self.going_away = true;
-        self.active -= self.silent.len().min(self.active);
-        self.own.goaway.store(true, Relaxed);
-        self.counters.goaways.fetch_add(1, Relaxed);
-        self.wire.inject(frames::goaway(self.last_stream, goaway.code, &goaway.debug));
     }
 }
 

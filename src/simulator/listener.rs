@@ -10,77 +10,26 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Command, Connection, Opening, Service};
+use super::connection::Connection;
 use super::counters::Counters;
 use super::delay::delayed;
+use super::levers::Levers;
+use super::service::{Command, Opening, Service};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the switch `refuse_connections` is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+/// Pause before a port that another process has taken meanwhile is tried again.
+const REBIND: Duration = Duration::from_millis(20);
 /// Connections handed to a thread and not yet taken.
 const HANDED: usize = 1024;
 /// Orders kept for a connection that is slow to take them.
 const ORDERS: usize = 16;
-
-/// How connections behave; provider-blind. All but `refuse_connections` and `fail_tls` count for connections opened later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Levers {
-    /// Nobody listens: connecting is refused by the system.
-    pub refuse_connections: bool,
-    /// The TLS handshake is answered with the alert `handshake_failure`.
-    pub fail_tls: bool,
-    /// New connections accept bytes and say nothing, not even SETTINGS.
-    pub mute: bool,
-    /// Round trip time added at the byte layer, ms; half of it each way.
-    pub rtt_ms: u64,
-    /// Stream limit of a new connection.
-    pub initial_streams: u32,
-    /// Flow control window of each stream, bytes.
-    pub stream_window: u32,
-    /// Flow control window of a connection, bytes.
-    pub connection_window: u32,
-    /// Going over an acknowledged stream limit ends the connection with GOAWAY; else the stream gets REFUSED_STREAM.
-    pub strict_streams: bool,
-}
-
-impl Default for Levers {
-    /// APNs' values: one stream first, windows of 65,535 bytes (jchambers/pushy issues 476 and 356).
-    fn default() -> Self {
-        Levers {
-            refuse_connections: false,
-            fail_tls: false,
-            mute: false,
-            rtt_ms: 0,
-            initial_streams: 1,
-            stream_window: 65_535,
-            connection_window: 65_535,
-            strict_streams: true,
-        }
-    }
-}
-
-impl Levers {
-    /// The same, made fit for HTTP/2: windows within 1 byte and 2^31 - 1 (RFC 9113, 6.9.1).
-    #[must_use]
-    pub fn clamped(self) -> Self {
-        const MOST: u32 = (1 << 31) - 1;
-        Levers {
-            stream_window: self.stream_window.clamp(1, MOST),
-            connection_window: self.connection_window.clamp(1, MOST),
-            ..self
-        }
-    }
-}
 
 /// What the threads share.
 #[derive(Debug)]
@@ -90,12 +39,17 @@ pub struct Shared<S> {
     /// What was seen.
     pub counters: Arc<Counters>,
     /// How connections behave.
-    pub levers: RwLock<Levers>,
+    levers: watch::Sender<Levers>,
     orders: broadcast::Sender<Command>,
     stop: CancellationToken,
 }
 
 impl<S> Shared<S> {
+    /// Changes how connections behave from now on.
+    pub fn set_levers(&self, levers: Levers) {
+        self.levers.send_replace(levers.clamped());
+    }
+
     /// Gives an order to every open connection.
     pub fn order(&self, command: Command) {
         // An error means that there is no connection.
@@ -130,7 +84,7 @@ impl<S: Service> Listener<S> {
             service,
             tls,
             counters,
-            levers: RwLock::new(levers.clamped()),
+            levers: watch::Sender::new(levers.clamped()),
             orders: broadcast::Sender::new(ORDERS),
             stop: CancellationToken::new(),
         });
@@ -197,9 +151,11 @@ async fn accept<S: Service>(
     hands: Vec<mpsc::Sender<std::net::TcpStream>>,
 ) {
     let mut listener = TcpListener::from_std(listener).ok();
+    let mut levers = shared.levers.subscribe();
     let mut turn = hands.iter().cycle();
     loop {
-        if shared.levers.read().refuse_connections {
+        let refuse = levers.borrow_and_update().refuse_connections;
+        if refuse {
             listener = None;
         } else if listener.is_none() {
             listener = TcpListener::bind(address).await.ok();
@@ -207,12 +163,16 @@ async fn accept<S: Service>(
         let next = async {
             match &listener {
                 Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
+                None if refuse => std::future::pending().await,
+                None => {
+                    tokio::time::sleep(REBIND).await;
+                    Err(io::ErrorKind::AddrInUse.into())
+                }
             }
         };
         let stream = tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => continue,
+            _ = levers.changed() => continue,
             accepted = next => accepted.and_then(|(stream, _)| stream.into_std()),
         };
         if let (Ok(stream), Some(hand)) = (stream, turn.next()) {
@@ -238,7 +198,7 @@ async fn serve<S: Service>(shared: Arc<Shared<S>>, mut handed: mpsc::Receiver<st
 }
 
 async fn connection<S: Service>(shared: Arc<Shared<S>>, stream: TcpStream) {
-    let levers = *shared.levers.read();
+    let levers = *shared.levers.borrow();
     let _ = stream.set_nodelay(true);
     if levers.fail_tls {
         shared.counters.connect().closed.store(true, Relaxed);

@@ -3,11 +3,11 @@
 //!
 //! # Layout
 //! Provider-blind, beside the providers' folders: [`tls`] (a CA and a leaf made at start), [`listener`] (threads, accept,
-//! handshake), [`delay`] (round trip time at the byte layer), [`wire`] and [`frames`] (HTTP/2 frames that the `h2` crate
-//! does not let a server write), [`connection`] (one HTTP/2 connection: streams in, answers out), [`limits`] (stream limit),
+//! handshake), [`levers`] (what can be switched about them), [`delay`] (round trip time at the byte layer), [`wire`] and [`frames`] (HTTP/2 frames that the `h2` crate
+//! does not let a server write), [`service`] (the seam to a provider), [`connection`] (one HTTP/2 connection: streams in, answers out), [`limits`] (stream limit),
 //! [`counters`] and [`ledger`] (what was seen). Each provider is a folder: [`apns`].
 //!
-//! A provider is a [`connection::Service`]: a function from a request to a [`connection::Reply`], with a session per
+//! A provider is a [`service::Service`]: a function from a request to a [`service::Reply`], with a session per
 //! connection. It knows no socket and no clock, so that its rules are tested without either.
 //!
 //! # Invariants
@@ -21,7 +21,9 @@ pub mod counters;
 pub mod delay;
 pub mod frames;
 pub mod ledger;
+pub mod levers;
 pub mod limits;
 pub mod listener;
+pub mod service;
 pub mod tls;
 pub mod wire;

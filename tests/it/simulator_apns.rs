@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pusher::simulator::apns::faults::{AnswerFault, BodyKind, Faults};
 use pusher::simulator::apns::{Key, Settings, Simulator};
-use pusher::simulator::listener::Levers;
+use pusher::simulator::levers::Levers;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
@@ -405,5 +405,90 @@ async fn the_control_endpoint_has_the_same_levers() {
     until("goaway was sent", || simulator.stats().counts.goaways == 1).await;
     assert_eq!(control(&simulator, "POST", "/close", "").await.0, 204);
     until("all are closed", || simulator.stats().counts.open_connections == 0).await;
+    simulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_storm_of_goaways_is_honest_about_what_was_processed() {
+    const MESSAGES: u64 = 2_000;
+    let mut faults = wide();
+    faults.goaway_every = 37;
+    faults.processing_ms = 2;
+    let simulator = start(faults).await;
+    let mut waiting: Vec<u64> = (0..MESSAGES).collect();
+    let mut connections = 0;
+    while !waiting.is_empty() {
+        let mut client = Client::connect(&simulator).await;
+        connections += 1;
+        assert!(connections < 500, "{} are still waiting", waiting.len());
+        let mut open = Vec::new();
+        while let Some(serial) = waiting.pop() {
+            let request = client.request(PLAIN).body(()).expect("request");
+            match client.open(request, &format!(r#"{{"serial":{serial}}}"#)).await {
+                Ok(response) => open.push((serial, response)),
+                Err(error) => {
+                    assert!(error.is_go_away(), "{error}");
+                    waiting.push(serial);
+                    break;
+                }
+            }
+            if open.len() % 50 == 0 {
+                tokio::task::yield_now().await; // lets the connection write, so that GOAWAY crosses open streams
+            }
+        }
+        for (serial, response) in open {
+            match answer(response).await {
+                Ok(answer) => assert_eq!(answer.status, 200),
+                Err(error) => {
+                    assert!(error.is_go_away(), "{error}");
+                    assert!(!simulator.handle().ledger().accepted(serial), "{serial} was above the last stream id");
+                    waiting.push(serial);
+                }
+            }
+        }
+    }
+    let messages = simulator.stats().messages;
+    assert_eq!((messages.accepted, messages.repeated), (MESSAGES, 0));
+    assert!(simulator.stats().counts.goaways > 1);
+    simulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn thousands_of_resets_do_not_end_the_connection() {
+    let simulator = start(Faults { refuse_share: 0.9, ..wide() }).await;
+    let mut client = Client::connect(&simulator).await;
+    let (mut served, mut refused) = (0, 0);
+    for _ in 0..3_000 {
+        match client.push(PLAIN).await {
+            Ok(_) => served += 1,
+            Err(error) => {
+                assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(served + refused, 3_000);
+    assert!(served > 200 && refused > 2_500, "{served} served");
+    assert_eq!(simulator.stats().counts.connections, 1);
+    simulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn small_windows_slow_a_client_down_and_lose_nothing() {
+    let mut faults = wide();
+    faults.connection.stream_window = 16;
+    faults.connection.connection_window = 100;
+    let simulator = start(faults).await;
+    let mut client = Client::connect(&simulator).await;
+    let mut open = Vec::new();
+    for serial in 0..100 {
+        let request = client.request(PLAIN).body(()).expect("request");
+        let body = format!(r#"{{"aps":{{"alert":"longer than the window"}},"serial":{serial}}}"#);
+        open.push(client.open(request, &body).await.expect("stream"));
+    }
+    for response in open {
+        assert_eq!(answer(response).await.expect("answer").status, 200);
+    }
+    assert_eq!(simulator.stats().messages.accepted, 100);
     simulator.shutdown().await;
 }

@@ -138,6 +138,7 @@ fn payload(headers: &HeaderMap, push_type: Option<&str>, body: &[u8]) -> Result<
 mod tests {
     use super::*;
     use http::Request;
+    use std::fmt::Write as _;
 
     const BODY: &[u8] = br#"{"aps":{"alert":"hi"}}"#;
 
@@ -158,7 +159,7 @@ mod tests {
     fn each_fault_has_its_reason() {
         let large = format!("\"{}\"", "x".repeat(4095));
         let mut seen = String::new();
-        let mut note = |what: &str, answer: String| seen += &format!("{what}: {answer}\n");
+        let mut note = |what: &str, answer: String| writeln!(seen, "{what}: {answer}").expect("a string");
         note("plain", answer(|r| r, true, BODY));
         note(
             "all headers",

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::simulator::listener::Levers;
+use crate::simulator::levers::Levers;
 
 /// How the simulator misbehaves. The default is a faithful, healthy APNs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

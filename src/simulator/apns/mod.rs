@@ -1,8 +1,9 @@
 //! A stand-in for the Apple Push Notification service: strict, and faulty on request. docs/simulator.md is its manual.
 //!
 //! [`check`] is what APNs checks, [`reason`] its words, [`provider_token`] its view of a JWT, [`convention`] how a device
-//! token asks for an answer, [`faults`] what can be switched, `service` joins them, `routes` is the control endpoint.
+//! token asks for an answer, [`faults`] what can be switched, `service` joins them, `answer` writes what goes out, `routes` is the control endpoint.
 
+mod answer;
 pub mod check;
 pub mod convention;
 pub mod faults;
@@ -20,11 +21,11 @@ use serde::Serialize;
 use self::faults::Faults;
 use self::provider_token::{Keys, PublicKey};
 use self::service::Apns;
-use super::connection::Command;
 use super::control;
 use super::counters::{Counters, Counts};
 use super::ledger::{Ledger, Sums};
 use super::listener::{Listener, Shared};
+use super::service::Command;
 use super::tls::{self, TlsError};
 
 /// A key that the simulator trusts.
@@ -232,7 +233,7 @@ impl Handle {
     /// Replaces all faults. The error names the value and its rule.
     pub fn set_faults(&self, faults: Faults) -> Result<(), String> {
         faults.validate()?;
-        *self.shared.levers.write() = faults.connection.clamped();
+        self.shared.set_levers(faults.connection);
         *self.service.faults.write() = Arc::new(faults);
         Ok(())
     }
@@ -246,7 +247,7 @@ impl Handle {
 
     /// GOAWAY with `reason` on every open connection; what was taken in is answered.
     pub fn goaway(&self, reason: &str) {
-        self.shared.order(Command::GoAway(service::goaway(reason)));
+        self.shared.order(Command::GoAway(answer::goaway(reason)));
     }
 
     /// Breaks every open connection without a word.
@@ -277,7 +278,7 @@ impl Handle {
     pub fn reset(&self) {
         self.service.forget();
         self.counters.reset();
-        *self.shared.levers.write() = self.initial.connection.clamped();
+        self.shared.set_levers(self.initial.connection);
         *self.service.faults.write() = Arc::clone(&self.initial);
     }
 }

@@ -1,24 +1,23 @@
 //! APNs as a [`Service`]: the provider token of a connection, the checks, the faults, the token's fate, in this order.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason as H2Reason;
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderValue, Response};
 use parking_lot::{Mutex, RwLock};
 
+use super::answer::{Decision, action, drawn, goaway, strange};
 use super::check::{Passed, check};
 use super::convention::{Fate, Odd};
-use super::faults::{AnswerFault, BodyKind, Faults};
+use super::faults::{AnswerFault, Faults};
 use super::provider_token::{Keys, Verified, bearer, verify};
 use super::reason::Reason;
-use crate::simulator::connection::{Action, GoAway, Reply, Service};
 use crate::simulator::ledger::{Ledger, serial_of};
+use crate::simulator::service::{Action, Reply, Service};
 
 /// Provider tokens remembered per connection.
 const CACHED: usize = 64;
@@ -141,7 +140,7 @@ impl Apns {
 
     /// What becomes of a request whose form and provider token are in order: the faults, the token's fate, the body.
     fn decide(&self, session: &mut Session, passed: Passed<'_>, faults: &Faults, now_ms: i64) -> Decision {
-        if let Some(fault) = drawn(&mut session.random, faults) {
+        if let Some(fault) = drawn(&mut session.random, faults, now_ms) {
             return fault;
         }
         let body = passed.body;
@@ -160,57 +159,6 @@ impl Apns {
             },
         }
     }
-}
-
-/// What becomes of one push.
-#[derive(Debug)]
-enum Decision {
-    Accept,
-    Slow(Duration),
-    /// An answer, and the time that a 410 gives as the token's end.
-    Error(AnswerFault, i64),
-    AnswerLost,
-    Other(Action),
-}
-
-/// The fault that the dice choose, if they do.
-fn drawn(random: &mut fastrand::Rng, faults: &Faults) -> Option<Decision> {
-    let mut hit = |share: f64| share > 0.0 && random.f64() < share;
-    if let Some(answer) = faults.answers.iter().find(|answer| hit(answer.share)) {
-        return Some(Decision::Error(answer.clone(), 0));
-    }
-    if hit(faults.reset_share) {
-        Some(Decision::Other(Action::Reset(H2Reason::INTERNAL_ERROR)))
-    } else if hit(faults.refuse_share) {
-        Some(Decision::Other(Action::Reset(H2Reason::REFUSED_STREAM)))
-    } else if hit(faults.silent_share) {
-        Some(Decision::Other(Action::Silence))
-    } else if hit(faults.answer_lost_share) {
-        Some(Decision::AnswerLost)
-    } else {
-        None
-    }
-}
-
-fn strange(odd: Odd) -> Decision {
-    let answer = |status, reason, body| Decision::Error(AnswerFault { body, ..AnswerFault::all(status, reason) }, 0);
-    match odd {
-        Odd::Slow => Decision::Accept,
-        Odd::Silence => Decision::Other(Action::Silence),
-        Odd::Refused => Decision::Other(Action::Reset(H2Reason::REFUSED_STREAM)),
-        Odd::Reset => Decision::Other(Action::Reset(H2Reason::INTERNAL_ERROR)),
-        Odd::Break => Decision::Other(Action::Break),
-        Odd::GoAway => Decision::Other(Action::Unprocessed(goaway("Shutdown"))),
-        Odd::NoBody => answer(500, "", BodyKind::Empty),
-        Odd::Html => answer(503, "", BodyKind::Html),
-        Odd::AnswerLost => Decision::AnswerLost,
-        Odd::UnknownReason => answer(400, "UnheardOfReason", BodyKind::Json),
-    }
-}
-
-/// A GOAWAY with NO_ERROR and the reason as JSON, as APNs sends it (jchambers/pushy issue 865, sideshow/apns2 issue 93).
-pub(crate) fn goaway(reason: &str) -> GoAway {
-    GoAway { code: 0, debug: Bytes::from(serde_json::json!({ "reason": reason }).to_string()) }
 }
 
 impl Service for Apns {
@@ -275,51 +223,4 @@ fn steer_limit(session: &mut Session, reply: &mut Reply, authorized: Result<(), 
         }
         _ => {}
     }
-}
-
-fn action(decision: Decision, id: Option<&HeaderValue>) -> Action {
-    match decision {
-        Decision::Accept | Decision::Slow(_) => {
-            Action::Answer(response(200, id, None), Bytes::new(), Cow::Borrowed(""))
-        }
-        Decision::Error(answer, ended_at) => {
-            let body = error_body(&answer, ended_at);
-            let mut response = response(answer.status, id, answer.retry_after);
-            let kind = match answer.body {
-                BodyKind::Json => Some("application/json; charset=utf-8"),
-                BodyKind::Html => Some("text/html"),
-                BodyKind::Empty => None,
-            };
-            if let Some(kind) = kind {
-                response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
-            }
-            Action::Answer(response, body, answer.reason)
-        }
-        Decision::AnswerLost => Action::Reset(H2Reason::INTERNAL_ERROR),
-        Decision::Other(action) => action,
-    }
-}
-
-fn error_body(answer: &AnswerFault, ended_at: i64) -> Bytes {
-    match answer.body {
-        BodyKind::Empty => Bytes::new(),
-        BodyKind::Html => Bytes::from_static(b"<html><body><h1>503 Service Unavailable</h1></body></html>"),
-        BodyKind::Json if answer.status == 410 => {
-            Bytes::from(serde_json::json!({ "reason": answer.reason, "timestamp": ended_at }).to_string())
-        }
-        BodyKind::Json => Bytes::from(serde_json::json!({ "reason": answer.reason }).to_string()),
-    }
-}
-
-fn response(status: u16, id: Option<&HeaderValue>, retry_after: Option<u32>) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    let id = id.cloned().or_else(|| HeaderValue::try_from(uuid::Uuid::new_v4().to_string()).ok());
-    if let Some(id) = id {
-        response.headers_mut().insert("apns-id", id);
-    }
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
-    }
-    response
 }

@@ -1,0 +1,105 @@
+//! The way out of a [`Connection`]: replies become answers, resets, SETTINGS and GOAWAY.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::SendResponse;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Connection, Due};
+use crate::simulator::frames;
+use crate::simulator::service::{Action, GoAway, Reply, Service};
+
+impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
+    pub(super) fn follow(&mut self, now: Instant, respond: SendResponse<Bytes>, reply: Reply) {
+        if reply.refuse_others {
+            for (_, mut due) in std::mem::take(&mut self.due) {
+                self.refuse(&mut due.respond);
+            }
+            for mut respond in std::mem::take(&mut self.silent) {
+                self.refuse(&mut respond);
+            }
+        }
+        if let Some(limit) = reply.limit.filter(|limit| *limit != self.limits.current()) {
+            self.limits.announce(limit);
+            self.wire.inject(frames::settings(limit));
+        }
+        if reply.after.is_zero() {
+            self.act(respond, reply.action);
+        } else {
+            self.sequence += 1;
+            self.due.insert((now + reply.after, self.sequence), Due { respond, action: reply.action });
+        }
+        if let Some(goaway) = reply.goaway {
+            self.go_away(&goaway);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, respond: &mut SendResponse<Bytes>) {
+        self.active -= 1;
+        self.counters.refused_streams.fetch_add(1, Relaxed);
+        respond.send_reset(Reason::REFUSED_STREAM);
+    }
+
+    pub(super) fn answer_due(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            let Due { respond, action } = entry.remove();
+            self.act(respond, action);
+        }
+    }
+
+    fn act(&mut self, mut respond: SendResponse<Bytes>, action: Action) {
+        match action {
+            Action::Answer(response, body, name) => {
+                self.active -= 1;
+                let status = response.status().as_u16();
+                let sent = respond.send_response(response, body.is_empty());
+                let sent = sent.and_then(|mut s| if body.is_empty() { Ok(()) } else { s.send_data(body, true) });
+                match sent {
+                    Ok(()) => self.counters.answer(status, name),
+                    Err(_) => drop(self.counters.cancelled.fetch_add(1, Relaxed)),
+                }
+            }
+            Action::Silence => {
+                self.counters.unanswered.fetch_add(1, Relaxed);
+                self.active -= usize::from(self.going_away);
+                self.silent.push(respond);
+            }
+            Action::Reset(reason) => {
+                self.active -= 1;
+                self.counters.resets.fetch_add(1, Relaxed);
+                respond.send_reset(reason);
+            }
+            Action::Break => self.broken = true,
+            Action::Unprocessed(goaway) => {
+                self.active -= 1;
+                if !self.going_away {
+                    // Never below what was judged already: a stream above the last one must be safe to send again.
+                    let below = respond.stream_id().as_u32().saturating_sub(2);
+                    let judged_above = self.judged > respond.stream_id().as_u32();
+                    self.last_stream = if judged_above { self.judged } else { below };
+                }
+                self.ignored.push((None, respond));
+                self.go_away(&goaway);
+            }
+        }
+    }
+
+    /// Says GOAWAY once; later streams are ignored, and silent ones hold the connection no longer.
+    pub(super) fn go_away(&mut self, goaway: &GoAway) {
+        if self.going_away {
+            return;
+        }
+        self.going_away = true;
+        self.active -= self.silent.len().min(self.active);
+        self.own.goaway.store(true, Relaxed);
+        self.counters.goaways.fetch_add(1, Relaxed);
+        self.wire.inject(frames::goaway(self.last_stream, goaway.code, &goaway.debug));
+    }
+}
