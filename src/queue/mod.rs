@@ -1,10 +1,41 @@
 //! Where messages come from: a queue lends each message with a receipt, and moves its offset when receipts are resolved.
+//!
+//! # Layout
+//! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
+//!   offset, as text), `start` (where a partition begins).
+//! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `topics`, `context` (callbacks),
+//!   [`config`].
+//!
+//! # Invariants
+//! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
+//!   map in the commit's metadata, so that a restart repeats only what was in flight.
+//! - A partition is lent under one epoch at a time. Receipts of an epoch that has ended change nothing.
+//! - A partition without a committed offset gets one, committed, before anything of it is lent.
+//! - Each partition has a queue of its own in the client, so that a full share is simply not read: nothing that was
+//!   prefetched is thrown away, as pausing would, and the others go on. The poll thread never waits for any of them.
+//!
+//! Nothing here knows a provider or a reporter: facts worth a metric go to the [`Observer`].
 
 use std::time::Duration;
 
-use crate::message::QueueMessage;
+use crate::message::{Origin, QueueMessage};
 
+mod commit;
+pub mod config;
+mod context;
 pub mod in_flight;
+pub mod kafka;
+pub mod map;
+pub mod memory;
+pub mod offsets;
+mod partition;
+mod rebalance;
+mod start;
+pub mod topic;
+mod topics;
+mod wakeup;
+
 pub use in_flight::{InFlight, Receipt};
 
 /// A message and the receipt that must be resolved or released.
@@ -35,4 +66,45 @@ pub trait Queue: Send {
 
     /// Commits what is resolved with the map of what is resolved beyond, leaves the group. Waits at most `deadline`.
     fn close(self: Box<Self>, deadline: Duration) -> Result<(), QueueError>;
+}
+
+/// Facts of a queue that are worth a metric. Called on the poll thread: short.
+pub trait Observer: Send + Sync {
+    /// Messages passed over because they were resolved before or are in flight already.
+    fn skipped(&self, origin: &Origin, n: u64);
+    /// A map in a committed offset's metadata is not used.
+    fn map_dropped(&self, origin: &Origin, reason: &'static str);
+    /// Offsets that the log lost before they were read.
+    fn out_of_range(&self, origin: &Origin, skipped: u64);
+    /// A receipt was dropped unresolved: a bug; its message is lent again.
+    fn receipts_lost(&self, origin: &Origin, n: u64);
+    /// The brokers refused a commit; it is asked for again.
+    fn commit_failed(&self, error: &str);
+    /// Length of a map that was committed, in characters of metadata.
+    fn map_bytes(&self, origin: &Origin, length: usize);
+    /// Partitions that are ours.
+    fn assigned(&self, partitions: usize);
+    /// Partitions that had something to read and no room for it, in the last second or so.
+    fn starved(&self, partitions: usize);
+    /// Topics that look like push topics and are not ours to send.
+    fn ignored_topics(&self, topics: usize);
+    /// Age of the oldest message in flight.
+    fn oldest_in_flight(&self, age: Duration);
+}
+
+/// An observer that looks away, for tests and tools.
+#[derive(Debug)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn skipped(&self, _: &Origin, _: u64) {}
+    fn map_dropped(&self, _: &Origin, _: &'static str) {}
+    fn out_of_range(&self, _: &Origin, _: u64) {}
+    fn receipts_lost(&self, _: &Origin, _: u64) {}
+    fn commit_failed(&self, _: &str) {}
+    fn map_bytes(&self, _: &Origin, _: usize) {}
+    fn assigned(&self, _: usize) {}
+    fn starved(&self, _: usize) {}
+    fn ignored_topics(&self, _: usize) {}
+    fn oldest_in_flight(&self, _: Duration) {}
 }

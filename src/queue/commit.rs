@@ -1,0 +1,128 @@
+//! Commits: explicit, on a clock, with the map of what is resolved beyond the offset.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Observer;
+use super::context::Consumer;
+use super::map::{self, OffsetMap};
+use super::partition::Partition;
+
+/// The commit clock, and what it is waiting for.
+#[derive(Debug)]
+pub(super) struct Commits {
+    interval: Duration,
+    next: Instant,
+    /// Commits asked for and not yet answered.
+    under_way: usize,
+    last: KafkaResult<()>,
+    cluster: Option<u32>,
+}
+
+impl Commits {
+    /// A clock that strikes every `interval`.
+    pub(super) fn new(interval: Duration) -> Self {
+        Commits { interval, next: Instant::now() + interval, under_way: 0, last: Ok(()), cluster: None }
+    }
+
+    /// crc32 of the cluster's id, when it is known.
+    pub(super) fn cluster(&mut self, consumer: &Consumer) -> Option<u32> {
+        if self.cluster.is_none() {
+            let id = consumer.client().fetch_cluster_id(Duration::from_secs(2));
+            self.cluster = id.map(|id| crc32fast::hash(id.as_bytes()));
+        }
+        self.cluster
+    }
+
+    /// Whether the clock has struck; then it is wound up again.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.interval;
+        }
+        due
+    }
+
+    /// Whether an answer is still to come.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way > 0
+    }
+
+    /// A commit was asked for by somebody else.
+    pub(super) fn asked(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// How the latest commit went; a time-out while one is not answered.
+    pub(super) fn last_answer(&self) -> KafkaResult<()> {
+        if self.is_under_way() {
+            return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut));
+        }
+        self.last.clone()
+    }
+
+    /// Asks for a commit of every partition that has changed. The answer comes as an event.
+    pub(super) fn ask<'a>(&mut self, consumer: &Consumer, partitions: impl Iterator<Item = &'a mut Partition>, observer: &dyn Observer) {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions.filter(|partition| partition.assignment.take_dirty()) {
+            if self.add(&mut list, partition, observer).is_err() {
+                partition.assignment.set_dirty();
+            }
+        }
+        if list.count() == 0 {
+            return;
+        }
+        match consumer.commit(&list, CommitMode::Async) {
+            Ok(()) => self.under_way += 1,
+            Err(error) => self.failed(&error.to_string(), observer),
+        }
+    }
+
+    fn add(&self, list: &mut TopicPartitionList, partition: &Partition, observer: &dyn Observer) -> KafkaResult<()> {
+        let (position, metadata) = self.committable(partition);
+        observer.map_bytes(&partition.origin, metadata.len());
+        let (topic, number) = (&partition.origin.topic, partition.origin.partition);
+        list.add_partition_offset(topic, number, Offset::Offset(position))?;
+        match list.find_partition(topic, number) {
+            Some(mut element) if !metadata.is_empty() => element.set_metadata(metadata),
+            _ => Ok(()),
+        }
+    }
+
+    /// The offset to commit and its metadata. Without the time of the record at the offset, or without the cluster's id, a
+    /// later process could not tell whether the map is of this log: then there is none, and a restart repeats more.
+    fn committable(&self, partition: &Partition) -> (i64, String) {
+        let ledger = partition.assignment.ledger().lock();
+        let base = ledger.position();
+        let (Some(cluster), Some(base_timestamp_ms)) = (self.cluster, ledger.first_unresolved_timestamp()) else {
+            return (base, String::new());
+        };
+        let resolved: Vec<_> = ledger.resolved_beyond().collect();
+        drop(ledger);
+        let map = OffsetMap { base, base_timestamp_ms, cluster, resolved };
+        (base, map::encode(&map).unwrap_or_default())
+    }
+
+    /// An answer has come. A refused commit is asked for again at the next strike: the partitions stay dirty.
+    pub(super) fn answered<'a>(
+        &mut self,
+        result: &KafkaResult<()>,
+        refused: impl Iterator<Item = &'a mut Partition>,
+        observer: &dyn Observer,
+    ) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.last.clone_from(result);
+        if let Err(error) = result {
+            refused.for_each(|partition| partition.assignment.set_dirty());
+            self.failed(&error.to_string(), observer);
+        }
+    }
+
+    fn failed(&self, error: &str, observer: &dyn Observer) {
+        observer.commit_failed(error);
+    }
+}

@@ -1,0 +1,195 @@
+//! The section `queue`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{Config, ConfigError, Key};
+
+const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
+const GROUP: Key = Key::new("queue.group", "test", "consumer group");
+const TOPICS: Key = Key::new(
+    "queue.topics",
+    "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
+    "topics to consume: names, or regular expressions that begin with ^; an app's own -single and -massive are added",
+);
+const SESSION_TIMEOUT: Key = Key::new(
+    "queue.sessionTimeout",
+    "6000",
+    "milliseconds without a sign of life after which Kafka gives our partitions to others",
+);
+const FETCH_MIN_BYTES: Key = Key::new("queue.fetch.min.bytes", "1", "a fetch waits for this many bytes");
+const FETCH_WAIT: Key = Key::new("queue.fetch.wait.max.ms", "100", "at most for this many milliseconds");
+const RESET: Key = Key::new(
+    "queue.offsetResetStrategy",
+    "latest",
+    "where to begin without a committed offset: latest or earliest; a topic that appears later begins at its beginning",
+);
+const COMMIT_INTERVAL: Key =
+    Key::new("queue.commitInterval", "1s", "how often offsets are committed; also at each rebalance and at the end");
+const ASSIGNMENT: Key = Key::new(
+    "queue.assignment",
+    "range,roundrobin",
+    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
+);
+const OPTIONS: Key = Key::optional("queue.kafka.*", "any other option of librdkafka's consumer");
+
+/// The keys of this room.
+pub const KEYS: &[Key] = &[
+    BROKERS,
+    GROUP,
+    TOPICS,
+    SESSION_TIMEOUT,
+    FETCH_MIN_BYTES,
+    FETCH_WAIT,
+    RESET,
+    COMMIT_INTERVAL,
+    ASSIGNMENT,
+    OPTIONS,
+];
+
+/// Options that carry the promise or have a key of their own: refused, each with the reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use queue.brokers"),
+    ("metadata.broker.list", "use queue.brokers"),
+    ("group.id", "use queue.group"),
+    ("session.timeout.ms", "use queue.sessionTimeout"),
+    ("fetch.min.bytes", "use queue.fetch.min.bytes"),
+    ("fetch.wait.max.ms", "use queue.fetch.wait.max.ms"),
+    ("partition.assignment.strategy", "use queue.assignment"),
+    ("enable.auto.commit", "offsets move only after an outcome is final and reported; see queue.commitInterval"),
+    ("auto.commit.enable", "offsets move only after an outcome is final and reported; see queue.commitInterval"),
+    ("auto.commit.interval.ms", "use queue.commitInterval"),
+    ("enable.auto.offset.store", "offsets move only after an outcome is final and reported"),
+    ("auto.offset.reset", "use queue.offsetResetStrategy; it is resolved and committed before anything is consumed"),
+    ("enable.partition.eof", "it would be taken for an error"),
+];
+
+/// Where a partition without a committed offset begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// At its end: what is there already is not sent.
+    Latest,
+    /// At its beginning.
+    Earliest,
+}
+
+/// What the configuration says about the queue.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `bootstrap.servers`.
+    pub brokers: String,
+    /// `group.id`.
+    pub group: String,
+    /// Names, or regular expressions that begin with `^`.
+    pub topics: Vec<String>,
+    /// `session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// Where a partition without a committed offset begins.
+    pub reset: Reset,
+    /// The commit clock.
+    pub commit_interval: Duration,
+    /// Everything for librdkafka besides what the promise fixes.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Reads and checks the section.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        let session_timeout = config.millis(&SESSION_TIMEOUT)?.unwrap_or(Duration::from_secs(6));
+        if !(Duration::from_secs(1)..=Duration::from_mins(30)).contains(&session_timeout) {
+            return Err(config.error(&SESSION_TIMEOUT, "must be from 1000 to 1800000 (ms)"));
+        }
+        let commit_interval: Duration = config.require(&COMMIT_INTERVAL)?;
+        if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
+            return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
+        }
+        Ok(Settings {
+            brokers: config.require::<Vec<String>>(&BROKERS)?.join(","),
+            group: config.require(&GROUP)?,
+            topics: config.require(&TOPICS)?,
+            session_timeout,
+            reset: reset(config)?,
+            commit_interval,
+            options: options(config)?,
+        })
+    }
+}
+
+fn reset(config: &Config) -> Result<Reset, ConfigError> {
+    match config.require::<String>(&RESET)?.to_ascii_lowercase().as_str() {
+        "latest" | "largest" | "end" => Ok(Reset::Latest),
+        "earliest" | "smallest" | "beginning" => Ok(Reset::Earliest),
+        _ => Err(config.error(&RESET, "must be latest or earliest")),
+    }
+}
+
+fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut options = config.below(&OPTIONS);
+    if let Some((name, reason)) = REFUSED.iter().find(|(name, _)| options.contains_key(*name)) {
+        let (key, rule) = (format!("queue.kafka.{name}"), format!("cannot be set: {reason}"));
+        return Err(ConfigError { key, value: None, rule });
+    }
+    let assignment: Vec<String> = config.require(&ASSIGNMENT)?;
+    let known = |name: &String| ["range", "roundrobin", "cooperative-sticky"].contains(&name.as_str());
+    let mixed = assignment.len() > 1 && assignment.iter().any(|name| name == "cooperative-sticky");
+    if assignment.is_empty() || mixed || !assignment.iter().all(known) {
+        return Err(config.error(&ASSIGNMENT, "must be range, roundrobin, both, or cooperative-sticky alone"));
+    }
+    let whole: u64 = config.require(&FETCH_MIN_BYTES)?;
+    let wait = config.millis(&FETCH_WAIT)?.unwrap_or_default().as_millis().to_string();
+    let mut default = |name: &str, value: String| {
+        options.entry(name.to_owned()).or_insert(value);
+    };
+    default("partition.assignment.strategy", assignment.join(","));
+    default("fetch.min.bytes", whole.to_string());
+    default("fetch.wait.max.ms", wait);
+    // Each partition has a queue of its own, and the bounds hold for each. A full one stops its fetches for
+    // `fetch.queue.backoff.ms`, whose default of a second would cap the throughput at the bound per second.
+    default("queued.min.messages", "2000".into());
+    default("queued.max.messages.kbytes", "2048".into());
+    default("fetch.queue.backoff.ms", "5".into());
+    default("topic.metadata.refresh.interval.ms", "30000".into());
+    // Found where the system keeps it, also by an OpenSSL that was built elsewhere.
+    default("ssl.ca.location", "probe".into());
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(pairs: &[(&str, &str)]) -> String {
+        Settings::from_config(&Config::from_pairs(pairs.iter().copied())).map_or_else(|e| e.to_string(), |s| format!("{s:?}"))
+    }
+
+    #[test]
+    fn the_defaults_are_the_originals_and_safe() {
+        let settings = Settings::from_config(&Config::default()).expect("every key has a default");
+        assert_eq!((settings.brokers.as_str(), settings.group.as_str()), ("localhost:9092", "test"));
+        assert_eq!((settings.reset, settings.session_timeout), (Reset::Latest, Duration::from_secs(6)));
+        assert_eq!(settings.options["partition.assignment.strategy"], "range,roundrobin");
+        assert_eq!(settings.options["fetch.queue.backoff.ms"], "5");
+    }
+
+    #[test]
+    fn options_pass_through_but_for_those_that_carry_the_promise() {
+        let pairs = [("queue.kafka.security.protocol", "SASL_SSL"), ("queue.kafka.fetch.queue.backoff.ms", "7")];
+        let settings = Settings::from_config(&Config::from_pairs(pairs)).expect("both may be set");
+        assert_eq!((&*settings.options["security.protocol"], &*settings.options["fetch.queue.backoff.ms"]), ("SASL_SSL", "7"));
+        for (name, reason) in REFUSED {
+            let key = format!("queue.kafka.{name}");
+            assert_eq!(error(&[(&key, "x")]), format!("{key}: cannot be set: {reason}"));
+        }
+    }
+
+    #[test]
+    fn wrong_values_name_key_value_and_rule() {
+        assert_eq!(error(&[("queue.offsetResetStrategy", "newest")]), r#"queue.offsetResetStrategy: "newest" must be latest or earliest"#);
+        assert_eq!(
+            error(&[("queue.assignment", "range,cooperative-sticky")]),
+            r#"queue.assignment: "range,cooperative-sticky" must be range, roundrobin, both, or cooperative-sticky alone"#
+        );
+        assert_eq!(error(&[("queue.commitInterval", "1h")]), r#"queue.commitInterval: "1h" must be from 10ms to 1m"#);
+        assert_eq!(error(&[("queue.sessionTimeout", "5")]), r#"queue.sessionTimeout: "5" must be from 1000 to 1800000 (ms)"#);
+    }
+}

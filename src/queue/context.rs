@@ -1,0 +1,130 @@
+//! librdkafka's callbacks. They run on the poll thread, inside `poll`, and only note what happened: the queue acts on it right
+//! after `poll` has come back, where it may take its time and call librdkafka again.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::BaseConsumer;
+use rdkafka::consumer::{Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::TopicPartitionList;
+
+/// A consumer with our callbacks.
+pub(super) type Consumer = BaseConsumer<Context>;
+
+/// What the group wants, and how commits went.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// These partitions are ours from now on.
+    Assigned(TopicPartitionList),
+    /// These are not any more. `lost`: others may own them already.
+    Revoked {
+        partitions: TopicPartitionList,
+        lost: bool,
+    },
+    /// The broker's answer to a commit.
+    Committed {
+        result: KafkaResult<()>,
+        partitions: TopicPartitionList,
+    },
+}
+
+/// The notes of the callbacks.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    events: Mutex<VecDeque<Event>>,
+    closing: AtomicBool,
+    /// The last broker error that was logged; the same one again is not news.
+    complaint: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// The next event that has not been acted on.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        self.events.lock().pop_front()
+    }
+
+    /// An event that cannot be acted on yet.
+    pub(super) fn put_back(&self, event: Event) {
+        self.events.lock().push_back(event);
+    }
+
+    /// From now on assignments are refused and revocations followed at once: the consumer is being closed.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// The brokers answer: an error that comes now is news again.
+    pub(super) fn is_well(&self) {
+        if self.complaint.lock().take().is_some() {
+            tracing::info!("kafka answers again");
+        }
+    }
+
+    /// Logs an error of the client unless it is the one that was logged last.
+    pub(super) fn complain(&self, error: &KafkaError, detail: &str) {
+        let text = error.to_string();
+        let mut last = self.complaint.lock();
+        if last.as_ref() != Some(&text) {
+            tracing::warn!(error = %text, detail, "kafka reports an error; the client goes on trying");
+            *last = Some(text);
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, message, "librdkafka");
+            }
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => {
+                // What matters comes as an error event too, and is logged once per change of state.
+                tracing::debug!(facility, message, "librdkafka");
+            }
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::trace!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complain(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &Consumer, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.closing.load(Relaxed) {
+            give_up(consumer, partitions);
+            return;
+        }
+        let event = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Event::Assigned(partitions.clone())
+        } else {
+            // Only inside this callback librdkafka knows whether the assignment was lost.
+            Event::Revoked { partitions: partitions.clone(), lost: consumer.assignment_lost() }
+        };
+        self.events.lock().push_back(event);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, partitions: &TopicPartitionList) {
+        self.events.lock().push_back(Event::Committed { result, partitions: partitions.clone() });
+    }
+}
+
+/// Whether the group hands partitions over one by one rather than all at once.
+pub(super) fn is_cooperative(consumer: &Consumer) -> bool {
+    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+}
+
+/// Acknowledges a revocation.
+pub(super) fn give_up(consumer: &Consumer, partitions: &TopicPartitionList) {
+    let done =
+        if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() };
+    if let Err(error) = done {
+        tracing::debug!(%error, "unassigning");
+    }
+}

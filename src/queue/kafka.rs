@@ -1,0 +1,396 @@
+//! The Kafka queue: one turn of the poll thread after the other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::commit::Commits;
+use super::config::Settings;
+use super::context::{Consumer, Context, Event};
+use super::in_flight::{InFlight, LastPoll};
+use super::partition::{Partition, Turn};
+use super::rebalance::{Pending, leave};
+use super::start;
+use super::topic::Selection;
+use super::topics::{TopicWatch, Topics};
+use super::wakeup::Wakeup;
+use super::{Lent, Observer, Queue, QueueError};
+use crate::config::ConfigError;
+use crate::message::{Origin, Platform};
+
+/// Records taken from one partition before the next one has its turn.
+const BURST: usize = 64;
+/// Events served in one turn, so that a flood of them does not keep messages waiting.
+const EVENTS: usize = 32;
+/// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
+const NAP: Duration = Duration::from_millis(50);
+/// Sleep when something is readable and there is no room for it.
+const FULL_NAP: Duration = Duration::from_millis(1);
+/// Longest single question to a broker.
+const CALL: Duration = Duration::from_secs(5);
+/// Ignored topics named in the log, at most.
+const NAMED: usize = 20;
+
+/// The queue of one platform's push topics.
+pub struct KafkaQueue {
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) settings: Settings,
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) partitions: Vec<Partition>,
+    pub(super) pending: Option<Pending>,
+    pub(super) commits: Commits,
+    pub(super) last_poll: Arc<LastPoll>,
+    pub(super) wakeup: Wakeup,
+    platform: Platform,
+    selection: Selection,
+    watch: TopicWatch,
+    /// The partitions that were there at the first look; what is not among them appeared while we run.
+    first_look: Option<Topics>,
+    subscribed: Vec<String>,
+    ignored: Vec<String>,
+    /// Positions to go to, until the client has done it.
+    seeks: BTreeMap<(Arc<str>, i32), i64>,
+    turn: usize,
+    starved: usize,
+    stopped: bool,
+}
+
+impl KafkaQueue {
+    /// Connects lazily, and joins the group when the first topic of ours has been seen.
+    ///
+    /// # Errors
+    /// A pattern or an option of the client that makes no sense.
+    pub fn start(
+        settings: Settings,
+        platform: Platform,
+        known_platforms: &[Platform],
+        apps: &[Arc<str>],
+        in_flight: Arc<InFlight>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<KafkaQueue, ConfigError> {
+        let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
+        let selection = Selection::new(&settings.topics, platform, known_platforms, apps).map_err(|rule| wrong("queue.topics", rule))?;
+        in_flight.set_apps(apps);
+        let client = client(&settings);
+        let mut consumer: Consumer =
+            client.create_with_context(Context::default()).map_err(|error| wrong("queue.kafka", error.to_string()))?;
+        let wakeup = Wakeup::default();
+        let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
+        consumer.set_nonempty_callback(move || on_event.wake());
+        let watch = TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
+        let commits = Commits::new(settings.commit_interval);
+        let last_poll = LastPoll::new(settings.session_timeout);
+        Ok(KafkaQueue {
+            consumer: Arc::new(consumer),
+            settings,
+            in_flight,
+            observer,
+            partitions: Vec::new(),
+            pending: None,
+            commits,
+            last_poll,
+            wakeup,
+            platform,
+            selection,
+            watch,
+            first_look: None,
+            subscribed: Vec::new(),
+            ignored: Vec::new(),
+            seeks: BTreeMap::new(),
+            turn: 0,
+            starved: 0,
+            stopped: false,
+        })
+    }
+
+    /// Everything but messages: callbacks, rebalances, topics, commits.
+    fn serve(&mut self, now: Instant) -> Result<(), QueueError> {
+        self.last_poll.touch(now);
+        self.poll_common_queue()?;
+        self.act_on_events();
+        if self.stopped {
+            self.pending = None;
+        } else {
+            self.settle_pending(now);
+            self.look_at_topics();
+        }
+        if self.commits.is_due(now) {
+            self.on_clock(now);
+        }
+        Ok(())
+    }
+
+    fn poll_common_queue(&mut self) -> Result<(), QueueError> {
+        for _ in 0..EVENTS {
+            let stray = match self.consumer.poll(Duration::ZERO) {
+                None => return Ok(()),
+                Some(Ok(message)) => (message.topic().to_owned(), message.partition(), message.offset()),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(fatal(code)),
+                Some(Err(KafkaError::MessageConsumption(code))) if is_hopeless(code) => return Err(fatal(code)),
+                Some(Err(error)) => {
+                    self.consumer.context().complain(&error, "");
+                    continue;
+                }
+            };
+            // Not expected: every partition has its own queue before it is assigned. Read it again there.
+            tracing::error!(alarm = true, topic = %stray.0, partition = stray.1, offset = stray.2, "a message came by the common queue");
+            self.seeks.entry((stray.0.into(), stray.1)).and_modify(|offset| *offset = stray.2.min(*offset)).or_insert(stray.2);
+        }
+        Ok(())
+    }
+
+    fn act_on_events(&mut self) {
+        let consumer = self.consumer.clone();
+        while let Some(event) = consumer.context().next_event() {
+            match event {
+                Event::Assigned(partitions) => self.on_assigned(&partitions),
+                Event::Revoked { partitions, lost } => self.on_revoked(&partitions, lost),
+                Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
+            }
+        }
+    }
+
+    fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
+        let concerned = |partition: &&mut Partition| {
+            partitions.find_partition(&partition.origin.topic, partition.origin.partition).is_some()
+        };
+        self.commits.answered(result, self.partitions.iter_mut().filter(concerned), &*self.observer);
+        if result.is_ok() {
+            self.consumer.context().is_well();
+        }
+    }
+
+    fn on_clock(&mut self, now: Instant) {
+        for partition in &mut self.partitions {
+            let lost = partition.assignment.take_lost();
+            if let Some(first) = lost.iter().min() {
+                self.observer.receipts_lost(&partition.origin, lost.len() as u64);
+                self.seeks.insert((partition.origin.topic.clone(), partition.origin.partition), *first);
+            }
+        }
+        self.seek();
+        self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger().lock().oldest());
+        let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
+        self.observer.oldest_in_flight(age.unwrap_or_default());
+        self.observer.starved(std::mem::take(&mut self.starved));
+    }
+
+    /// Positions that must change; one that the client refuses stays for the next strike of the clock.
+    fn seek(&mut self) {
+        let (consumer, partitions) = (&self.consumer, &self.partitions);
+        self.seeks.retain(|(topic, number), offset| {
+            let ours = partitions.iter().any(|one| one.origin.topic == *topic && one.origin.partition == *number);
+            ours && match consumer.seek(topic, *number, Offset::Offset(*offset), CALL) {
+                Ok(()) => false,
+                Err(error) => {
+                    tracing::warn!(%error, topic = %topic, partition = number, "seeking");
+                    true
+                }
+            }
+        });
+    }
+
+    fn look_at_topics(&mut self) {
+        let Some(topics) = self.watch.latest() else { return };
+        let (ours, others): (Vec<_>, Vec<_>) = topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
+        let others: Vec<_> = others.into_iter().filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-")).collect();
+        self.observer.ignored_topics(others.len());
+        if others != self.ignored {
+            let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+            tracing::info!(platform = %self.platform, count = others.len(), topics = named, "topics that are not ours to send: not consumed");
+            self.ignored = others;
+        }
+        if ours != self.subscribed {
+            let names: Vec<_> = ours.iter().map(String::as_str).collect();
+            tracing::info!(topics = names.join(", "), "subscribing");
+            let done = if names.is_empty() { Ok(self.consumer.unsubscribe()) } else { self.consumer.subscribe(&names) };
+            match done {
+                Ok(()) => self.subscribed = ours,
+                Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
+            }
+        } else if self.first_look.is_none() && ours.is_empty() {
+            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; looking again every 10 s");
+        }
+        self.first_look.get_or_insert(topics);
+    }
+
+    /// Whether a partition came into being while we run.
+    pub(super) fn appeared(&self, topic: &str, partition: i32) -> bool {
+        let known = self.first_look.as_ref().map(|topics| topics.get(topic).copied().unwrap_or(0));
+        known.is_some_and(|partitions| partition >= partitions)
+    }
+
+    pub(super) fn origin(&self, topic: &str, partition: i32) -> Option<Arc<Origin>> {
+        let (app, lane) = self.selection.origin(topic)?;
+        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform: self.platform, lane }))
+    }
+
+    /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
+    fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
+        let (before, count) = (out.len(), self.partitions.len());
+        let (mut full, mut missing) = (0, Vec::new());
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            let partition = &mut self.partitions[index];
+            match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
+                Turn::Empty | Turn::More => {}
+                Turn::Full => full += 1,
+                Turn::OutOfRange => missing.push(index),
+                Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        self.starved = self.starved.max(full);
+        missing.into_iter().for_each(|index| self.on_out_of_range(index));
+        Ok((out.len() > before, full > 0))
+    }
+
+    /// Retention has overtaken us: on with the nearest offset that exists.
+    fn on_out_of_range(&mut self, index: usize) {
+        let origin = self.partitions[index].origin.clone();
+        let next = self.partitions[index].assignment.ledger().lock().next();
+        let offset = match self.consumer.fetch_watermarks(&origin.topic, origin.partition, CALL) {
+            Ok((low, high)) => {
+                let start = start::out_of_range(next, low, high, false);
+                self.lost_by_the_log(&origin, start.offset, start.skipped);
+                start.offset
+            }
+            Err(error) => {
+                tracing::warn!(%error, topic = %origin.topic, partition = origin.partition, "asking for the log's ends");
+                next // asks again, and comes back here
+            }
+        };
+        self.seeks.insert((origin.topic.clone(), origin.partition), offset);
+    }
+
+    /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
+    pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
+        self.consumer.commit(list, CommitMode::Async)?;
+        self.commits.asked();
+        self.await_commits(Instant::now() + limit);
+        self.commits.last_answer()
+    }
+
+    /// The last commit of partitions that are going away.
+    pub(super) fn commit_last(&mut self, going: &mut [Partition]) {
+        let deadline = Instant::now() + CALL.min(self.settings.session_timeout / 2);
+        self.commits.ask(&self.consumer, going.iter_mut(), &*self.observer);
+        self.await_commits(deadline);
+    }
+
+    /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
+    fn await_commits(&mut self, deadline: Instant) {
+        let consumer = self.consumer.clone();
+        let mut later = Vec::new();
+        while self.commits.is_under_way() && Instant::now() < deadline {
+            if let Some(Err(error)) = consumer.poll(Duration::from_millis(5)) {
+                consumer.context().complain(&error, "");
+            }
+            while let Some(event) = consumer.context().next_event() {
+                match event {
+                    Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
+                    other => later.push(other),
+                }
+            }
+        }
+        later.into_iter().for_each(|event| consumer.context().put_back(event));
+    }
+}
+
+impl Queue for KafkaQueue {
+    fn lend(&mut self, wait: Duration, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+        let now = Instant::now();
+        self.serve(now)?;
+        if self.stopped {
+            self.wakeup.wait(wait.min(NAP));
+            return Ok(());
+        }
+        let (lent, full) = self.take(now, out)?;
+        if !lent {
+            self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
+            let now = Instant::now();
+            self.serve(now)?;
+            self.take(now, out)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.partitions.iter().for_each(|partition| partition.assignment.stop_sending());
+    }
+
+    fn close(mut self: Box<Self>, deadline: Duration) -> Result<(), QueueError> {
+        let until = Instant::now() + deadline;
+        self.stop();
+        self.act_on_events();
+        let mut partitions = std::mem::take(&mut self.partitions);
+        loop {
+            self.commits.ask(&self.consumer, partitions.iter_mut(), &*self.observer);
+            self.partitions = partitions;
+            self.await_commits(until);
+            partitions = std::mem::take(&mut self.partitions);
+            let dirty = partitions.iter().any(|partition| partition.assignment.is_dirty());
+            if !dirty || Instant::now() >= until {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        partitions.iter().for_each(|partition| partition.assignment.end());
+        drop(partitions);
+        let KafkaQueue { consumer, watch, .. } = *self;
+        drop(watch);
+        leave(consumer, until.saturating_duration_since(Instant::now()).max(Duration::from_secs(2)));
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for KafkaQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaQueue").field("subscribed", &self.subscribed).field("partitions", &self.partitions.len()).finish_non_exhaustive()
+    }
+}
+
+fn client(settings: &Settings) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    for (name, value) in &settings.options {
+        client.set(name, value);
+    }
+    let session = settings.session_timeout.as_millis();
+    client
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", &settings.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "false");
+    if settings.options.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+        client.set("session.timeout.ms", session.to_string());
+        client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
+    }
+    client
+}
+
+/// Errors after which trying on would be silence: somebody must mend the group or the permissions.
+fn is_hopeless(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::InconsistentGroupProtocol | RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+fn fatal(code: RDKafkaErrorCode) -> QueueError {
+    let advice = match code {
+        RDKafkaErrorCode::InconsistentGroupProtocol => {
+            "; another member of the group shares partitions in another way: use the same queue.assignment for all"
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this user to read the group (kafka-acls --add --operation Read --group …)",
+        _ => "",
+    };
+    QueueError::Fatal(format!("kafka: {code}{advice}"))
+}

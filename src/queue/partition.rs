@@ -1,0 +1,112 @@
+//! One assigned partition: its queue in librdkafka, its ledger, and the rules of lending from it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::context::Context;
+use super::in_flight::{Assignment, Share, lend};
+use super::map::{self, OffsetMap};
+use super::offsets::{Lend, Ledger};
+use super::{Lent, Observer};
+use crate::message::{Origin, QueueMessage};
+
+/// What a partition's queue came to in one turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing readable now.
+    Empty,
+    /// More may be readable: its turn was used up.
+    More,
+    /// Readable, but there is no room for it: its app's share or its map is full.
+    Full,
+    /// The log does not have the offset that comes next.
+    OutOfRange,
+    /// The client is broken for good.
+    Fatal(String),
+}
+
+/// A partition that is ours.
+pub(super) struct Partition {
+    /// Where it is and whose.
+    pub(super) origin: Arc<Origin>,
+    /// Its epoch, shared with its receipts.
+    pub(super) assignment: Arc<Assignment>,
+    share: Arc<Share>,
+    queue: PartitionQueue<Context>,
+    /// Believed when the first record agrees with it.
+    map: Option<OffsetMap>,
+    context_complaint: fn(&Context, &KafkaError),
+}
+
+impl Partition {
+    /// A partition whose next record is the ledger's.
+    pub(super) fn new(
+        origin: Arc<Origin>,
+        assignment: Arc<Assignment>,
+        share: Arc<Share>,
+        queue: PartitionQueue<Context>,
+        map: Option<OffsetMap>,
+    ) -> Self {
+        Partition { origin, assignment, share, queue, map, context_complaint: |context, error| context.complain(error, "") }
+    }
+
+    /// Lends up to `burst` records.
+    pub(super) fn take(&mut self, burst: usize, now: Instant, context: &Context, observer: &dyn Observer, out: &mut Vec<Lent>) -> Turn {
+        for _ in 0..burst {
+            if !self.share.has_room() || self.is_map_full() {
+                return Turn::Full;
+            }
+            let message = match self.queue.poll(std::time::Duration::ZERO) {
+                None => return Turn::Empty,
+                Some(Ok(message)) => message,
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => return Turn::OutOfRange,
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
+                Some(Err(error)) => {
+                    (self.context_complaint)(context, &error);
+                    return Turn::Empty;
+                }
+            };
+            let (offset, timestamp) = (message.offset(), message.timestamp().to_millis());
+            let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+            drop(message);
+            self.settle_map(offset, timestamp, observer);
+            match self.assignment.ledger().lock().lend(offset, timestamp.unwrap_or(-1), now) {
+                Lend::Skip(_) => observer.skipped(&self.origin, 1),
+                Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
+            }
+        }
+        Turn::More
+    }
+
+    fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
+        let receipt = lend(&self.assignment, &self.share, offset, payload.len());
+        let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, lent_at, payload };
+        Lent { message, receipt }
+    }
+
+    /// The first record decides whether the map was made for this log: it must be the one at the map's base, of the same time.
+    fn settle_map(&mut self, offset: i64, timestamp: Option<i64>, observer: &dyn Observer) {
+        let Some(map) = self.map.take() else { return };
+        if map.base == offset && map.base_timestamp_ms == timestamp.unwrap_or(-1) {
+            *self.assignment.ledger().lock() = Ledger::new(offset, map.resolved);
+        } else {
+            observer.map_dropped(&self.origin, "of another log");
+        }
+    }
+
+    /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.
+    fn is_map_full(&self) -> bool {
+        self.assignment.ledger().lock().map_cost() > map::CAPACITY
+    }
+
+    /// Throws away what librdkafka still holds of an earlier assignment.
+    pub(super) fn discard_stale(queue: &PartitionQueue<Context>) {
+        while queue.poll(std::time::Duration::ZERO).is_some() {}
+    }
+}
