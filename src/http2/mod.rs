@@ -17,6 +17,7 @@
 mod connect;
 mod connection;
 mod failure;
+mod frames;
 mod keep_alive;
 mod places;
 mod pool;

@@ -16,6 +16,9 @@ use super::connect::{self, ConnectError, Opened};
 use super::state::{Member, State};
 use super::{Failure, Fate, PoolSettings, SendError, Slot, connection};
 
+/// How long a connection without a request may wait for its peer's window before it is replaced.
+const WINDOW_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Connections to one peer under one credential, on one sender thread. Cheap to clone; its tasks run on the runtime
 /// that it was made on. When the last clone is dropped, it closes.
 #[derive(Clone)]
@@ -55,7 +58,7 @@ pub struct Stats {
     pub connect_failures: u64,
     /// GOAWAYs received so far.
     pub goaways: u64,
-    /// Requests so far that had to wait for the peer's flow-control window.
+    /// How often a connection used up its peer's flow-control window.
     pub window_stalls: u64,
     /// Requests so far without an answer in time.
     pub timeouts: u64,
@@ -181,8 +184,10 @@ impl Shared {
             };
             unwanted.extend(refused.and_then(Result::ok));
         }
-        let short = state.living() < self.settings.min_idle;
-        if short || !state.waiters.is_empty() {
+        if state.waiters.is_empty() {
+            state.width.relax();
+        }
+        if !state.waiters.is_empty() || state.living() < self.settings.min_idle {
             self.widen(state);
         }
         unwanted
@@ -224,17 +229,16 @@ impl Shared {
     async fn live(self: &Arc<Self>, opened: Opened) -> Option<Duration> {
         let Opened { connection, send, peer, traffic } = opened;
         let probe = send.clone();
-        let (id, read) = self.with_state(|state| {
-            let read = traffic.read();
-            let id = state.join(&self.settings, send, peer, traffic);
+        let id = self.with_state(|state| {
+            let id = state.join(&self.settings, send, peer, traffic.clone());
             state.width.ended();
             if state.closed {
                 retire_all(state, "closed");
             }
-            (id, read)
+            id
         });
         tracing::debug!(host = %self.settings.host, %peer, "connection opened");
-        let why = connection::Driver::new(self.clone(), id, connection, probe, read).await;
+        let why = connection::Driver::new(self.clone(), id, connection, probe, traffic).await;
         self.connection_ended(id, &why)
     }
 
@@ -319,8 +323,11 @@ impl Shared {
         if life.is_some_and(|life| now.duration_since(member.born) >= life) {
             return Some("recycled after its time");
         }
-        let idle = member.idle_since.is_some_and(|since| now.duration_since(since) >= self.settings.idle_timeout);
-        (idle && living > self.settings.min_idle).then_some("idle")
+        let idle = member.idle_since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        if member.places.is_stalled() && idle >= WINDOW_PATIENCE {
+            return Some("its peer answered everything and opens no window");
+        }
+        (idle >= self.settings.idle_timeout && living > self.settings.min_idle).then_some("idle")
     }
 
     fn closed(&self) -> SendError {

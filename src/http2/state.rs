@@ -242,8 +242,7 @@ pub(super) struct Streams {
 /// One unanswered request.
 pub(super) struct Open {
     pub(super) begun: Instant,
-    /// Its sending half, to reset it by; `None` while it waits for the window (it then minds its own deadline) and
-    /// after a reset.
+    /// Its sending half, to reset it by; `None` when that was done.
     pub(super) stream: Option<SendStream<Bytes>>,
 }
 
@@ -255,10 +254,6 @@ impl Streams {
         }
         self.open.push(Some(open));
         self.open.len() - 1
-    }
-
-    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Open> {
-        self.open.get_mut(key)?.as_mut()
     }
 
     pub(super) fn remove(&mut self, key: usize) -> Option<Open> {
