@@ -23,7 +23,7 @@ use super::traffic::{Metered, Traffic};
 
 /// Head start of an address over the next one (RFC 8305, 5: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Window that we grant: answers are small, and none may wait for another's WINDOW_UPDATE.
+/// Window that we grant: answers are small, and none may wait for another's `WINDOW_UPDATE`.
 const OUR_WINDOW: u32 = 8 << 20;
 /// For one answer: more than is kept of it, so that no peer waits for us.
 const OUR_STREAM_WINDOW: u32 = 2 * super::MAX_ANSWER_BODY as u32;
@@ -177,7 +177,7 @@ async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Re
 }
 
 /// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when
-/// its code was NO_ERROR and the connection ended in peace.
+/// its code was `NO_ERROR` and the connection ended in peace.
 pub(super) fn why_ended(
     error: Option<h2::Error>,
     probe: &mut SendRequest<Bytes>,

@@ -14,7 +14,7 @@ use super::PoolSettings;
 use super::connect::{Io, why_ended};
 use super::keep_alive::{Beat, KeepAlive};
 use super::places::FIRST_WINDOW;
-use super::pool::Shared;
+use super::shared::Shared;
 use super::traffic::Traffic;
 
 /// Longest time between two looks at the deadlines.

@@ -1,7 +1,7 @@
 //! Follows the frames in one direction of a connection, as far as flow control needs it. Pure.
 //!
 //! `h2` shows a stream's share of the peer's window only after it has opened the stream, which is too late to choose
-//! another connection. So the window is counted here: DATA that leaves, WINDOW_UPDATEs that come (RFC 9113 6.9).
+//! another connection. So the window is counted here: DATA that leaves, `WINDOW_UPDATEs` that come (RFC 9113 6.9).
 
 /// The client's preface, which stands before its first frame.
 pub(super) const PREFACE: usize = 24;

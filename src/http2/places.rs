@@ -1,6 +1,6 @@
 //! How many requests fit one connection now. Pure.
 //!
-//! Two things fill a connection: streams (the peer's MAX_CONCURRENT_STREAMS, and fewer until it has shown that it accepts
+//! Two things fill a connection: streams (the peer's `MAX_CONCURRENT_STREAMS`, and fewer until it has shown that it accepts
 //! us) and bytes (the peer's flow-control window for the whole connection, 65,535 bytes unless it grants more: RFC 9113
 //! 6.9.2; APNs grants no more). What was sent can be held against that window, what is about to be sent cannot: places are
 //! given out in bursts, before the bytes leave. So a budget of unanswered bytes is kept as TCP keeps one for a path: it

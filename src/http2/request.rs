@@ -12,8 +12,9 @@ use http::{Request, StatusCode};
 use tokio::time::Instant;
 
 use super::failure::{is_end_of_answer, judge};
-use super::pool::Shared;
-use super::state::{Open, Place};
+use super::shared::Shared;
+use super::state::Place;
+use super::streams::Open;
 use super::traffic::Traffic;
 use super::{Answer, ConnectionRef, Failure, MAX_ANSWER_BODY, SendError};
 

@@ -179,7 +179,7 @@ async fn a_connection_that_is_ended_at_once_counts_as_no_connection() {
         vec![Act::GoAway(0, NO_ERROR, r#"{"reason":"BadCertificateEnvironment"}"#), Act::Close.after(10)]
     })
     .await;
-    let pool = pool(&server, |settings| settings.backoff = (Duration::from_secs(60), Duration::from_secs(60)));
+    let pool = pool(&server, |settings| settings.backoff = (Duration::from_mins(1), Duration::from_mins(1)));
     let error = push(&pool, "1").await.unwrap_err();
     assert_eq!(error.failure, Failure::GoAway);
     until("the end is noted", || pool.stats().connect_failures == 1).await;
@@ -312,7 +312,7 @@ async fn nobody_there_is_told_at_once_and_found_again_later() {
     let port = gone.local_addr().unwrap().port();
     drop(gone);
     let settings = PoolSettings {
-        backoff: (Duration::from_secs(60), Duration::from_secs(60)),
+        backoff: (Duration::from_mins(1), Duration::from_mins(1)),
         ..PoolSettings::new("127.0.0.1", port)
     };
     let ca = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
@@ -365,6 +365,38 @@ async fn an_untrusted_certificate_names_the_host_and_the_cure() {
     let text = error.to_string();
     assert!(text.contains("localhost") && text.contains("not trusted") && text.contains("caFile"), "{text}");
     assert!(text.contains("SSL_CERT_FILE"), "{text}");
+}
+
+#[tokio::test]
+async fn the_trust_store_is_the_one_that_the_environment_names() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    // The environment of this process cannot be changed safely: another one looks.
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "http2_pool::child_that_trusts_the_environment", "--ignored"])
+        .env("SSL_CERT_FILE", server.ca())
+        .env("PUSHER_TEST_PORT", server.address.port().to_string());
+    let output = tokio::task::spawn_blocking(move || child.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(server.serials().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "started by the test above, with an environment"]
+async fn child_that_trusts_the_environment() {
+    let port = std::env::var("PUSHER_TEST_PORT").unwrap().parse().unwrap();
+    let pool = Pool::new(PoolSettings::new("localhost", port), tls::client_config(None).unwrap());
+    assert_eq!(push(&pool, "trusted").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_drops_every_connection_is_not_hammered() {
+    let server = Server::start(Manner::default(), |seen| vec![Act::Answer(seen.stream, 200, vec![]), Act::Close]).await;
+    let pool = pool(&server, |settings| settings.backoff = (Duration::from_secs(30), Duration::from_mins(1)));
+    assert_eq!(push(&pool, "1").await.unwrap().status, 200);
+    until("the end is noted", || pool.stats().connect_failures == 1).await;
+    assert_eq!(push(&pool, "2").await.unwrap_err().failure, Failure::Connect);
+    assert_eq!(server.books.lock().connections, 1);
 }
 
 #[tokio::test]
