@@ -120,13 +120,15 @@ impl Driver {
         });
     }
 
-    /// The peer takes no new streams.
+    /// New streams are refused: the peer said GOAWAY, or the connection is about to end, which then tells why.
     fn drain(&mut self, error: &h2::Error, cx: &mut Context<'_>) {
         let told = error.is_go_away() && error.is_remote();
         self.shared.with_state(|state| {
             state.totals.goaways += u64::from(told);
-            if let Some(member) = state.member(self.id) {
-                member.turn_away(&error.to_string());
+            match state.member(self.id) {
+                Some(member) if told => member.turn_away(&error.to_string()),
+                Some(member) => member.places.drain(),
+                None => {}
             }
         });
         if told {

@@ -141,12 +141,11 @@ impl Drop for Slot {
                 if (self.shared.settings.proves)(status) {
                     member.places.prove();
                 }
-                if !member.answered {
-                    member.answered = true;
-                    if state.width.works() {
-                        tracing::info!(host = %self.shared.settings.host, "connected again");
-                    }
+                // An answer that came with the connection's end does not make up for that end.
+                if !member.answered && !member.ended && state.width.works() {
+                    tracing::info!(host = %self.shared.settings.host, "connected again");
                 }
+                member.answered = true;
             }
             member.places.give_back(self.bytes);
             let removed = self.key.and_then(|key| member.streams.remove(key));

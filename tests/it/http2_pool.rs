@@ -61,6 +61,18 @@ async fn push_all(pool: &Pool, bodies: Vec<Bytes>) -> Vec<SendError> {
     futures_util::future::join_all(pushes).await.into_iter().flatten().collect()
 }
 
+/// Pushes until the pool has got over what went before.
+async fn push_at_last(pool: &Pool, body: &'static str) -> Answer {
+    let begun = Instant::now();
+    loop {
+        match push(pool, body).await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(error.failure == Failure::Connect && begun.elapsed() < SOON, "{error}"),
+        }
+        tokio::time::sleep(ms(5)).await;
+    }
+}
+
 fn serials(count: usize) -> Vec<Bytes> {
     (0..count).map(|serial| Bytes::from(format!("{serial:08}"))).collect()
 }
@@ -228,7 +240,7 @@ async fn a_large_or_strange_answer_is_bounded() {
     assert_eq!((answer.status.as_u16(), answer.body.len()), (502, MAX_ANSWER_BODY));
     assert_eq!(&push(&pool, "1").await.unwrap().body[..], b"<html>bad gateway</html>");
     assert!(push(&pool, "2").await.is_err(), "bad HPACK ends the connection");
-    assert_eq!(push(&pool, "3").await.unwrap().status, 200);
+    assert_eq!(push_at_last(&pool, "3").await.status, 200);
 }
 
 #[tokio::test]
@@ -270,7 +282,7 @@ async fn a_silent_peer_is_noticed_with_pings_and_without() {
         assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::Unknown));
         assert!(error.detail.contains("silent"), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(5));
-        assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+        assert_eq!(push_at_last(&pool, "again").await.status, 200);
         assert_eq!(server.books.lock().connections, 2);
     }
 }
@@ -302,7 +314,7 @@ async fn what_never_left_is_known_not_to_be_processed() {
     // The runtime has not looked at the socket with our task yet, or it has: neither may call it "perhaps".
     let error = slot.send(request(), Bytes::from_static(b"late")).await.unwrap_err();
     assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::NotProcessed), "{error}");
-    assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+    assert_eq!(push_at_last(&pool, "again").await.status, 200);
     assert_eq!(server.serials().get(&b"late"[..]), None);
 }
 
