@@ -23,8 +23,10 @@ use super::traffic::{Metered, Traffic};
 
 /// Head start of an address over the next one (RFC 8305, 5: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Window that we grant: answers are small, and none may wait for another's WINDOW_UPDATE.
+/// Window that we grant: answers are small, and none may wait for another's `WINDOW_UPDATE`.
 const OUR_WINDOW: u32 = 8 << 20;
+/// For one answer: more than is kept of it, so that no peer waits for us.
+const OUR_STREAM_WINDOW: u32 = 2 * super::MAX_ANSWER_BODY as u32;
 /// Streams that we reset (timeouts) and still know for a second, so that late answers to them are no protocol error.
 const RESET_STREAMS_KNOWN: usize = 4096;
 
@@ -157,6 +159,7 @@ async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Re
     let (mut send, mut connection) = h2::client::Builder::new()
         .initial_max_send_streams(0)
         .initial_connection_window_size(OUR_WINDOW)
+        .initial_window_size(OUR_STREAM_WINDOW)
         .enable_push(false)
         .max_concurrent_reset_streams(RESET_STREAMS_KNOWN)
         // By default 1024 late frames in a connection's life end it.
@@ -174,7 +177,7 @@ async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Re
 }
 
 /// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when
-/// its code was NO_ERROR and the connection ended in peace.
+/// its code was `NO_ERROR` and the connection ended in peace.
 pub(super) fn why_ended(
     error: Option<h2::Error>,
     probe: &mut SendRequest<Bytes>,

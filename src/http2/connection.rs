@@ -13,7 +13,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::PoolSettings;
 use super::connect::{Io, why_ended};
 use super::keep_alive::{Beat, KeepAlive};
-use super::pool::Shared;
+use super::places::FIRST_WINDOW;
+use super::shared::Shared;
+use super::traffic::Traffic;
 
 /// Longest time between two looks at the deadlines.
 const LONGEST_TICK: Duration = Duration::from_millis(250);
@@ -31,6 +33,8 @@ pub(super) struct Driver {
     ping: Option<PingPong>,
     awaits_pong: bool,
     limit: usize,
+    traffic: Arc<Traffic>,
+    stalled: bool,
     tick: Interval,
     keep_alive: KeepAlive,
     life: Option<Duration>,
@@ -51,12 +55,12 @@ impl Driver {
         id: u64,
         mut connection: Connection<Io, Bytes>,
         probe: SendRequest<Bytes>,
-        read: u64,
+        traffic: Arc<Traffic>,
     ) -> Self {
         let settings = &shared.settings;
         let mut tick = tokio::time::interval(tick(settings));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, Instant::now(), read);
+        let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, Instant::now(), traffic.read());
         let life = settings.max_age.map(|age| age.mul_f64(1.0 - fastrand::f64() / 10.0));
         let limit = probe.current_max_send_streams();
         let ping = connection.ping_pong();
@@ -67,6 +71,8 @@ impl Driver {
             ping,
             awaits_pong: false,
             limit,
+            traffic,
+            stalled: false,
             tick,
             keep_alive,
             life,
@@ -94,13 +100,35 @@ impl Driver {
         }
     }
 
-    /// The peer takes no new streams.
+    /// `h2` has sent what it could: does the next body still fit the peer's window?
+    fn look_at_window(&mut self) {
+        let window = self.traffic.window();
+        // Most looks end here, without the lock. Half of the first window is more than any provider's body.
+        if !self.stalled && window > FIRST_WINDOW as i64 / 2 {
+            return;
+        }
+        let stalled = window < self.shared.state.lock().typical as i64;
+        if stalled == self.stalled {
+            return;
+        }
+        self.stalled = stalled;
+        self.shared.with_state(|state| {
+            state.totals.window_stalls += u64::from(stalled);
+            if let Some(member) = state.member(self.id) {
+                member.places.set_stalled(stalled);
+            }
+        });
+    }
+
+    /// New streams are refused: the peer said GOAWAY, or the connection is about to end, which then tells why.
     fn drain(&mut self, error: &h2::Error, cx: &mut Context<'_>) {
         let told = error.is_go_away() && error.is_remote();
         self.shared.with_state(|state| {
             state.totals.goaways += u64::from(told);
-            if let Some(member) = state.member(self.id) {
-                member.turn_away(&error.to_string());
+            match state.member(self.id) {
+                Some(member) if told => member.turn_away(&error.to_string()),
+                Some(member) => member.places.drain(),
+                None => {}
             }
         });
         if told {
@@ -197,6 +225,7 @@ impl Future for Driver {
             return Poll::Ready(this.end(end.err(), cx));
         }
         this.look_at_peer(cx);
+        this.look_at_window();
         this.take_pong(cx);
         while this.tick.poll_tick(cx).is_ready() {
             if let Some(why) = this.on_tick(cx) {

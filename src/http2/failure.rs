@@ -30,7 +30,7 @@ pub(super) fn judge(error: &h2::Error, sent: bool) -> (Failure, Fate) {
 }
 
 /// Whether an error after the headers of an answer only says that the peer does not want the rest of our request
-/// (RFC 9113 8.1: RST_STREAM with NO_ERROR after a complete answer).
+/// (RFC 9113 8.1: `RST_STREAM` with `NO_ERROR` after a complete answer).
 pub(super) fn is_end_of_answer(error: &h2::Error) -> bool {
     error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }

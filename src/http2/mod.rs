@@ -4,7 +4,7 @@
 //! and sends. Everything about connections (opening, widening, draining, pinging, replacing) happens below this line.
 //!
 //! What holds here, and why:
-//! - *Never above the peer's limit.* `h2` queues requests above MAX_CONCURRENT_STREAMS in silence, so places are counted
+//! - *Never above the peer's limit.* `h2` queues requests above `MAX_CONCURRENT_STREAMS` in silence, so places are counted
 //!   here ([`places`]) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
 //! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
 //!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` ([`traffic`]) for this.
@@ -17,13 +17,17 @@
 mod connect;
 mod connection;
 mod failure;
+mod frames;
 mod keep_alive;
 mod places;
 mod pool;
 mod request;
+mod shared;
 mod state;
+mod streams;
 pub mod tls;
 mod traffic;
+mod waiters;
 mod width;
 
 use std::net::SocketAddr;
@@ -89,10 +93,10 @@ impl PoolSettings {
             dead_after: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             backoff: (Duration::from_millis(500), Duration::from_secs(30)),
             max_requests: 1_000_000_000,
-            max_age: Some(Duration::from_secs(24 * 3600)),
+            max_age: Some(Duration::from_hours(24)),
             proves: |_| true,
         }
     }
@@ -118,7 +122,7 @@ pub struct Answer {
 /// Whether the peer may have processed a request that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Certainly not: never sent, above GOAWAY's last stream id, or REFUSED_STREAM. Safe to send again at once.
+    /// Certainly not: never sent, above GOAWAY's last stream id, or `REFUSED_STREAM`. Safe to send again at once.
     NotProcessed,
     /// Perhaps: sending again may repeat it.
     Unknown,
@@ -133,7 +137,7 @@ pub enum Failure {
     ConnectionLost,
     /// The peer said GOAWAY before it processed the request.
     GoAway,
-    /// The peer reset the stream with REFUSED_STREAM.
+    /// The peer reset the stream with `REFUSED_STREAM`.
     Refused,
     /// The peer reset the stream with another code, its answer was malformed, or (with [`Fate::NotProcessed`]) the
     /// request itself is not one that HTTP/2 can carry.

@@ -1,13 +1,13 @@
 //! How many requests fit one connection now. Pure.
 //!
-//! Two things fill a connection: streams (the peer's MAX_CONCURRENT_STREAMS, and fewer until it has shown that it accepts
+//! Two things fill a connection: streams (the peer's `MAX_CONCURRENT_STREAMS`, and fewer until it has shown that it accepts
 //! us) and bytes (the peer's flow-control window for the whole connection, 65,535 bytes unless it grants more: RFC 9113
-//! 6.9.2; APNs grants no more). `h2` does not show that window, so it is estimated as TCP estimates a path: the budget of
-//! unanswered bytes starts at what every peer must grant, grows with the answers while nothing stalls, and falls back to
-//! what was under way when a request had to wait for the window.
+//! 6.9.2; APNs grants no more). What was sent can be held against that window, what is about to be sent cannot: places are
+//! given out in bursts, before the bytes leave. So a budget of unanswered bytes is kept as TCP keeps one for a path: it
+//! starts at what every peer must grant, grows with the answers while the window lasts, and falls when it did not.
 
 /// The window that every connection starts with (RFC 9113 6.9.2).
-const FIRST_BUDGET: usize = 65_535;
+pub(super) const FIRST_WINDOW: usize = 65_535;
 /// Never believe in less: a peer that grants less than this per connection is not one to widen for.
 const LEAST_BUDGET: usize = 16_384;
 /// Enough for thousands of the largest bodies; beyond it the stream limit is what counts.
@@ -22,7 +22,7 @@ pub(super) struct Places {
     bytes: usize,
     budget: usize,
     has_stalled: bool,
-    stalled: usize,
+    stalled: bool,
     requests_left: u64,
     draining: bool,
 }
@@ -35,9 +35,9 @@ impl Places {
             unproven: unproven.map(|streams| streams.max(1)),
             in_flight: 0,
             bytes: 0,
-            budget: FIRST_BUDGET,
+            budget: FIRST_WINDOW,
             has_stalled: false,
-            stalled: 0,
+            stalled: false,
             requests_left: max_requests.max(1),
             draining: false,
         }
@@ -48,7 +48,7 @@ impl Places {
         let limit = self.unproven.map_or(self.limit, |unproven| unproven.min(self.limit));
         !self.draining
             && self.in_flight < limit
-            && self.stalled == 0
+            && !self.stalled
             && (self.in_flight == 0 || self.bytes + bytes <= self.budget)
     }
 
@@ -79,16 +79,17 @@ impl Places {
         self.bytes -= bytes;
     }
 
-    /// A request of `bytes` waits for the window: what else is under way is what fits.
-    pub(super) fn stall(&mut self, bytes: usize) {
-        self.stalled += 1;
-        self.has_stalled = true;
-        self.budget = self.bytes.saturating_sub(bytes).clamp(LEAST_BUDGET, MOST_BUDGET);
-    }
-
-    /// It waits no more.
-    pub(super) fn flow(&mut self) {
-        self.stalled -= 1;
+    /// The peer's window is used up, or open again. Says whether that is news.
+    pub(super) fn set_stalled(&mut self, stalled: bool) -> bool {
+        if self.stalled == stalled {
+            return false;
+        }
+        self.stalled = stalled;
+        if stalled {
+            self.has_stalled = true;
+            self.budget = (self.bytes / 8 * 7).clamp(LEAST_BUDGET, self.budget);
+        }
+        true
     }
 
     /// The peer changed its stream limit.
@@ -108,6 +109,10 @@ impl Places {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     pub(super) fn is_proven(&self) -> bool {
@@ -165,20 +170,23 @@ mod tests {
         while places.in_flight() > 70 {
             places.give_back(1000);
         }
-        places.stall(1000);
+        assert!(places.has_room(1000));
+        assert!(places.set_stalled(true));
+        assert!(!places.set_stalled(true));
         assert!(!places.has_room(1), "nothing is added to a connection that waits for its window");
-        places.flow();
+        assert!(places.set_stalled(false));
         assert!(!places.has_room(1000));
-        places.give_back(1000);
-        places.give_back(1000);
+        while places.in_flight() > 60 {
+            places.give_back(1000);
+        }
         assert!(places.has_room(1000));
     }
 
     #[test]
     fn a_body_larger_than_the_budget_fits_an_empty_connection() {
         let mut places = Places::new(10, None, 1 << 20);
-        assert!(places.has_room(FIRST_BUDGET * 2));
-        places.take(FIRST_BUDGET * 2);
+        assert!(places.has_room(FIRST_WINDOW * 2));
+        places.take(FIRST_WINDOW * 2);
         assert!(!places.has_room(1));
     }
 
@@ -193,22 +201,21 @@ mod tests {
         #[test]
         fn never_above_the_limit_and_nothing_leaks(steps in prop::collection::vec((0u8..6, 1usize..5000), 1..400)) {
             let mut places = Places::new(20, Some(1), 1 << 40);
-            let mut held: Vec<(usize, bool)> = Vec::new();
+            let mut held: Vec<usize> = Vec::new();
             let mut limit = 20;
             for (step, size) in steps {
                 match step {
-                    0 | 1 => if places.has_room(size) { places.take(size); held.push((size, false)); prop_assert!(held.len() <= limit); },
-                    2 => if let Some((bytes, stalled)) = held.pop() {
-                        if stalled { places.flow(); }
+                    0 | 1 => if places.has_room(size) { places.take(size); held.push(size); prop_assert!(held.len() <= limit); },
+                    2 => if let Some(bytes) = held.pop() {
                         places.answered(bytes);
                         places.give_back(bytes);
                     },
                     3 => { limit = size % 40; places.set_limit(limit); },
-                    4 => if let Some(last) = held.last_mut() && !last.1 { last.1 = true; places.stall(last.0); },
+                    4 => { places.set_stalled(size % 3 == 0); },
                     _ => places.prove(),
                 }
                 prop_assert_eq!(places.in_flight(), held.len());
-                prop_assert_eq!(places.bytes, held.iter().map(|place| place.0).sum::<usize>());
+                prop_assert_eq!(places.bytes, held.iter().sum::<usize>());
                 prop_assert!((LEAST_BUDGET..=MOST_BUDGET).contains(&places.budget));
             }
         }

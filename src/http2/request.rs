@@ -4,19 +4,19 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use h2::{RecvStream, SendStream};
+use http::{Request, StatusCode};
+use tokio::time::Instant;
 
 use super::failure::{is_end_of_answer, judge};
-use super::pool::Shared;
-use super::state::{Open, Place};
+use super::shared::Shared;
+use super::state::Place;
+use super::streams::Open;
 use super::traffic::Traffic;
-use super::{Answer, ConnectionRef, Failure, Fate, MAX_ANSWER_BODY, SendError};
+use super::{Answer, ConnectionRef, Failure, MAX_ANSWER_BODY, SendError};
 
 /// A place for one stream on a living connection. Dropping it unused gives the place back; dropping the future of
 /// [`Slot::send`] resets the stream.
@@ -31,24 +31,13 @@ pub struct Slot {
     /// Bytes that this place counts for: a guess, then the body's size.
     bytes: usize,
     key: Option<usize>,
-    stalled: bool,
     answered: Option<StatusCode>,
-}
-
-/// How the wait for the window ended.
-enum Fed {
-    /// The whole body is with `h2`, or no more of it is wanted.
-    Done,
-    /// The answer came first.
-    Answered(Result<Response<RecvStream>, h2::Error>),
-    /// Neither in time.
-    Late,
 }
 
 impl Slot {
     pub(super) fn new(shared: Arc<Shared>, place: Place) -> Self {
         let Place { id, peer, send, traffic, bytes } = place;
-        Slot { shared, id, peer, send, traffic, written: None, bytes, key: None, stalled: false, answered: None }
+        Slot { shared, id, peer, send, traffic, written: None, bytes, key: None, answered: None }
     }
 
     /// Where the connection leads.
@@ -69,8 +58,10 @@ impl Slot {
             Err(error) => return Err(self.failed(&error)),
         };
         self.written = Some(written);
-        let outcome = self.exchange(begun, response, stream, body).await?;
-        let (head, body) = outcome;
+        let (head, body) = match self.exchange(begun, response, stream, body).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(&error)),
+        };
         self.answered = Some(head.status);
         let connection = self.connection();
         Ok(Answer {
@@ -94,60 +85,26 @@ impl Slot {
         mut response: ResponseFuture,
         mut stream: SendStream<Bytes>,
         body: Bytes,
-    ) -> Result<(http::response::Parts, Bytes), SendError> {
+    ) -> Result<(http::response::Parts, Bytes), h2::Error> {
         let len = body.len();
-        let fits = body.is_empty() || {
-            stream.reserve_capacity(len);
-            stream.capacity() >= len
-        };
-        if fits && !body.is_empty() {
+        if len > 0 {
             // A peer may answer before it has read the body; then this is refused and the answer is what counts.
-            let _ = stream.send_data(body.clone(), true);
+            let _ = stream.send_data(body, true);
         }
-        let head = if fits {
-            self.open(Open { begun, stream: Some(stream) }, len, false);
-            poll_fn(|cx| Pin::new(&mut response).poll(cx)).await
-        } else {
-            self.open(Open { begun, stream: None }, len, true);
-            let fed = feed(&mut stream, &mut response, body, begun + self.shared.settings.request_timeout).await;
-            self.flows(matches!(fed, Fed::Done).then_some(stream));
-            match fed {
-                Fed::Done => poll_fn(|cx| Pin::new(&mut response).poll(cx)).await,
-                Fed::Answered(head) => head,
-                Fed::Late => return Err(self.late_for_window()),
-            }
-        };
-        let (head, stream) = head.map_err(|error| self.failed(&error))?.into_parts();
-        let body = if stream.is_end_stream() { Ok(Bytes::new()) } else { collect(stream).await };
-        body.map(|body| (head, body)).map_err(|error| self.failed(&error))
+        self.open(Open { begun, stream: Some(stream) }, len);
+        let (head, stream) = poll_fn(|cx| Pin::new(&mut response).poll(cx)).await?.into_parts();
+        let body = if stream.is_end_stream() { Bytes::new() } else { collect(stream).await? };
+        Ok((head, body))
     }
 
     /// Enters the request among those that the connection watches.
-    fn open(&mut self, open: Open, len: usize, stalled: bool) {
+    fn open(&mut self, open: Open, len: usize) {
         let mut state = self.shared.state.lock();
         state.learn(len);
-        state.totals.window_stalls += u64::from(stalled);
         let Some(member) = state.member(self.id) else { return };
         member.places.weigh(self.bytes, len);
-        if stalled {
-            member.places.stall(len);
-        }
         self.key = Some(member.streams.insert(open));
         self.bytes = len;
-        self.stalled = stalled;
-    }
-
-    /// The wait for the window is over; `stream` is what the connection resets it by.
-    fn flows(&mut self, stream: Option<SendStream<Bytes>>) {
-        self.stalled = false;
-        let (id, key) = (self.id, self.key);
-        self.shared.with_state(|state| {
-            let Some(member) = state.member(id) else { return };
-            member.places.flow();
-            if let Some(open) = key.and_then(|key| member.streams.get_mut(key)) {
-                open.stream = stream;
-            }
-        });
     }
 
     fn connection(&self) -> ConnectionRef {
@@ -172,18 +129,6 @@ impl Slot {
         };
         SendError { failure, fate, detail, connection: self.connection() }
     }
-
-    /// The peer granted no window in time. Its headers are out, but without its body it cannot have been processed.
-    fn late_for_window(&self) -> SendError {
-        self.shared.state.lock().totals.timeouts += 1;
-        let (host, limit) = (&self.shared.settings.host, self.shared.settings.request_timeout);
-        SendError {
-            failure: Failure::Timeout,
-            fate: Fate::NotProcessed,
-            detail: format!("{host} ({}) granted no window for the request's body within {limit:?}", self.peer),
-            connection: self.connection(),
-        }
-    }
 }
 
 impl Drop for Slot {
@@ -191,20 +136,16 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let removed = self.shared.with_state(|state| {
             let member = state.members.iter_mut().find(|member| member.id == self.id)?;
-            if self.stalled {
-                member.places.flow();
-            }
             if let Some(status) = self.answered {
                 member.places.answered(self.bytes);
                 if (self.shared.settings.proves)(status) {
                     member.places.prove();
                 }
-                if !member.answered {
-                    member.answered = true;
-                    if state.width.works() {
-                        tracing::info!(host = %self.shared.settings.host, "connected again");
-                    }
+                // An answer that came with the connection's end does not make up for that end.
+                if !member.answered && !member.ended && state.width.works() {
+                    tracing::info!(host = %self.shared.settings.host, "connected again");
                 }
+                member.answered = true;
             }
             member.places.give_back(self.bytes);
             let removed = self.key.and_then(|key| member.streams.remove(key));
@@ -224,39 +165,6 @@ impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
     }
-}
-
-/// Hands the body over as the window opens, until an answer comes or time is up.
-async fn feed(
-    stream: &mut SendStream<Bytes>,
-    response: &mut ResponseFuture,
-    mut body: Bytes,
-    deadline: Instant,
-) -> Fed {
-    let fed = {
-        let feed = async {
-            while !body.is_empty() {
-                stream.reserve_capacity(body.len());
-                let Some(Ok(granted)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { break };
-                let part = body.split_to(granted.min(body.len()));
-                if !part.is_empty() && stream.send_data(part, body.is_empty()).is_err() {
-                    break;
-                }
-            }
-        };
-        tokio::pin!(feed);
-        let either = poll_fn(|cx| {
-            if let Poll::Ready(head) = Pin::new(&mut *response).poll(cx) {
-                return Poll::Ready(Fed::Answered(head));
-            }
-            feed.as_mut().poll(cx).map(|()| Fed::Done)
-        });
-        timeout_at(deadline, either).await.unwrap_or(Fed::Late)
-    };
-    if matches!(fed, Fed::Late) {
-        stream.send_reset(Reason::CANCEL);
-    }
-    fed
 }
 
 /// The body of an answer, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.

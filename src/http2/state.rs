@@ -1,24 +1,21 @@
 //! What a pool knows: its connections, who waits, how wide it is. Behind the pool's one lock; awaits nothing.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::SendStream;
 use h2::client::SendRequest;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::PoolSettings;
 use super::places::Places;
+use super::streams::Streams;
 use super::traffic::Traffic;
+use super::waiters::Waiters;
 use super::width::{View, Width};
-use super::{PoolSettings, SendError};
 
 /// Size of a body before the first one was seen.
 const FIRST_TYPICAL: usize = 512;
-/// Waiters that gave up are swept out when the queue has grown to this, then to twice what was left.
-const SWEEP_AT: usize = 64;
 
 /// Totals of a pool since its beginning.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,9 +27,6 @@ pub(super) struct Totals {
     pub(super) timeouts: u64,
     pub(super) lost: u64,
 }
-
-/// Somebody who waits for a place.
-pub(super) type Waiter<T> = oneshot::Sender<Result<T, SendError>>;
 
 /// One pool's state; `T` is what a waiter waits for.
 pub(super) struct State<T> {
@@ -83,7 +77,7 @@ impl<T> State<T> {
     pub(super) fn new(settings: &PoolSettings) -> Self {
         State {
             members: Vec::new(),
-            waiters: Waiters { queue: VecDeque::new(), sweep_at: SWEEP_AT },
+            waiters: Waiters::default(),
             width: Width::new(settings.backoff),
             typical: FIRST_TYPICAL,
             closed: false,
@@ -120,6 +114,13 @@ impl<T> State<T> {
             ended: false,
         });
         self.next_id
+    }
+
+    /// We want no new streams on any present connection.
+    pub(super) fn retire_all(&mut self, why: &str) {
+        for member in &mut self.members {
+            member.retire(why);
+        }
     }
 
     pub(super) fn member(&mut self, id: u64) -> Option<&mut Member> {
@@ -160,7 +161,7 @@ impl<T> State<T> {
         let view = View {
             living,
             unproven: self.members.iter().any(|member| member.is_living() && !member.places.is_proven()),
-            waiting: !self.waiters.queue.is_empty(),
+            waiting: !self.waiters.is_empty(),
             min_idle: settings.min_idle,
             max: settings.max_connections.max(1),
         };
@@ -186,136 +187,5 @@ impl Member {
         if self.end.is_none() {
             self.end = Some(Arc::from(why));
         }
-    }
-}
-
-/// Those who wait for a place, first come, first served.
-pub(super) struct Waiters<T> {
-    queue: VecDeque<Waiter<T>>,
-    sweep_at: usize,
-}
-
-impl<T> Waiters<T> {
-    /// Joins the queue.
-    pub(super) fn push(&mut self, waiter: Waiter<T>) {
-        if self.queue.len() >= self.sweep_at {
-            self.queue.retain(|waiter| !waiter.is_closed());
-            self.sweep_at = (self.queue.len() * 2).max(SWEEP_AT);
-        }
-        self.queue.push_back(waiter);
-    }
-
-    /// The first who still waits, left in the queue.
-    pub(super) fn has_next(&mut self) -> bool {
-        while self.queue.front().is_some_and(oneshot::Sender::is_closed) {
-            self.queue.pop_front();
-        }
-        !self.queue.is_empty()
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Waiter<T>> {
-        self.queue.pop_front()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// All of them, in order.
-    pub(super) fn drain(&mut self) -> Vec<Waiter<T>> {
-        self.queue.drain(..).collect()
-    }
-}
-
-/// The unanswered requests of one connection, by small keys that are used again: what one tick looks through instead of
-/// a timer for each.
-#[derive(Default)]
-pub(super) struct Streams {
-    open: Vec<Option<Open>>,
-    free: Vec<usize>,
-}
-
-/// One unanswered request.
-pub(super) struct Open {
-    pub(super) begun: Instant,
-    /// Its sending half, to reset it by; `None` while it waits for the window (it then minds its own deadline) and
-    /// after a reset.
-    pub(super) stream: Option<SendStream<Bytes>>,
-}
-
-impl Streams {
-    pub(super) fn insert(&mut self, open: Open) -> usize {
-        if let Some(key) = self.free.pop() {
-            self.open[key] = Some(open);
-            return key;
-        }
-        self.open.push(Some(open));
-        self.open.len() - 1
-    }
-
-    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Open> {
-        self.open.get_mut(key)?.as_mut()
-    }
-
-    pub(super) fn remove(&mut self, key: usize) -> Option<Open> {
-        let open = self.open.get_mut(key)?.take();
-        if open.is_some() {
-            self.free.push(key);
-        }
-        open
-    }
-
-    /// When the oldest one began.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.open.iter().flatten().map(|open| open.begun).min()
-    }
-
-    /// The sending halves of those that began at `before` or earlier.
-    pub(super) fn expired(&mut self, before: Instant) -> Vec<SendStream<Bytes>> {
-        self.open
-            .iter_mut()
-            .flatten()
-            .filter(|open| open.begun <= before)
-            .filter_map(|open| open.stream.take())
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiters_that_gave_up_are_passed_over_and_do_not_pile_up() {
-        let mut waiters = Waiters::<()> { queue: VecDeque::new(), sweep_at: SWEEP_AT };
-        for _ in 0..10_000 {
-            let (sender, _gone) = oneshot::channel();
-            waiters.push(sender);
-        }
-        assert!(waiters.len() <= SWEEP_AT, "{}", waiters.len());
-        let (sender, mut receiver) = oneshot::channel();
-        waiters.push(sender);
-        assert!(waiters.has_next());
-        waiters.pop().unwrap().send(Ok(())).ok().unwrap();
-        assert!(receiver.try_recv().unwrap().is_ok());
-        assert!(!waiters.has_next());
-    }
-
-    #[test]
-    fn stream_keys_are_used_again() {
-        let mut streams = Streams::default();
-        let now = Instant::now();
-        let open = |begun| Open { begun, stream: None };
-        let first = streams.insert(open(now));
-        let second = streams.insert(open(now + std::time::Duration::from_secs(1)));
-        assert_eq!(streams.oldest(), Some(now));
-        assert!(streams.remove(first).is_some());
-        assert!(streams.remove(first).is_none());
-        assert_eq!(streams.insert(open(now)), first);
-        assert_ne!(first, second);
     }
 }

@@ -1,21 +1,33 @@
-//! Counts the bytes that pass between `h2` and TLS.
+//! Counts what passes between `h2` and TLS.
 //!
 //! `h2` does not say whether a request's headers had left when the connection broke. Bytes written since the request was
-//! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one.
+//! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one, and the frames show what is left of
+//! the peer's window.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Frames, PREFACE};
+use super::places::FIRST_WINDOW;
+
 /// Bytes of one connection so far, in both directions. Read and written on the connection's own thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
+    window: AtomicI64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        let window = AtomicI64::new(FIRST_WINDOW as i64);
+        Traffic { read: AtomicU64::new(0), written: AtomicU64::new(0), window }
+    }
 }
 
 impl Traffic {
@@ -28,6 +40,11 @@ impl Traffic {
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
+
+    /// Body bytes that the peer takes now, on the whole connection.
+    pub(super) fn window(&self) -> i64 {
+        self.window.load(Ordering::Relaxed)
+    }
 }
 
 /// A byte stream whose traffic is counted.
@@ -35,15 +52,21 @@ impl Traffic {
 pub(super) struct Metered<T> {
     inner: T,
     traffic: Arc<Traffic>,
+    ours: Frames,
+    theirs: Frames,
 }
 
 impl<T> Metered<T> {
     pub(super) fn new(inner: T, traffic: Arc<Traffic>) -> Self {
-        Metered { inner, traffic }
+        Metered { inner, traffic, ours: Frames::new(PREFACE), theirs: Frames::new(0) }
     }
 
-    fn wrote(&self, bytes: usize) {
-        self.traffic.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.traffic.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let data = self.ours.follow(bytes).data;
+        if data > 0 {
+            self.traffic.window.fetch_sub(data as i64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -51,7 +74,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.traffic.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        let read = &buf.filled()[before..];
+        self.traffic.read.fetch_add(read.len() as u64, Ordering::Relaxed);
+        let granted = self.theirs.follow(read).granted;
+        if granted > 0 {
+            self.traffic.window.fetch_add(granted as i64, Ordering::Relaxed);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -59,7 +87,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let bytes = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        self.wrote(bytes);
+        self.wrote(&buf[..bytes]);
         Poll::Ready(Ok(bytes))
     }
 
@@ -69,7 +97,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let bytes = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
-        self.wrote(bytes);
+        let mut left = bytes;
+        for buf in bufs {
+            let part = &buf[..left.min(buf.len())];
+            self.wrote(part);
+            left -= part.len();
+        }
         Poll::Ready(Ok(bytes))
     }
 

@@ -50,9 +50,6 @@ impl Width {
         let room = view.max.saturating_sub(view.living);
         let missing = view.min_idle.saturating_sub(view.living).min(room);
         let pressed = (view.waiting || (self.missed && view.living == 0)) && !view.unproven;
-        if !pressed {
-            self.batch = 1;
-        }
         let wanted = if pressed { missing.max(self.batch.min(room)) } else { missing };
         if wanted > 0 {
             self.missed = false;
@@ -63,6 +60,11 @@ impl Width {
             return wanted;
         }
         0
+    }
+
+    /// Nobody waits any more: the next widening starts small.
+    pub(super) fn relax(&mut self) {
+        self.batch = 1;
     }
 
     /// A connect came to its end, well or not.
@@ -145,7 +147,7 @@ mod tests {
         }
         finish(&mut width);
         assert_eq!(width.begin(view(living, true), now), 0, "never above the maximum");
-        assert_eq!(width.begin(view(2, false), now), 0);
+        width.relax();
         assert_eq!(width.begin(view(2, true), now), 1, "without pressure it starts small again");
     }
 

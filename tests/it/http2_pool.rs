@@ -61,6 +61,18 @@ async fn push_all(pool: &Pool, bodies: Vec<Bytes>) -> Vec<SendError> {
     futures_util::future::join_all(pushes).await.into_iter().flatten().collect()
 }
 
+/// Pushes until the pool has got over what went before.
+async fn push_at_last(pool: &Pool, body: &'static str) -> Answer {
+    let begun = Instant::now();
+    loop {
+        match push(pool, body).await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(error.failure == Failure::Connect && begun.elapsed() < SOON, "{error}"),
+        }
+        tokio::time::sleep(ms(5)).await;
+    }
+}
+
 fn serials(count: usize) -> Vec<Bytes> {
     (0..count).map(|serial| Bytes::from(format!("{serial:08}"))).collect()
 }
@@ -179,7 +191,7 @@ async fn a_connection_that_is_ended_at_once_counts_as_no_connection() {
         vec![Act::GoAway(0, NO_ERROR, r#"{"reason":"BadCertificateEnvironment"}"#), Act::Close.after(10)]
     })
     .await;
-    let pool = pool(&server, |settings| settings.backoff = (Duration::from_secs(60), Duration::from_secs(60)));
+    let pool = pool(&server, |settings| settings.backoff = (Duration::from_mins(1), Duration::from_mins(1)));
     let error = push(&pool, "1").await.unwrap_err();
     assert_eq!(error.failure, Failure::GoAway);
     until("the end is noted", || pool.stats().connect_failures == 1).await;
@@ -217,10 +229,10 @@ async fn resets_are_told_apart() {
 async fn a_large_or_strange_answer_is_bounded() {
     let page = vec![b'x'; 200_000];
     let server = Server::start(Manner::default(), move |seen| match seen.nth {
+        _ if seen.connection > 0 => answer_at_once(seen),
         0 => vec![Act::Answer(seen.stream, 502, page.clone())],
         1 => vec![Act::Answer(seen.stream, 502, b"<html>bad gateway</html>".to_vec())],
-        2 => vec![Act::Raw(super::http2_server::frame(1, 5, seen.stream, &[0xff; 12]))],
-        _ => vec![Act::Answer(seen.stream, 200, vec![])],
+        _ => vec![Act::Raw(super::http2_server::frame(1, 5, seen.stream, &[0xff; 12]))],
     })
     .await;
     let pool = pool(&server, |_| ());
@@ -228,7 +240,7 @@ async fn a_large_or_strange_answer_is_bounded() {
     assert_eq!((answer.status.as_u16(), answer.body.len()), (502, MAX_ANSWER_BODY));
     assert_eq!(&push(&pool, "1").await.unwrap().body[..], b"<html>bad gateway</html>");
     assert!(push(&pool, "2").await.is_err(), "bad HPACK ends the connection");
-    assert_eq!(push(&pool, "3").await.unwrap().status, 200);
+    assert_eq!(push_at_last(&pool, "3").await.status, 200);
 }
 
 #[tokio::test]
@@ -270,7 +282,7 @@ async fn a_silent_peer_is_noticed_with_pings_and_without() {
         assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::Unknown));
         assert!(error.detail.contains("silent"), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(5));
-        assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+        assert_eq!(push_at_last(&pool, "again").await.status, 200);
         assert_eq!(server.books.lock().connections, 2);
     }
 }
@@ -302,7 +314,7 @@ async fn what_never_left_is_known_not_to_be_processed() {
     // The runtime has not looked at the socket with our task yet, or it has: neither may call it "perhaps".
     let error = slot.send(request(), Bytes::from_static(b"late")).await.unwrap_err();
     assert_eq!((error.failure, error.fate), (Failure::ConnectionLost, Fate::NotProcessed), "{error}");
-    assert_eq!(push(&pool, "again").await.unwrap().status, 200);
+    assert_eq!(push_at_last(&pool, "again").await.status, 200);
     assert_eq!(server.serials().get(&b"late"[..]), None);
 }
 
@@ -312,7 +324,7 @@ async fn nobody_there_is_told_at_once_and_found_again_later() {
     let port = gone.local_addr().unwrap().port();
     drop(gone);
     let settings = PoolSettings {
-        backoff: (Duration::from_secs(60), Duration::from_secs(60)),
+        backoff: (Duration::from_mins(1), Duration::from_mins(1)),
         ..PoolSettings::new("127.0.0.1", port)
     };
     let ca = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
@@ -368,6 +380,38 @@ async fn an_untrusted_certificate_names_the_host_and_the_cure() {
 }
 
 #[tokio::test]
+async fn the_trust_store_is_the_one_that_the_environment_names() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    // The environment of this process cannot be changed safely: another one looks.
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "http2_pool::child_that_trusts_the_environment", "--ignored"])
+        .env("SSL_CERT_FILE", server.ca())
+        .env("PUSHER_TEST_PORT", server.address.port().to_string());
+    let output = tokio::task::spawn_blocking(move || child.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(server.serials().len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "started by the test above, with an environment"]
+async fn child_that_trusts_the_environment() {
+    let port = std::env::var("PUSHER_TEST_PORT").unwrap().parse().unwrap();
+    let pool = Pool::new(PoolSettings::new("localhost", port), tls::client_config(None).unwrap());
+    assert_eq!(push(&pool, "trusted").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_drops_every_connection_is_not_hammered() {
+    let server = Server::start(Manner::default(), |seen| vec![Act::Answer(seen.stream, 200, vec![]), Act::Close]).await;
+    let pool = pool(&server, |settings| settings.backoff = (Duration::from_secs(30), Duration::from_mins(1)));
+    assert_eq!(push(&pool, "1").await.unwrap().status, 200);
+    until("the end is noted", || pool.stats().connect_failures == 1).await;
+    assert_eq!(push(&pool, "2").await.unwrap_err().failure, Failure::Connect);
+    assert_eq!(server.books.lock().connections, 1);
+}
+
+#[tokio::test]
 async fn an_address_is_checked_against_the_certificate_too() {
     let server = Server::start(Manner::default(), answer_at_once).await;
     let pool = pool(&server, |settings| settings.host = "127.0.0.1".to_owned());
@@ -392,19 +436,19 @@ async fn a_narrow_window_widens_the_pool() {
 }
 
 #[tokio::test]
-async fn a_window_that_never_opens_times_out_as_not_processed() {
+async fn a_connection_whose_window_never_opens_is_left_for_another() {
     let manner = Manner { window_delay: None, ..Manner::default() };
     let server = Server::start(manner, |seen| vec![Act::Answer(seen.stream, 200, vec![])]).await;
     let pool = pool(&server, |settings| {
         settings.max_connections = 1;
-        settings.request_timeout = ms(300);
-        settings.dead_after = Duration::from_secs(30);
+        settings.request_timeout = ms(500);
     });
     assert_eq!(push(&pool, vec![b'x'; 60_000]).await.unwrap().status, 200);
     let error = push(&pool, vec![b'y'; 8_000]).await.unwrap_err();
-    assert_eq!((error.failure, error.fate), (Failure::Timeout, Fate::NotProcessed), "{error}");
+    assert_eq!(error.failure, Failure::Timeout, "{error}");
     assert_eq!(pool.stats().window_stalls, 1);
-    assert_eq!(push(&pool, "small").await.unwrap().status, 200, "the reset gave the window back");
+    assert_eq!(push(&pool, "next").await.unwrap().status, 200);
+    assert_eq!(server.books.lock().connections, 2);
 }
 
 #[tokio::test]
@@ -463,7 +507,7 @@ async fn a_closed_pool_refuses_who_waits_and_finishes_what_is_open() {
         pool.acquire().await
     };
     let close = async {
-        until("somebody waits", || pool.stats().waiting == 1).await;
+        until("somebody waits", || pool.stats().waiting == 1 && pool.stats().in_flight == 1).await;
         pool.close();
     };
     let (open, waiting, ()) = tokio::join!(open, waiting, close);

@@ -14,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub const REFUSED_STREAM: u32 = 7;
-pub const NO_ERROR: u32 = 0;
+pub(super) const REFUSED_STREAM: u32 = 7;
+pub(super) const NO_ERROR: u32 = 0;
 
 /// What the server does.
 #[derive(Clone, Debug)]
-pub enum Act {
-    /// Status and body, with END_STREAM.
+pub(super) enum Act {
+    /// Status and body, with `END_STREAM`.
     Answer(u32, u16, Vec<u8>),
-    /// Headers and a part of a body, without END_STREAM.
+    /// Headers and a part of a body, without `END_STREAM`.
     Begin(u32, u16, Vec<u8>),
     Reset(u32, u32),
     /// Last stream id, code, debug data.
@@ -39,31 +39,31 @@ pub enum Act {
 }
 
 impl Act {
-    pub fn after(self, millis: u64) -> Act {
+    pub(super) fn after(self, millis: u64) -> Act {
         Act::After(Duration::from_millis(millis), Box::new(self))
     }
 }
 
 /// A request as the server sees it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Connection, from 0.
-    pub connection: usize,
-    pub stream: u32,
+    pub(super) connection: usize,
+    pub(super) stream: u32,
     /// Which request on its connection, from 0.
-    pub nth: usize,
-    pub body: Vec<u8>,
+    pub(super) nth: usize,
+    pub(super) body: Vec<u8>,
 }
 
 type Script = Arc<dyn Fn(&Seen) -> Vec<Act> + Send + Sync>;
 
 #[derive(Clone)]
-pub struct Manner {
-    /// MAX_CONCURRENT_STREAMS in the first SETTINGS; `None`: not sent; the whole SETTINGS are withheld when `mute`.
-    pub max_streams: Option<u32>,
-    pub mute: bool,
-    /// How long WINDOW_UPDATEs are withheld; `None`: for ever.
-    pub window_delay: Option<Duration>,
+pub(super) struct Manner {
+    /// `MAX_CONCURRENT_STREAMS` in the first SETTINGS; `None`: not sent; the whole SETTINGS are withheld when `mute`.
+    pub(super) max_streams: Option<u32>,
+    pub(super) mute: bool,
+    /// How long `WINDOW_UPDATEs` are withheld; `None`: for ever.
+    pub(super) window_delay: Option<Duration>,
 }
 
 impl Default for Manner {
@@ -73,24 +73,24 @@ impl Default for Manner {
 }
 
 #[derive(Default)]
-pub struct Books {
-    pub connections: usize,
-    pub open: HashSet<usize>,
-    pub requests: Vec<Seen>,
+pub(super) struct Books {
+    pub(super) connections: usize,
+    pub(super) open: HashSet<usize>,
+    pub(super) requests: Vec<Seen>,
     /// Most streams at once, by connection.
-    pub most: HashMap<usize, usize>,
+    pub(super) most: HashMap<usize, usize>,
     /// What the client did that it must not.
-    pub violations: Vec<String>,
-    pub pings: usize,
-    pub resets: usize,
+    pub(super) violations: Vec<String>,
+    pub(super) pings: usize,
+    pub(super) resets: usize,
     /// Connections that said GOAWAY before they went.
-    pub farewells: usize,
+    pub(super) farewells: usize,
     controls: HashMap<usize, mpsc::UnboundedSender<Act>>,
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub books: Arc<Mutex<Books>>,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) books: Arc<Mutex<Books>>,
     ca: tempfile::NamedTempFile,
     task: tokio::task::JoinHandle<()>,
 }
@@ -102,7 +102,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub async fn start(manner: Manner, script: impl Fn(&Seen) -> Vec<Act> + Send + Sync + 'static) -> Server {
+    pub(super) async fn start(manner: Manner, script: impl Fn(&Seen) -> Vec<Act> + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -137,19 +137,19 @@ impl Server {
         Server { address, books, ca, task }
     }
 
-    pub fn ca(&self) -> PathBuf {
+    pub(super) fn ca(&self) -> PathBuf {
         self.ca.path().to_owned()
     }
 
     /// Makes every open connection do something.
-    pub fn tell_all(&self, act: &Act) {
+    pub(super) fn tell_all(&self, act: &Act) {
         for control in self.books.lock().controls.values() {
             let _ = control.send(act.clone());
         }
     }
 
     /// How often each body was seen.
-    pub fn serials(&self) -> HashMap<Vec<u8>, usize> {
+    pub(super) fn serials(&self) -> HashMap<Vec<u8>, usize> {
         let mut serials = HashMap::new();
         for seen in &self.books.lock().requests {
             *serials.entry(seen.body.clone()).or_default() += 1;
@@ -337,7 +337,7 @@ fn status_block(status: u16) -> Vec<u8> {
     block
 }
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
