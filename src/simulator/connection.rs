@@ -164,7 +164,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         let mut ended = false;
         while self.arrived.len() < BATCH {
             let polled = self.h2.poll_accept(cx);
-            self.note_seen();
+            self.counters.pings.fetch_add(self.wire.take_pings(), Relaxed);
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.admit(cx, request, respond),
                 Poll::Ready(Some(Err(error))) => {
@@ -192,20 +192,15 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
     }
 
-    fn note_seen(&mut self) {
-        let (acks, pings) = self.wire.take_seen();
-        (0..acks).for_each(|_| self.limits.acknowledge());
-        if pings > 0 {
-            self.counters.pings.fetch_add(pings, Relaxed);
-        }
-    }
-
     /// Judges a new stream by the limit and reads its body.
     fn admit(&mut self, cx: &mut Context<'_>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let (request, mut body) = request.into_parts();
         if self.going_away {
             self.ignored.push((Some(body), respond));
             return;
+        }
+        while self.wire.take_acknowledgement(respond.stream_id().as_u32()) {
+            self.limits.acknowledge();
         }
         if self.active >= self.limits.current() as usize {
             self.forget_cancelled();

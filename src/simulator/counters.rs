@@ -28,7 +28,7 @@ pub struct Counters {
     pub requests: AtomicU64,
     /// Streams given up by the client before their answer.
     pub cancelled: AtomicU64,
-    /// Streams refused with REFUSED_STREAM for the stream limit.
+    /// Streams refused with `REFUSED_STREAM` for the stream limit.
     pub refused_streams: AtomicU64,
     /// Streams reset on request.
     pub resets: AtomicU64,

@@ -1,4 +1,4 @@
-//! Round trip time at the byte layer: everything is late, in both directions, TLS handshake, SETTINGS and WINDOW_UPDATE
+//! Round trip time at the byte layer: everything is late, in both directions, TLS handshake, SETTINGS and `WINDOW_UPDATE`
 //! included, as on a long wire. One timer per chunk of bytes, none per request.
 
 use std::time::Duration;

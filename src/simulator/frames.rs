@@ -10,7 +10,7 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// HEADERS.
 pub const HEADERS: u8 = 1;
-/// RST_STREAM.
+/// `RST_STREAM`.
 pub const RST_STREAM: u8 = 3;
 /// SETTINGS.
 pub const SETTINGS: u8 = 4;
@@ -62,12 +62,12 @@ impl Head {
     }
 }
 
-/// A SETTINGS frame that sets MAX_CONCURRENT_STREAMS alone.
+/// A SETTINGS frame that sets `MAX_CONCURRENT_STREAMS` alone.
 pub fn settings(max_concurrent_streams: u32) -> Bytes {
     settings_with(&[], max_concurrent_streams)
 }
 
-/// A SETTINGS frame with `others` (pairs as written by another encoder) and MAX_CONCURRENT_STREAMS.
+/// A SETTINGS frame with `others` (pairs as written by another encoder) and `MAX_CONCURRENT_STREAMS`.
 pub fn settings_with(others: &[u8], max_concurrent_streams: u32) -> Bytes {
     let mut frame = BytesMut::with_capacity(HEADER + others.len() + 6);
     Head { length: others.len() + 6, kind: SETTINGS, flags: 0, stream: 0 }.write(&mut frame);

@@ -20,7 +20,7 @@ pub struct Levers {
     pub stream_window: u32,
     /// Flow control window of a connection, bytes.
     pub connection_window: u32,
-    /// Going over an acknowledged stream limit ends the connection with GOAWAY; else the stream gets REFUSED_STREAM.
+    /// Going over an acknowledged stream limit ends the connection with GOAWAY; else the stream gets `REFUSED_STREAM`.
     pub strict_streams: bool,
 }
 

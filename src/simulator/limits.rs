@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 pub enum Judgement {
     /// Within the limit.
     Serve,
-    /// Above the present limit, but the peer had not acknowledged it yet: REFUSED_STREAM.
+    /// Above the present limit, but the peer had not acknowledged it yet: `REFUSED_STREAM`.
     Refuse,
     /// Above every limit that the peer may still believe in: it broke the protocol.
     Violation,

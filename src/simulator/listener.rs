@@ -250,7 +250,7 @@ async fn serve_one<S: Service>(
     }
 }
 
-/// Answers a handshake with a fatal alert, handshake_failure (RFC 8446, 6).
+/// Answers a handshake with a fatal alert, `handshake_failure` (RFC 8446, 6).
 async fn refuse_tls(mut stream: TcpStream) {
     // What the client says first is read: closing over unread bytes would reset the connection and lose the alert.
     let hello = stream.readable();

@@ -30,7 +30,7 @@ pub enum Action {
     Answer(Response<()>, Bytes, Cow<'static, str>),
     /// Never an answer.
     Silence,
-    /// RST_STREAM.
+    /// `RST_STREAM`.
     Reset(Reason),
     /// The connection breaks without a word.
     Break,
@@ -47,7 +47,7 @@ pub struct Reply {
     pub after: Duration,
     /// Announces another stream limit.
     pub limit: Option<u32>,
-    /// Resets all other streams with REFUSED_STREAM.
+    /// Resets all other streams with `REFUSED_STREAM`.
     pub refuse_others: bool,
     /// GOAWAY; what was taken in before it is still answered.
     pub goaway: Option<GoAway>,
@@ -63,7 +63,7 @@ impl Reply {
 /// A GOAWAY to send.
 #[derive(Clone, Debug)]
 pub struct GoAway {
-    /// Error code (RFC 9113, 7); 0: NO_ERROR.
+    /// Error code (RFC 9113, 7); 0: `NO_ERROR`.
     pub code: u32,
     /// Debug data.
     pub debug: Bytes,
@@ -89,7 +89,7 @@ pub struct Opening {
     pub stream_window: u32,
     /// Window of the connection, bytes.
     pub connection_window: u32,
-    /// Whether going over an acknowledged stream limit ends the connection with GOAWAY; else REFUSED_STREAM.
+    /// Whether going over an acknowledged stream limit ends the connection with GOAWAY; else `REFUSED_STREAM`.
     pub strict_streams: bool,
     /// Whether it is mute from the start.
     pub mute: bool,

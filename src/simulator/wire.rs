@@ -22,7 +22,11 @@ const READ_AT_ONCE: usize = 32 * 1024;
 #[derive(Debug, Default)]
 struct State {
     outgoing: VecDeque<Bytes>,
-    settings_acks: u32,
+    /// Of each acknowledgement of SETTINGS: the highest stream opened before it.
+    acknowledged_after: VecDeque<u32>,
+    highest_stream: u32,
+    /// SETTINGS sent and not acknowledged.
+    unacknowledged: u32,
     pings: u64,
     muted: bool,
     finishing: bool,
@@ -36,7 +40,9 @@ pub struct WireControl(Arc<Mutex<State>>);
 impl WireControl {
     /// Writes a frame at the next border between frames.
     pub fn inject(&self, frame: Bytes) {
-        self.0.lock().outgoing.push_back(frame);
+        let mut state = self.0.lock();
+        state.unacknowledged += u32::from(Head::read(&frame).is_some_and(|head| head.kind == frames::SETTINGS));
+        state.outgoing.push_back(frame);
     }
 
     /// From now on nothing is written, and what comes is read and thrown away: a peer that is gone without a word. For good:
@@ -51,10 +57,15 @@ impl WireControl {
         self.0.lock().finishing = true;
     }
 
-    /// SETTINGS acknowledged and PINGs received since the last call.
-    pub fn take_seen(&self) -> (u32, u64) {
-        let mut state = self.0.lock();
-        (std::mem::take(&mut state.settings_acks), std::mem::take(&mut state.pings))
+    /// Takes the oldest acknowledgement of SETTINGS, if it came before `stream` was opened. h2 hands streams out in
+    /// batches: what matters is the order on the wire.
+    pub fn take_acknowledgement(&self, stream: u32) -> bool {
+        self.0.lock().acknowledged_after.pop_front_if(|after| *after < stream).is_some()
+    }
+
+    /// PINGs received since the last call.
+    pub fn take_pings(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().pings)
     }
 }
 
@@ -154,13 +165,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Takes note of an incoming frame. Returns whether h2 shall see it.
     fn note(&mut self, head: Head) -> bool {
-        if head.kind == frames::PING && head.flags & ACK == 0 {
-            self.control.0.lock().pings += 1;
+        let mut state = self.control.0.lock();
+        match head.kind {
+            frames::PING if head.flags & ACK == 0 => state.pings += 1,
+            frames::HEADERS => state.highest_stream = state.highest_stream.max(head.stream),
+            _ => {}
         }
         if !head.is_settings_ack() || head.length != 0 {
             return true;
         }
-        self.control.0.lock().settings_acks += 1;
+        let Some(left) = state.unacknowledged.checked_sub(1) else { return true }; // h2 calls it the error that it is
+        state.unacknowledged = left;
+        let after = state.highest_stream;
+        state.acknowledged_after.push_back(after);
+        drop(state);
         !std::mem::replace(&mut self.first_ack_seen, true)
     }
 

@@ -82,6 +82,13 @@ async fn going_over_an_acknowledged_limit_ends_the_connection() {
     stream.write_all(&[push_headers(1), push_headers(3)].concat()).await.expect("two streams");
     let (head, payload) = next(&mut stream, &[GOAWAY, RST_STREAM]).await;
     assert_eq!((head.kind, head.stream, &payload[..]), (RST_STREAM, 3, &[0, 0, 0, 7][..]), "not acknowledged yet");
+
+    // An acknowledgement in the same packet, but after the streams, does not count against them.
+    let (mut stream, _) = raw(&simulator).await;
+    let packet = [push_headers(1), push_headers(3), frame(SETTINGS, 1, 0, &[])].concat();
+    stream.write_all(&packet).await.expect("two streams");
+    let (head, _) = next(&mut stream, &[GOAWAY, RST_STREAM]).await;
+    assert_eq!((head.kind, head.stream), (RST_STREAM, 3), "opened before the acknowledgement");
     simulator.shutdown().await;
 }
 
@@ -93,13 +100,19 @@ async fn broken_frames_end_the_connection_with_a_protocol_error() {
     let (_, payload) = next(&mut stream, &[GOAWAY]).await;
     assert_eq!(payload[4..8], [0, 0, 0, 1], "PROTOCOL_ERROR");
 
+    let (mut stream, _) = raw(&simulator).await;
+    let acknowledgement = frame(SETTINGS, 1, 0, &[]);
+    stream.write_all(&[acknowledgement.clone(), acknowledgement].concat()).await.expect("frames");
+    let (_, payload) = next(&mut stream, &[GOAWAY]).await;
+    assert_eq!(payload[4..8], [0, 0, 0, 1], "PROTOCOL_ERROR: nothing was left to acknowledge");
+
     let mut stream = tls(&simulator, &[]).await.expect("tls without alpn");
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("request");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/"), "no HTTP/1.1 is spoken");
     assert!(tls(&simulator, &[b"http/1.1"]).await.is_err(), "nor offered");
-    until("both are counted", || simulator.stats().counts.protocol_errors == 2).await;
+    until("all are counted", || simulator.stats().counts.protocol_errors == 3).await;
     simulator.shutdown().await;
 }
 
@@ -154,9 +167,8 @@ async fn curl_is_served() {
     simulator.shutdown().await;
 }
 
-#[tokio::test]
-async fn h2load_is_served_from_one_stream_to_many() {
-    let simulator = start(pusher::simulator::apns::faults::Faults::default()).await;
+/// 5,000 pushes by h2load on 2 connections, up to 100 streams each. Returns its report.
+async fn h2load(simulator: &Simulator) -> String {
     let directory = tempfile::tempdir().expect("directory");
     let body = directory.path().join("body.json");
     std::fs::write(&body, BODY).expect("body");
@@ -165,10 +177,28 @@ async fn h2load_is_served_from_one_stream_to_many() {
     arguments.push(body.display().to_string());
     arguments.extend(["-H".into(), authorization, "-H".into(), "apns-topic: com.example.game".into()]);
     arguments.push(format!("https://127.0.0.1:{}/3/device/{PLAIN}", simulator.address().port()));
-    let output = run("h2load", "nghttp2-client", arguments).await;
-    assert!(output.contains("5000 succeeded, 0 failed, 0 errored"), "{output}");
+    run("h2load", "nghttp2-client", arguments).await
+}
+
+#[tokio::test]
+async fn h2load_is_served() {
+    let simulator = start(wide()).await;
+    let report = h2load(&simulator).await;
+    assert!(report.contains("5000 succeeded, 0 failed, 0 errored"), "{report}");
     let counts = simulator.stats().counts;
     assert_eq!((counts.requests, counts.refused_streams, counts.goaways), (5000, 0, 0));
     assert!((2..=100).contains(&counts.max_streams), "{}", counts.max_streams);
+    simulator.shutdown().await;
+}
+
+/// h2load does not wait for SETTINGS: what it opens before they arrive meets the limit of one stream, as at Apple's.
+#[tokio::test]
+async fn a_burst_on_a_fresh_connection_is_refused_but_for_one_stream() {
+    let simulator = start(pusher::simulator::apns::faults::Faults::default()).await;
+    let report = h2load(&simulator).await;
+    let counts = simulator.stats().counts;
+    assert!(report.contains(&format!("{} succeeded, {} failed", counts.requests, counts.refused_streams)), "{report}");
+    assert_eq!((counts.requests + counts.refused_streams, counts.goaways), (5000, 0));
+    assert!(counts.refused_streams <= 2 * 99, "{}", counts.refused_streams);
     simulator.shutdown().await;
 }

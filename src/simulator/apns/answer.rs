@@ -57,7 +57,7 @@ pub(super) fn strange(odd: Odd) -> Decision {
     }
 }
 
-/// A GOAWAY with NO_ERROR and the reason as JSON, as APNs sends it (jchambers/pushy issue 865, sideshow/apns2 issue 93).
+/// A GOAWAY with `NO_ERROR` and the reason as JSON, as APNs sends it (jchambers/pushy issue 865, sideshow/apns2 issue 93).
 pub(super) fn goaway(reason: &str) -> GoAway {
     GoAway { code: 0, debug: Bytes::from(serde_json::json!({ "reason": reason }).to_string()) }
 }

@@ -37,9 +37,9 @@ pub enum Odd {
     Slow,
     /// `1`: never answered, not accepted.
     Silence,
-    /// `2`: RST_STREAM REFUSED_STREAM, not processed.
+    /// `2`: `RST_STREAM` `REFUSED_STREAM`, not processed.
     Refused,
-    /// `3`: RST_STREAM INTERNAL_ERROR, not accepted.
+    /// `3`: `RST_STREAM` `INTERNAL_ERROR`, not accepted.
     Reset,
     /// `4`: the connection breaks, not accepted.
     Break,

@@ -14,9 +14,9 @@ pub struct Faults {
     pub connection: Levers,
     /// Answers given to a share of the pushes that are in order, tried one after the other.
     pub answers: Vec<AnswerFault>,
-    /// Share of the pushes in order whose stream is reset with INTERNAL_ERROR, not accepted (0 to 1).
+    /// Share of the pushes in order whose stream is reset with `INTERNAL_ERROR`, not accepted (0 to 1).
     pub reset_share: f64,
-    /// Share reset with REFUSED_STREAM (0 to 1).
+    /// Share reset with `REFUSED_STREAM` (0 to 1).
     pub refuse_share: f64,
     /// Share taken in and never answered, not accepted (0 to 1).
     pub silent_share: f64,
@@ -26,7 +26,7 @@ pub struct Faults {
     pub goaway_every: u64,
     /// The connection breaks at every so many requests of it, that one unanswered; 0: never.
     pub break_every: u64,
-    /// Key ids that are revoked; `*`: all. Their pushes get 403 InvalidProviderToken.
+    /// Key ids that are revoked; `*`: all. Their pushes get 403 `InvalidProviderToken`.
     pub rejected_keys: Vec<String>,
     /// Stream limit after the first valid provider token; 0: not raised.
     pub streams: u32,
@@ -36,7 +36,7 @@ pub struct Faults {
     pub token_max_age_s: i64,
     /// Two provider tokens on one connection must be this far apart, s; 0: no limit.
     pub token_update_interval_s: i64,
-    /// An expired provider token wedges its connection: limit 1, other streams REFUSED_STREAM, until a valid one comes.
+    /// An expired provider token wedges its connection: limit 1, other streams `REFUSED_STREAM`, until a valid one comes.
     pub wedge_on_expired: bool,
 }
 
