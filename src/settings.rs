@@ -60,6 +60,7 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::shutdown::KEYS,
     crate::telemetry::KEYS,
     KEYS,
+    crate::queue::config::KEYS,
     crate::handlers::apns::KEYS,
     crate::reporters::stats::KEYS,
     crate::reporters::stats::statsd::KEYS,

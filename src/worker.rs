@@ -104,7 +104,9 @@ impl Worker {
         let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
-        let queue = KafkaQueue::start(queue_settings, provider.platform(), apps, in_flight.clone(), observer)?;
+        let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
+        let queue =
+            KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
         parts.assemble(Box::new(queue), house, shutdown)

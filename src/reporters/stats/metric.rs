@@ -79,7 +79,7 @@ pub enum Metric {
     MapDropped,
     /// Offsets skipped because the log no longer had them: `topic`.
     OffsetsOutOfRange,
-    /// Commits that the broker refused: `reason`.
+    /// Commits that the broker refused: none.
     CommitFailed,
     /// Messages lent and not yet resolved: `platform`, `game`.
     InFlight,
@@ -87,8 +87,12 @@ pub enum Metric {
     InFlightOldestSeconds,
     /// Topics that match the pattern and are not ours to send: none.
     IgnoredTopics,
-    /// Partitions paused because a share is full: `game`.
+    /// Partitions with something to read and no room for it, the most at once in the last second: none.
     PausedPartitions,
+    /// Partitions that are ours: none.
+    AssignedPartitions,
+    /// Length of the map of resolved offsets in the last commit, characters of 4,096: `topic`.
+    MapBytes,
     /// Open connections to a provider: `platform`, `game`.
     Connections,
     /// Values dropped because there were too many different tags: none.
@@ -135,6 +139,8 @@ impl Metric {
         Metric::InFlightOldestSeconds,
         Metric::IgnoredTopics,
         Metric::PausedPartitions,
+        Metric::AssignedPartitions,
+        Metric::MapBytes,
         Metric::Connections,
         Metric::SeriesDropped,
     ];
@@ -179,6 +185,8 @@ impl Metric {
             Metric::InFlightOldestSeconds => "in_flight_oldest_seconds",
             Metric::IgnoredTopics => "ignored_topics",
             Metric::PausedPartitions => "paused_partitions",
+            Metric::AssignedPartitions => "assigned_partitions",
+            Metric::MapBytes => "map_bytes",
             Metric::Connections => "connections",
             Metric::SeriesDropped => "series_dropped",
         }
@@ -195,6 +203,8 @@ impl Metric {
             | Metric::InFlightOldestSeconds
             | Metric::IgnoredTopics
             | Metric::PausedPartitions
+            | Metric::AssignedPartitions
+            | Metric::MapBytes
             | Metric::Connections => Kind::Gauge,
             Metric::Latency | Metric::FirebaseLatency => Kind::Timer,
             _ => Kind::Counter,
