@@ -87,10 +87,10 @@ impl Commits {
         observer.map_bytes(&partition.origin, metadata.len());
         let (topic, number) = (&partition.origin.topic, partition.origin.partition);
         list.add_partition_offset(topic, number, Offset::Offset(position))?;
-        match list.find_partition(topic, number) {
-            Some(mut element) if !metadata.is_empty() => element.set_metadata(metadata),
-            _ => Ok(()),
+        if let Some(mut element) = list.find_partition(topic, number).filter(|_| !metadata.is_empty()) {
+            element.set_metadata(metadata);
         }
+        Ok(())
     }
 
     /// The offset to commit and its metadata. Without the time of the record at the offset, or without the cluster's id, a

@@ -111,9 +111,9 @@ impl KafkaQueue {
     }
 
     /// Everything but messages: callbacks, rebalances, topics, commits.
-    fn serve(&mut self, now: Instant) -> Result<(), QueueError> {
+    fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
         self.last_poll.touch(now);
-        self.poll_common_queue()?;
+        self.poll_common_queue(now, out)?;
         self.act_on_events();
         if self.stopped {
             self.pending = None;
@@ -127,21 +127,24 @@ impl KafkaQueue {
         Ok(())
     }
 
-    fn poll_common_queue(&mut self) -> Result<(), QueueError> {
+    fn poll_common_queue(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+        let consumer = self.consumer.clone();
         for _ in 0..EVENTS {
-            let stray = match self.consumer.poll(Duration::ZERO) {
+            let message = match consumer.poll(Duration::ZERO) {
                 None => return Ok(()),
-                Some(Ok(message)) => (message.topic().to_owned(), message.partition(), message.offset()),
+                Some(Ok(message)) => message,
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(fatal(code)),
                 Some(Err(KafkaError::MessageConsumption(code))) if is_hopeless(code) => return Err(fatal(code)),
                 Some(Err(error)) => {
-                    self.consumer.context().complain(&error, "");
+                    consumer.context().complain(&error, "");
                     continue;
                 }
             };
-            // Not expected: every partition has its own queue before it is assigned. Read it again there.
-            tracing::error!(alarm = true, topic = %stray.0, partition = stray.1, offset = stray.2, "a message came by the common queue");
-            self.seeks.entry((stray.0.into(), stray.1)).and_modify(|offset| *offset = stray.2.min(*offset)).or_insert(stray.2);
+            // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
+            let is_its = |one: &&mut Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
+            if let Some(partition) = self.partitions.iter_mut().find(is_its).filter(|_| !self.stopped) {
+                partition.accept(message.into(), now, &*self.observer, out);
+            }
         }
         Ok(())
     }
@@ -308,7 +311,7 @@ impl KafkaQueue {
 impl Queue for KafkaQueue {
     fn lend(&mut self, wait: Duration, out: &mut Vec<Lent>) -> Result<(), QueueError> {
         let now = Instant::now();
-        self.serve(now)?;
+        self.serve(now, out)?;
         if self.stopped {
             self.wakeup.wait(wait.min(NAP));
             return Ok(());
@@ -317,7 +320,7 @@ impl Queue for KafkaQueue {
         if !lent {
             self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
             let now = Instant::now();
-            self.serve(now)?;
+            self.serve(now, out)?;
             self.take(now, out)?;
         }
         Ok(())

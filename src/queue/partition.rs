@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
@@ -31,6 +31,24 @@ pub(super) enum Turn {
     Fatal(String),
 }
 
+/// A record as read, copied out of the client's buffers.
+#[derive(Debug)]
+pub(super) struct Record {
+    offset: i64,
+    timestamp: Option<i64>,
+    payload: Bytes,
+}
+
+impl From<BorrowedMessage<'_>> for Record {
+    fn from(message: BorrowedMessage<'_>) -> Self {
+        Record {
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
+            payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+        }
+    }
+}
+
 /// A partition that is ours.
 pub(super) struct Partition {
     /// Where it is and whose.
@@ -41,7 +59,6 @@ pub(super) struct Partition {
     queue: PartitionQueue<Context>,
     /// Believed when the first record agrees with it.
     map: Option<OffsetMap>,
-    context_complaint: fn(&Context, &KafkaError),
 }
 
 impl Partition {
@@ -53,7 +70,7 @@ impl Partition {
         queue: PartitionQueue<Context>,
         map: Option<OffsetMap>,
     ) -> Self {
-        Partition { origin, assignment, share, queue, map, context_complaint: |context, error| context.complain(error, "") }
+        Partition { origin, assignment, share, queue, map }
     }
 
     /// Lends up to `burst` records.
@@ -68,20 +85,25 @@ impl Partition {
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => return Turn::OutOfRange,
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
                 Some(Err(error)) => {
-                    (self.context_complaint)(context, &error);
+                    context.complain(&error, "");
                     return Turn::Empty;
                 }
             };
-            let (offset, timestamp) = (message.offset(), message.timestamp().to_millis());
-            let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-            drop(message);
-            self.settle_map(offset, timestamp, observer);
-            match self.assignment.ledger().lock().lend(offset, timestamp.unwrap_or(-1), now) {
-                Lend::Skip(_) => observer.skipped(&self.origin, 1),
-                Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
-            }
+            let record = Record::from(message);
+            self.accept(record, now, observer, out);
         }
         Turn::More
+    }
+
+    /// Lends a record that was read, unless the ledger knows it as resolved or in flight.
+    pub(super) fn accept(&mut self, record: Record, now: Instant, observer: &dyn Observer, out: &mut Vec<Lent>) {
+        let Record { offset, timestamp, payload } = record;
+        self.settle_map(offset, timestamp, observer);
+        let lend = self.assignment.ledger().lock().lend(offset, timestamp.unwrap_or(-1), now);
+        match lend {
+            Lend::Skip(_) => observer.skipped(&self.origin, 1),
+            Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
+        }
     }
 
     fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
@@ -102,7 +124,8 @@ impl Partition {
 
     /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.
     fn is_map_full(&self) -> bool {
-        self.assignment.ledger().lock().map_cost() > map::CAPACITY
+        let ledger = self.assignment.ledger().lock();
+        ledger.in_flight() > 0 && ledger.map_cost() > map::CAPACITY
     }
 
     /// Throws away what librdkafka still holds of an earlier assignment.
