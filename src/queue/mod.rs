@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::message::QueueMessage;
 
 pub mod in_flight;
+pub mod map;
 pub mod topic;
 pub use in_flight::{InFlight, Receipt};
 
