@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 mod parts;
 use parts::{Atom, Plan};
-pub(super) use parts::{costs_from_each, varint_len};
+pub(super) use parts::costs_from_each;
 
 /// Most characters of a text: the default of Kafka's `offset.metadata.max.bytes`.
 const LONGEST: usize = 4096;

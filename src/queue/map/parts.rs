@@ -197,7 +197,7 @@ pub(in crate::queue) fn costs_from_each(ranges: &[Range<i64>]) -> Vec<usize> {
 }
 
 /// Bytes of a number as a varint.
-pub(in crate::queue) fn varint_len(number: u64) -> u64 {
+fn varint_len(number: u64) -> u64 {
     u64::from((u64::BITS - (number | 1).leading_zeros()).div_ceil(7))
 }
 
