@@ -1,0 +1,564 @@
+//! The ledger of one partition: which offsets are lent, which are resolved, what may be committed. Pure: no clock, no lock.
+//!
+//! An offset is unresolved from the moment it is lent until it is resolved; everything else below [`Ledger::next`] is
+//! resolved, also offsets that the log does not have (compaction, transaction marks). So only the unresolved ones are kept:
+//! a million offsets resolved beyond a stuck one cost nothing. What an earlier owner's map claims as resolved is believed
+//! until it is read past.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::map;
+
+/// Offsets whose cost in the map is estimated together, as a power of two.
+const CHUNK_BITS: u32 = 10;
+
+/// Most bytes that a full chunk takes: its offsets as bits, and what begins, ends and leaves that part.
+const CHUNK_BYTES: usize = (1 << CHUNK_BITS) / 8 + 8;
+
+/// Ranges believed resolved, in any order.
+pub type Claim = Vec<Range<i64>>;
+
+/// What [`Ledger::lend`] says to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lend {
+    /// It is in flight from now on.
+    New,
+    /// It must not be sent.
+    Skip(Skipped),
+}
+
+/// Why a record is not lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// It is in flight: the partition was read again from before it.
+    InFlight,
+    /// It is resolved: read again, or claimed by the map of an earlier owner.
+    Resolved,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unresolved {
+    timestamp_ms: i64,
+    lent_at: Instant,
+    /// False: given back, and to be lent again.
+    lent: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    start: i64,
+    next: i64,
+    unresolved: BTreeMap<i64, Unresolved>,
+    in_flight: usize,
+    /// Not read yet, all at or above `next`, but for the first, which may begin below.
+    claims: Claims,
+    estimate: Estimate,
+}
+
+impl Ledger {
+    /// Begins at `start`, the first offset to be read: everything below it is resolved. `claimed` may be empty.
+    pub fn new(start: i64, claimed: Claim) -> Self {
+        let claims = Claims::new(start, claimed);
+        Ledger { start, next: start, unresolved: BTreeMap::new(), in_flight: 0, claims, estimate: Estimate::default() }
+    }
+
+    /// Whether the record that was read at `offset` is to be sent; then it is in flight. `timestamp_ms` is -1 for a record
+    /// without one. An offset beyond [`Ledger::next`] says that the log has none between.
+    pub fn lend(&mut self, offset: i64, timestamp_ms: i64, now: Instant) -> Lend {
+        if offset < self.next {
+            return self.lend_again(offset, now);
+        }
+        self.next = offset.saturating_add(1);
+        if self.claims.read(offset) {
+            return Lend::Skip(Skipped::Resolved);
+        }
+        self.unresolved.insert(offset, Unresolved { timestamp_ms, lent_at: now, lent: true });
+        self.estimate.add(offset);
+        self.in_flight += 1;
+        Lend::New
+    }
+
+    fn lend_again(&mut self, offset: i64, now: Instant) -> Lend {
+        match self.unresolved.get_mut(&offset) {
+            None => Lend::Skip(Skipped::Resolved),
+            Some(known) if known.lent => Lend::Skip(Skipped::InFlight),
+            Some(known) => {
+                (known.lent, known.lent_at) = (true, now);
+                self.in_flight += 1;
+                Lend::New
+            }
+        }
+    }
+
+    /// The record's outcome is final. False, and nothing changes, when it is not in flight.
+    pub fn resolve(&mut self, offset: i64) -> bool {
+        match self.unresolved.get(&offset) {
+            Some(known) if known.lent => {
+                self.unresolved.remove(&offset);
+                self.estimate.remove(offset);
+                self.in_flight -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The record came back without an outcome: it is not in flight, holds the position, and may be lent again. False,
+    /// and nothing changes, when it was not in flight.
+    pub fn forget(&mut self, offset: i64) -> bool {
+        match self.unresolved.get_mut(&offset) {
+            Some(known) if known.lent => {
+                known.lent = false;
+                self.in_flight -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The offset to commit: the first that is not resolved. When all that was read is, that is [`Ledger::next`], or the
+    /// end of the claim that begins there.
+    pub fn position(&self) -> i64 {
+        self.unresolved.first_key_value().map_or_else(|| self.claims.past(self.next), |(offset, _)| *offset)
+    }
+
+    /// Timestamp of the record at the position, ms since the epoch; `None` when it has not been read or has none.
+    pub fn first_unresolved_timestamp(&self) -> Option<i64> {
+        self.unresolved.first_key_value().map(|(_, first)| first.timestamp_ms).filter(|timestamp| *timestamp >= 0)
+    }
+
+    /// What is resolved beyond the position, for the map: ascending, disjoint and not touching.
+    pub fn resolved_beyond(&self) -> impl Iterator<Item = Range<i64>> {
+        let ends = self.unresolved.keys().copied().skip(1).chain([self.next]);
+        let read = self.unresolved.keys().zip(ends).map(|(unresolved, end)| unresolved + 1..end);
+        let unread = self.claims.ahead(self.next.max(self.position()));
+        Joined { ranges: read.chain(unread).filter(|range| range.start < range.end), held: None }
+    }
+
+    /// How many are lent and not resolved.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The lowest offset in flight, which is what holds the position back, and since when.
+    pub fn oldest(&self) -> Option<(i64, Instant)> {
+        self.unresolved.iter().find(|(_, known)| known.lent).map(|(offset, known)| (*offset, known.lent_at))
+    }
+
+    /// The offset that the log is expected to give next.
+    pub fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// The first offset that this ledger was to read; what lies below is no business of it.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Bytes that the map takes at most, out of [`map::CAPACITY`]; in constant time. It can exceed what fits: then lend no
+    /// more until it falls, but with nothing in flight it cannot fall, and lending does no harm.
+    pub fn map_cost(&self) -> usize {
+        let position = self.position();
+        let read = self.estimate.bytes((self.next - position).max(0) as u64);
+        read + self.claims.bytes_ahead()
+    }
+}
+
+/// Bounds what the unresolved offsets that were read cost in the map, without walking them.
+#[derive(Debug, Default)]
+struct Estimate {
+    /// Unresolved offsets of each chunk that has any.
+    chunks: BTreeMap<i64, usize>,
+    /// Sum of what the chunks cost beyond their first.
+    bytes: usize,
+}
+
+impl Estimate {
+    /// Each unresolved offset but a chunk's first parts a run shorter than the chunk from it: two bytes.
+    fn chunk(unresolved: usize) -> usize {
+        (2 * unresolved.saturating_sub(1)).min(CHUNK_BYTES)
+    }
+
+    fn add(&mut self, offset: i64) {
+        let count = self.chunks.entry(offset >> CHUNK_BITS).or_default();
+        self.bytes += Self::chunk(*count + 1) - Self::chunk(*count);
+        *count += 1;
+    }
+
+    fn remove(&mut self, offset: i64) {
+        let chunk = offset >> CHUNK_BITS;
+        if let Some(count) = self.chunks.get_mut(&chunk) {
+            self.bytes -= Self::chunk(*count) - Self::chunk(*count - 1);
+            *count -= 1;
+            if *count == 0 {
+                self.chunks.remove(&chunk);
+            }
+        }
+    }
+
+    /// The first of each chunk parts a run of any length, but only so many long runs have room in the span. A window that
+    /// is dense all over is cheaper as bits.
+    fn bytes(&self, span: u64) -> usize {
+        let firsts = self.chunks.len() as u64;
+        let longer = |bits: u32| firsts.min(span >> bits);
+        let parted = self.bytes as u64 + firsts + longer(6) + longer(13) + longer(20) + longer(27) + longer(34);
+        parted.min(span / 8 + 4) as usize + 4
+    }
+}
+
+/// Ranges that an earlier owner resolved and that are not read yet.
+#[derive(Debug)]
+struct Claims {
+    /// Ascending, not touching.
+    ranges: Vec<Range<i64>>,
+    /// The first that is not read past.
+    first: usize,
+    /// For each range what it and those behind it cost in the map.
+    costs: Vec<usize>,
+}
+
+impl Claims {
+    fn new(start: i64, mut claimed: Claim) -> Self {
+        claimed.sort_unstable_by_key(|range| range.start);
+        let clipped = claimed.into_iter().map(|range| range.start.max(start)..range.end);
+        let ranges: Vec<_> = Joined { ranges: clipped.filter(|range| range.start < range.end), held: None }.collect();
+        let costs = map::costs_from_each(&ranges);
+        Claims { ranges, first: 0, costs }
+    }
+
+    /// Reads up to `offset`; whether it is claimed.
+    fn read(&mut self, offset: i64) -> bool {
+        while self.ranges.get(self.first).is_some_and(|range| range.end <= offset) {
+            self.first += 1;
+        }
+        self.ranges.get(self.first).is_some_and(|range| range.contains(&offset))
+    }
+
+    /// The first offset from `next` on that is not claimed.
+    fn past(&self, next: i64) -> i64 {
+        self.ranges.get(self.first).filter(|range| range.contains(&next)).map_or(next, |range| range.end)
+    }
+
+    fn ahead(&self, next: i64) -> impl Iterator<Item = Range<i64>> {
+        self.ranges[self.first..].iter().map(move |range| range.start.max(next)..range.end)
+    }
+
+    /// With a part for what lies between the last offset that was read and the first claim.
+    fn bytes_ahead(&self) -> usize {
+        match self.costs.get(self.first) {
+            None | Some(0) => 0,
+            Some(cost) => cost + 10,
+        }
+    }
+}
+
+/// Ascending ranges, those that touch or overlap made one.
+struct Joined<I> {
+    ranges: I,
+    held: Option<Range<i64>>,
+}
+
+impl<I: Iterator<Item = Range<i64>>> Iterator for Joined<I> {
+    type Item = Range<i64>;
+
+    fn next(&mut self) -> Option<Range<i64>> {
+        for range in self.ranges.by_ref() {
+            match &mut self.held {
+                Some(held) if range.start <= held.end => held.end = held.end.max(range.end),
+                held => {
+                    if let Some(whole) = held.replace(range) {
+                        return Some(whole);
+                    }
+                }
+            }
+        }
+        self.held.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::map::OffsetMap;
+    use super::*;
+
+    fn lend(ledger: &mut Ledger, offset: i64) -> Lend {
+        ledger.lend(offset, offset * 10, Instant::now())
+    }
+
+    fn beyond(ledger: &Ledger) -> Vec<Range<i64>> {
+        ledger.resolved_beyond().collect()
+    }
+
+    #[test]
+    fn the_position_waits_for_the_first_unresolved() {
+        let mut ledger = Ledger::new(5, vec![]);
+        assert_eq!((ledger.position(), ledger.next(), ledger.oldest()), (5, 5, None));
+        for offset in 5..9 {
+            assert_eq!(lend(&mut ledger, offset), Lend::New);
+        }
+        assert!(ledger.resolve(6) && ledger.resolve(8));
+        assert_eq!((ledger.position(), ledger.first_unresolved_timestamp()), (5, Some(50)));
+        assert_eq!(beyond(&ledger), [6..7, 8..9]);
+        assert!(ledger.resolve(5));
+        assert_eq!((ledger.position(), ledger.in_flight()), (7, 1));
+        assert!(ledger.resolve(7));
+        assert_eq!((ledger.position(), ledger.first_unresolved_timestamp()), (9, None));
+        assert!(beyond(&ledger).is_empty());
+    }
+
+    #[test]
+    fn what_the_log_does_not_have_is_resolved() {
+        let mut ledger = Ledger::new(0, vec![]);
+        lend(&mut ledger, 3);
+        assert_eq!(ledger.position(), 3);
+        lend(&mut ledger, 1_000_000_000_000);
+        assert_eq!(beyond(&ledger), [4..1_000_000_000_000]);
+        ledger.resolve(3);
+        assert_eq!(ledger.position(), 1_000_000_000_000);
+    }
+
+    #[test]
+    fn a_stale_or_repeated_resolution_changes_nothing() {
+        let mut ledger = Ledger::new(10, vec![]);
+        assert!(!ledger.resolve(10) && !ledger.resolve(3) && !ledger.forget(10));
+        lend(&mut ledger, 10);
+        assert_eq!(lend(&mut ledger, 10), Lend::Skip(Skipped::InFlight));
+        assert!(ledger.resolve(10) && !ledger.resolve(10) && !ledger.forget(10));
+        assert_eq!(lend(&mut ledger, 10), Lend::Skip(Skipped::Resolved));
+        assert_eq!(lend(&mut ledger, 2), Lend::Skip(Skipped::Resolved), "below the start is committed");
+    }
+
+    #[test]
+    fn a_forgotten_offset_holds_the_position_and_is_lent_again() {
+        let mut ledger = Ledger::new(0, vec![]);
+        lend(&mut ledger, 0);
+        lend(&mut ledger, 1);
+        assert!(ledger.resolve(1) && ledger.forget(0) && !ledger.forget(0) && !ledger.resolve(0));
+        assert_eq!((ledger.position(), ledger.in_flight(), ledger.oldest()), (0, 0, None));
+        assert_eq!(lend(&mut ledger, 0), Lend::New);
+        assert_eq!(lend(&mut ledger, 1), Lend::Skip(Skipped::Resolved));
+        assert_eq!(ledger.oldest().map(|(offset, _)| offset), Some(0));
+        assert!(ledger.resolve(0));
+        assert_eq!(ledger.position(), 2);
+    }
+
+    #[test]
+    fn claims_are_skipped_and_carried_on_in_the_next_map() {
+        let mut ledger = Ledger::new(10, vec![20..25, 12..14, 14..15, 3..5, 9..11, 30..30]);
+        assert_eq!((ledger.position(), ledger.next()), (11, 10), "a claim at the start is as good as read");
+        assert_eq!(beyond(&ledger), [12..15, 20..25]);
+        assert_eq!(lend(&mut ledger, 10), Lend::Skip(Skipped::Resolved));
+        assert_eq!(lend(&mut ledger, 11), Lend::New);
+        assert_eq!(lend(&mut ledger, 12), Lend::Skip(Skipped::Resolved));
+        assert_eq!(beyond(&ledger), [12..15, 20..25]);
+        assert_eq!(lend(&mut ledger, 17), Lend::New);
+        assert_eq!(beyond(&ledger), [12..17, 20..25]);
+        assert_eq!(lend(&mut ledger, 24), Lend::Skip(Skipped::Resolved));
+        assert_eq!(lend(&mut ledger, 25), Lend::New);
+        assert_eq!(beyond(&ledger), [12..17, 18..25]);
+    }
+
+    #[test]
+    fn a_record_without_timestamp_has_none() {
+        let mut ledger = Ledger::new(0, vec![]);
+        ledger.lend(0, -1, Instant::now());
+        assert_eq!(ledger.first_unresolved_timestamp(), None);
+    }
+
+    #[test]
+    fn a_million_resolved_beyond_a_stuck_one_cost_a_few_bytes() {
+        let mut ledger = Ledger::new(0, vec![]);
+        lend(&mut ledger, 0);
+        for offset in 1..=1_000_000 {
+            lend(&mut ledger, offset);
+            assert!(ledger.resolve(offset));
+        }
+        assert_eq!((ledger.position(), beyond(&ledger)), (0, vec![1..1_000_001]));
+        assert_eq!((ledger.unresolved.len(), ledger.estimate.chunks.len()), (1, 1));
+        assert!(ledger.map_cost() < 16, "{}", ledger.map_cost());
+    }
+
+    #[test]
+    fn the_estimate_lets_ten_thousand_be_in_flight_behind_a_stuck_one() {
+        let mut ledger = Ledger::new(0, vec![]);
+        let mut random = fastrand::Rng::with_seed(1);
+        lend(&mut ledger, 0);
+        for offset in 1_000_000..1_020_000 {
+            lend(&mut ledger, offset);
+            if random.bool() {
+                ledger.resolve(offset);
+            }
+        }
+        assert!(ledger.map_cost() < map::CAPACITY, "{}", ledger.map_cost());
+    }
+
+    /// The obvious ledger.
+    #[derive(Debug, Default)]
+    struct Naive {
+        start: i64,
+        next: i64,
+        lent: BTreeSet<i64>,
+        forgotten: BTreeSet<i64>,
+        claimed: BTreeSet<i64>,
+    }
+
+    impl Naive {
+        fn is_resolved(&self, offset: i64) -> bool {
+            let open = self.lent.contains(&offset) || self.forgotten.contains(&offset);
+            offset < self.start || !open && (offset < self.next || self.claimed.contains(&offset))
+        }
+
+        fn lend(&mut self, offset: i64) -> Lend {
+            let seen = if self.lent.contains(&offset) {
+                Lend::Skip(Skipped::InFlight)
+            } else if self.is_resolved(offset) {
+                Lend::Skip(Skipped::Resolved)
+            } else {
+                self.forgotten.remove(&offset);
+                self.lent.insert(offset);
+                Lend::New
+            };
+            self.next = self.next.max(offset + 1);
+            seen
+        }
+
+        fn check(&self, ledger: &Ledger) {
+            let position = (self.start..).find(|offset| !self.is_resolved(*offset)).unwrap();
+            assert_eq!(ledger.position(), position);
+            assert_eq!((ledger.next(), ledger.in_flight()), (self.next, self.lent.len()));
+            assert_eq!(ledger.oldest().map(|(offset, _)| offset), self.lent.first().copied());
+            let ranges: Vec<_> = ledger.resolved_beyond().collect();
+            assert!(ranges.iter().all(|range| range.start > position && range.start < range.end), "{ranges:?}");
+            assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{ranges:?}");
+            let named: Vec<i64> = ranges.iter().cloned().flatten().collect();
+            let expected: Vec<i64> = (position..self.next.max(self.start + 100)).filter(|offset| self.is_resolved(*offset)).collect();
+            assert_eq!(named, expected);
+            let map = OffsetMap { base: position, base_timestamp_ms: 0, cluster: 0, resolved: ranges };
+            let text = map::encode(&map).expect("what is in flight here fits");
+            assert_eq!(map::decode(&text).unwrap().map(|map| map.resolved).unwrap_or_default(), map.resolved);
+            let written = (text.len() * 3 / 4).saturating_sub(28);
+            assert!(written <= ledger.map_cost(), "{written} > {}", ledger.map_cost());
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Read { gap: i64 },
+        ReadAgain { back: i64 },
+        Resolve { which: prop::sample::Index },
+        Forget { which: prop::sample::Index },
+        Restart,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let gap = prop_oneof![12 => Just(0_i64), 2 => 1_i64..5, 1 => 0_i64..40];
+        let step = prop_oneof![
+            30 => gap.prop_map(|gap| Step::Read { gap }),
+            3 => (1_i64..60).prop_map(|back| Step::ReadAgain { back }),
+            20 => any::<prop::sample::Index>().prop_map(|which| Step::Resolve { which }),
+            2 => any::<prop::sample::Index>().prop_map(|which| Step::Forget { which }),
+            1 => Just(Step::Restart),
+        ];
+        prop::collection::vec(step, 1..300)
+    }
+
+    fn run(start: i64, claims: Vec<Range<i64>>, steps: Vec<Step>) {
+        let mut ledger = Ledger::new(start, claims.clone());
+        let claimed = claims.into_iter().flatten().collect();
+        let mut naive = Naive { start, next: start, claimed, ..Naive::default() };
+        for step in steps {
+            match step {
+                Step::Read { gap } => {
+                    let offset = naive.next + gap;
+                    assert_eq!(lend(&mut ledger, offset), naive.lend(offset));
+                }
+                Step::ReadAgain { back } => {
+                    let offset = naive.next - back;
+                    assert_eq!(lend(&mut ledger, offset), naive.lend(offset));
+                }
+                Step::Resolve { which } | Step::Forget { which } if naive.lent.is_empty() => {
+                    let stale = naive.next - which.index(50) as i64;
+                    assert!(!ledger.resolve(stale) && !ledger.forget(stale));
+                }
+                Step::Resolve { which } => {
+                    let offset = *naive.lent.iter().nth(which.index(naive.lent.len())).unwrap();
+                    naive.lent.remove(&offset);
+                    assert!(ledger.resolve(offset) && !ledger.resolve(offset));
+                }
+                Step::Forget { which } => {
+                    let offset = *naive.lent.iter().nth(which.index(naive.lent.len())).unwrap();
+                    naive.lent.remove(&offset);
+                    naive.forgotten.insert(offset);
+                    assert!(ledger.forget(offset));
+                }
+                Step::Restart => {
+                    let position = ledger.position();
+                    let claims: Vec<_> = ledger.resolved_beyond().collect();
+                    ledger = Ledger::new(position, claims.clone());
+                    let claimed = claims.into_iter().flatten().collect();
+                    naive = Naive { start: position, next: position, claimed, ..Naive::default() };
+                }
+            }
+            naive.check(&ledger);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn agrees_with_the_obvious_ledger(
+            start in 0_i64..2000,
+            claims in prop::collection::vec((0_i64..60, 0_i64..20), 0..5),
+            steps in steps(),
+        ) {
+            let claims = claims.into_iter().map(|(at, length)| start + at - 5..start + at - 5 + length).collect();
+            run(start, claims, steps);
+        }
+
+        /// The estimate bounds the map whatever the pattern: windows dense and sparse, stragglers, runs in flight.
+        #[test]
+        fn the_estimate_bounds_the_map(
+            parts in prop::collection::vec((0_i64..5000, 1_i64..3000, 0..=100_u8, any::<bool>()), 1..8),
+            seed in any::<u64>(),
+            restart in any::<bool>(),
+            read in 0_i64..5000,
+        ) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut ledger = Ledger::new(1, vec![]);
+            for (lead, length, percent, in_runs) in parts {
+                for _ in 0..lead {
+                    let offset = ledger.next();
+                    lend(&mut ledger, offset);
+                    ledger.resolve(offset);
+                }
+                let mut keep = 0;
+                for offset in ledger.next()..ledger.next() + length {
+                    lend(&mut ledger, offset);
+                    if keep == 0 && random.u8(0..100) < percent {
+                        keep = if in_runs { random.i32(1..40) } else { 1 };
+                    }
+                    keep = if keep > 0 { keep - 1 } else { ledger.resolve(offset); 0 };
+                }
+            }
+            if restart {
+                let claims = ledger.resolved_beyond().collect();
+                ledger = Ledger::new(ledger.position(), claims);
+                for _ in 0..read {
+                    let offset = ledger.next();
+                    lend(&mut ledger, offset);
+                }
+            }
+            let resolved: Vec<_> = ledger.resolved_beyond().collect();
+            let costs = map::costs_from_each(&resolved);
+            prop_assert!(costs[0] <= ledger.map_cost(), "{} > {}", costs[0], ledger.map_cost());
+        }
+    }
+}
