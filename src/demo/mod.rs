@@ -62,7 +62,7 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
     let statsd = StatsdSink::start()?;
     let feedback = FeedbackSink::start(kafka.brokers(), FEEDBACK)?;
     let environment = environment(&kafka, &simulator, &statsd, scratch)?;
-    let mut worker = ChildWorker::start("apns", &environment)?;
+    let mut worker = ChildWorker::start("apns", &environment, scratch)?;
     kafka.wait_for_group("demo", TOPIC, || worker.check())?;
 
     let (started, cpu_before) = (Instant::now(), worker.cpu());

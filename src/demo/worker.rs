@@ -1,6 +1,7 @@
 //! The demo's worker: this very program as a child, started as its users start it, with environment variables alone.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,11 +26,11 @@ pub struct ChildWorker {
 }
 
 impl ChildWorker {
-    /// Starts `pusher <platform> -j` with nothing but `environment` for configuration.
-    pub fn start(platform: &str, environment: &[(String, String)]) -> Result<ChildWorker> {
+    /// Starts `pusher <platform> -j` with nothing but `environment` for configuration, in a folder without a file of it.
+    pub fn start(platform: &str, environment: &[(String, String)], folder: &Path) -> Result<ChildWorker> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        command.args([platform, "--json"]).envs(environment.iter().cloned()).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args([platform, "--json"]).current_dir(folder).envs(environment.iter().cloned()).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("starting the worker")?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().context("the worker's log is piped")?).lines();

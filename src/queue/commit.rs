@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
+use super::commit_call;
 use super::context::Consumer;
 use super::map::{self, OffsetMap};
 use super::partition::Partition;
@@ -76,7 +77,7 @@ impl Commits {
         if list.count() == 0 {
             return;
         }
-        match consumer.commit(&list, CommitMode::Async) {
+        match commit_call::commit(consumer, &list) {
             Ok(()) => self.under_way += 1,
             Err(error) => self.failed(&error.to_string(), observer),
         }
@@ -101,23 +102,35 @@ impl Commits {
         let (Some(cluster), Some(base_timestamp_ms)) = (self.cluster, ledger.first_unresolved_timestamp()) else {
             return (base, String::new());
         };
+        if !partition.commits_map {
+            return (base, String::new());
+        }
         let resolved: Vec<_> = ledger.resolved_beyond().collect();
         drop(ledger);
         let map = OffsetMap { base, base_timestamp_ms, cluster, resolved };
         (base, map::encode(&map).unwrap_or_default())
     }
 
-    /// An answer has come. A refused commit is asked for again at the next strike: the partitions stay dirty.
+    /// An answer has come, with one for each partition. One that was refused stays dirty, for the next strike.
     pub(super) fn answered<'a>(
         &mut self,
         result: &KafkaResult<()>,
-        refused: impl Iterator<Item = &'a mut Partition>,
+        partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
         observer: &dyn Observer,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
         self.last.clone_from(result);
-        if let Err(error) = result {
-            refused.for_each(|partition| partition.assignment.set_dirty());
+        let mut refused = result.as_ref().err().cloned();
+        for (partition, answer) in partitions {
+            let Err(error) = answer else { continue };
+            partition.assignment.set_dirty();
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
+                tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
+                partition.commits_map = false;
+            }
+            refused = Some(error);
+        }
+        if let Some(error) = refused {
             self.failed(&error.to_string(), observer);
         }
     }

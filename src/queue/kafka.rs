@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::commit::Commits;
+use super::commit_call;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
@@ -161,10 +162,12 @@ impl KafkaQueue {
     }
 
     fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
-        let concerned = |partition: &&mut Partition| {
-            partitions.find_partition(&partition.origin.topic, partition.origin.partition).is_some()
-        };
-        self.commits.answered(result, self.partitions.iter_mut().filter(concerned), &*self.observer);
+        let concerned = self.partitions.iter_mut().filter_map(|partition| {
+            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
+            let answer = result.clone().and_then(|()| element.error());
+            Some((partition, answer))
+        });
+        self.commits.answered(result, concerned, &*self.observer);
         if result.is_ok() {
             self.consumer.context().is_well();
         }
@@ -276,7 +279,7 @@ impl KafkaQueue {
 
     /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
     pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
-        self.consumer.commit(list, CommitMode::Async)?;
+        commit_call::commit(&self.consumer, list)?;
         self.commits.asked();
         self.await_commits(Instant::now() + limit);
         self.commits.last_answer()

@@ -55,6 +55,8 @@ pub(super) struct Partition {
     pub(super) origin: Arc<Origin>,
     /// Its epoch, shared with its receipts.
     pub(super) assignment: Arc<Assignment>,
+    /// Whether commits carry the map: until the broker refuses it.
+    pub(super) commits_map: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
     /// Believed when the first record agrees with it.
@@ -70,7 +72,7 @@ impl Partition {
         queue: PartitionQueue<Context>,
         map: Option<OffsetMap>,
     ) -> Self {
-        Partition { origin, assignment, share, queue, map }
+        Partition { origin, assignment, commits_map: true, share, queue, map }
     }
 
     /// Lends up to `burst` records.
