@@ -69,9 +69,9 @@ impl Commits {
     /// Asks for a commit of every partition that has changed. The answer comes as an event.
     pub(super) fn ask<'a>(&mut self, consumer: &Consumer, partitions: impl Iterator<Item = &'a mut Partition>, observer: &dyn Observer) {
         let mut list = TopicPartitionList::new();
-        for partition in partitions.filter(|partition| partition.assignment.take_dirty()) {
+        for partition in partitions.filter(|partition| partition.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {
-                partition.assignment.set_dirty();
+                partition.set_dirty();
             }
         }
         if list.count() == 0 {
@@ -97,7 +97,7 @@ impl Commits {
     /// The offset to commit and its metadata. Without the time of the record at the offset, or without the cluster's id, a
     /// later process could not tell whether the map is of this log: then there is none, and a restart repeats more.
     fn committable(&self, partition: &Partition) -> (i64, String) {
-        let ledger = partition.assignment.ledger().lock();
+        let ledger = partition.assignment.ledger.lock();
         let base = ledger.position();
         let (Some(cluster), Some(base_timestamp_ms)) = (self.cluster, ledger.first_unresolved_timestamp()) else {
             return (base, String::new());
@@ -123,7 +123,7 @@ impl Commits {
         let mut refused = result.as_ref().err().cloned();
         for (partition, answer) in partitions {
             let Err(error) = answer else { continue };
-            partition.assignment.set_dirty();
+            partition.set_dirty();
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
                 tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
                 partition.commits_map = false;

@@ -87,7 +87,7 @@ impl KafkaQueue {
         consumer.set_nonempty_callback(move || on_event.wake());
         let watch = TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
         let commits = Commits::new(settings.commit_interval);
-        let last_poll = LastPoll::new(settings.session_timeout);
+        let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {
             consumer: Arc::new(consumer),
             settings,
@@ -183,7 +183,7 @@ impl KafkaQueue {
         }
         self.seek();
         self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
-        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger().lock().oldest());
+        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
@@ -262,7 +262,7 @@ impl KafkaQueue {
     /// Retention has overtaken us: on with the nearest offset that exists.
     fn on_out_of_range(&mut self, index: usize) {
         let origin = self.partitions[index].origin.clone();
-        let next = self.partitions[index].assignment.ledger().lock().next();
+        let next = self.partitions[index].assignment.ledger.lock().next();
         let offset = match self.consumer.fetch_watermarks(&origin.topic, origin.partition, CALL) {
             Ok((low, high)) => {
                 let start = start::out_of_range(next, low, high, false);
@@ -344,7 +344,7 @@ impl Queue for KafkaQueue {
             self.partitions = partitions;
             self.await_commits(until);
             partitions = std::mem::take(&mut self.partitions);
-            let dirty = partitions.iter().any(|partition| partition.assignment.is_dirty());
+            let dirty = partitions.iter().any(|partition| partition.is_dirty());
             if !dirty || Instant::now() >= until {
                 break;
             }
