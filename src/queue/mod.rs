@@ -6,6 +6,7 @@ use crate::message::QueueMessage;
 
 pub mod in_flight;
 pub mod map;
+pub mod memory;
 pub mod offsets;
 pub mod topic;
 pub use in_flight::{InFlight, Receipt};
