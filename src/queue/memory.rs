@@ -268,6 +268,12 @@ mod tests {
         }
     }
 
+    fn resolve(lent: impl IntoIterator<Item = Lent>) {
+        for lent in lent {
+            lent.receipt.resolve();
+        }
+    }
+
     fn lend_now(queue: &mut MemoryQueue) -> Vec<Lent> {
         let mut out = Vec::new();
         queue.lend(Duration::ZERO, &mut out).unwrap();
@@ -289,7 +295,7 @@ mod tests {
         let lent = lend_now(&mut queue);
         assert_eq!(lent.len(), 4);
         assert_eq!(&lent[0].message.payload[..], b"one");
-        lent.into_iter().for_each(|lent| lent.receipt.resolve());
+        resolve(lent);
         assert_eq!(log.committed(0), Committed::default(), "not before the next call");
         assert!(lend_now(&mut queue).is_empty());
         assert_eq!((log.committed(0).offset, log.committed(1).offset, log.end(1)), (2, 2, 2));
@@ -308,11 +314,11 @@ mod tests {
         assert_eq!(log.committed(0).offset, 2);
         assert_eq!(log.committed(0).map().unwrap().resolved, [3..5, 6..10]);
         drop(queue);
-        late.into_iter().for_each(|lent| lent.receipt.resolve());
+        resolve(late);
         let mut queue = log.queue(&in_flight);
         let lent = lend_now(&mut queue);
         assert_eq!(offsets(&lent), [2, 5], "what ended after the crash is not believed");
-        lent.into_iter().for_each(|lent| lent.receipt.resolve());
+        resolve(lent);
         Box::new(queue).close(Duration::ZERO).unwrap();
         assert_eq!(log.committed(0), Committed { offset: 10, metadata: String::new() });
         assert_eq!(in_flight.total().messages, 0);
@@ -329,9 +335,9 @@ mod tests {
         log.push(1, "push");
         let other = lend_now(&mut queue);
         assert_eq!(other.iter().map(|lent| &*lent.message.origin.app).collect::<Vec<_>>(), ["b"]);
-        held.drain(..).for_each(|lent| lent.receipt.resolve());
+        resolve(held.drain(..));
         assert_eq!(offsets(&lend_now(&mut queue)), (10..20).collect::<Vec<_>>());
-        other.into_iter().for_each(|lent| lent.receipt.release());
+        resolve(other);
     }
 
     #[test]
@@ -344,7 +350,7 @@ mod tests {
         log.push(0, "push");
         let again = lend_now(&mut queue);
         assert_eq!((offsets(&again), in_flight.lost()), (vec![1, 3], 1));
-        lent.into_iter().chain(again).for_each(|lent| lent.receipt.resolve());
+        resolve(lent.into_iter().chain(again));
         lend_now(&mut queue);
         assert_eq!(log.committed(0).offset, 4);
     }
@@ -374,9 +380,9 @@ mod tests {
         let pusher = std::thread::spawn(move || pushing.push(0, "push"));
         let mut out = Vec::new();
         while out.is_empty() {
-            queue.lend(Duration::from_secs(60), &mut out).unwrap();
+            queue.lend(Duration::from_mins(1), &mut out).unwrap();
         }
         assert_eq!(offsets(&out), [pusher.join().unwrap()]);
-        out.into_iter().for_each(|lent| lent.receipt.resolve());
+        resolve(out);
     }
 }

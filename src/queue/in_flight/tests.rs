@@ -120,7 +120,9 @@ fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
     let share = all.share("a");
     let partition = Partition::new();
     let held: Vec<_> = (0..5).map(|_| partition.lend(&share, 1)).collect();
-    held.iter().for_each(|receipt| receipt.set_waiting(true));
+    for receipt in &held {
+        receipt.set_waiting(true);
+    }
     assert!(!share.has_room());
     held[0].set_waiting(false);
     assert!(share.has_room());
