@@ -99,7 +99,7 @@ fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
 /// A reader that has seen enough (`| head`) is not an error.
 fn print_lines(lines: impl Iterator<Item = String>, shutdown: &Shutdown) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut print = || -> io::Result<()> {
+    let print = || -> io::Result<()> {
         for line in lines.take_while(|_| !shutdown.has_begun()) {
             writeln!(out, "{line}")?;
         }

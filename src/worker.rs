@@ -172,7 +172,7 @@ impl Parts {
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
-            dispatch::run(queue, senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
+            dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;

@@ -136,11 +136,7 @@ impl Commits {
             refused = Some(error);
         }
         if let Some(error) = refused {
-            self.failed(&error.to_string(), observer);
+            observer.commit_failed(&error.to_string());
         }
-    }
-
-    fn failed(&self, error: &str, observer: &dyn Observer) {
-        observer.commit_failed(error);
     }
 }

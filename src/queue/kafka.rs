@@ -225,7 +225,8 @@ impl KafkaQueue {
         if ours != self.subscribed {
             let names: Vec<_> = ours.iter().map(String::as_str).collect();
             tracing::info!(topics = names.join(", "), "subscribing");
-            let done = if names.is_empty() { Ok(self.consumer.unsubscribe()) } else { self.consumer.subscribe(&names) };
+            let done = if names.is_empty() { let _: () = self.consumer.unsubscribe();
+            Ok(()) } else { self.consumer.subscribe(&names) };
             match done {
                 Ok(()) => self.subscribed = ours,
                 Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
@@ -263,7 +264,9 @@ impl KafkaQueue {
         }
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full);
-        missing.into_iter().for_each(|index| self.on_out_of_range(index));
+        for index in missing {
+            self.on_out_of_range(index);
+        }
         Ok((out.len() > before, full > 0))
     }
 
@@ -315,7 +318,9 @@ impl KafkaQueue {
                 }
             }
         }
-        later.into_iter().for_each(|event| consumer.context().put_back(event));
+        for event in later {
+            consumer.context().put_back(event);
+        }
     }
 }
 
@@ -352,13 +357,15 @@ impl Queue for KafkaQueue {
             self.partitions = partitions;
             self.await_commits(until);
             partitions = std::mem::take(&mut self.partitions);
-            let dirty = partitions.iter().any(|partition| partition.is_dirty());
+            let dirty = partitions.iter().any(Partition::is_dirty);
             if !dirty || Instant::now() >= until {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
-        partitions.iter().for_each(|partition| partition.assignment.end());
+        for partition in &partitions {
+            partition.assignment.end();
+        }
         drop(partitions);
         let KafkaQueue { consumer, watch, .. } = *self;
         drop(watch);
