@@ -50,7 +50,11 @@ fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
         topics: arguments.topic.clone(),
         ..simulator::Settings::default()
     };
-    let key = simulator::Key { key_id: arguments.key_id.clone(), team_id: arguments.team_id.clone(), ..simulator::Key::generate()? };
+    let key = simulator::Key {
+        key_id: arguments.key_id.clone(),
+        team_id: arguments.team_id.clone(),
+        ..simulator::Key::generate()?
+    };
     settings.keys = vec![key];
     settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
     settings.faults.processing_ms = arguments.processing.as_millis() as u64;
@@ -95,7 +99,7 @@ fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
 /// A reader that has seen enough (`| head`) is not an error.
 fn print_lines(lines: impl Iterator<Item = String>, shutdown: &Shutdown) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut print = || -> io::Result<()> {
+    let print = || -> io::Result<()> {
         for line in lines.take_while(|_| !shutdown.has_begun()) {
             writeln!(out, "{line}")?;
         }
@@ -133,6 +137,7 @@ pub fn progress(count: u64, things: &str) -> ProgressBar {
 }
 
 fn run_demo(arguments: &Demo, shutdown: &Shutdown) -> Result<()> {
-    let options = demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
+    let options =
+        demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
     demo::run(&options, shutdown)
 }

@@ -67,7 +67,12 @@ impl Commits {
     }
 
     /// Asks for a commit of every partition that has changed. The answer comes as an event.
-    pub(super) fn ask<'a>(&mut self, consumer: &Consumer, partitions: impl Iterator<Item = &'a mut Partition>, observer: &dyn Observer) {
+    pub(super) fn ask<'a>(
+        &mut self,
+        consumer: &Consumer,
+        partitions: impl Iterator<Item = &'a mut Partition>,
+        observer: &dyn Observer,
+    ) {
         let mut list = TopicPartitionList::new();
         for partition in partitions.filter(|partition| partition.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {
@@ -131,11 +136,7 @@ impl Commits {
             refused = Some(error);
         }
         if let Some(error) = refused {
-            self.failed(&error.to_string(), observer);
+            observer.commit_failed(&error.to_string());
         }
-    }
-
-    fn failed(&self, error: &str, observer: &dyn Observer) {
-        observer.commit_failed(error);
     }
 }
