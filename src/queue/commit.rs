@@ -84,7 +84,7 @@ impl Commits {
         }
         match commit_call::commit(consumer, &list) {
             Ok(()) => self.under_way += 1,
-            Err(error) => self.failed(&error.to_string(), observer),
+            Err(error) => observer.commit_failed(&error.to_string()),
         }
     }
 

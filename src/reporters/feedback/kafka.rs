@@ -23,7 +23,7 @@ mod settings;
 mod state;
 
 use producer::{Producer, Report};
-pub use settings::{KEYS, Settings};
+pub use settings::{IGNORED, KEYS, Settings};
 use state::State;
 
 use super::topic_of;
