@@ -11,6 +11,7 @@ mod http2_pool;
 mod http2_server;
 mod packaging;
 mod real_support;
+mod real_worker;
 mod reporters_feedback;
 mod reporters_postgres;
 mod reporters_statsd;
