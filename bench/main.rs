@@ -130,7 +130,16 @@ fn table(contenders: &[(&str, &Vec<Round>)]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     table.set_header([
-        "", "pushes", "CPU µs/push", "× floor", "pushes/s per core", "pushes/s", "RSS peak", "p50", "p99", "server µs/push",
+        "",
+        "pushes",
+        "CPU µs/push",
+        "× floor",
+        "pushes/s per core",
+        "pushes/s",
+        "RSS peak",
+        "p50",
+        "p99",
+        "server µs/push",
     ]);
     let floor = contenders.first().map_or(1.0, |(_, rounds)| median(rounds, Round::cpu_us));
     for (name, rounds) in contenders {
@@ -167,6 +176,9 @@ fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64 + Copy) -> String {
 
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, name)| name.trim());
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("?", |(_, name)| name.trim());
     format!("{model}, {} cores", std::thread::available_parallelism().map_or(0, std::num::NonZero::get))
 }

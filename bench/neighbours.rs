@@ -110,7 +110,10 @@ impl Simulator {
 
     fn ask(&self, method: &str, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.control)?;
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");

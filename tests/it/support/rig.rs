@@ -184,7 +184,8 @@ impl Rig {
     pub(crate) fn placed(&self) -> Vec<Placed> {
         let placed = self.placed_so_far();
         let there: BTreeSet<u64> = placed.iter().filter_map(|one| one.fate.serial()).collect();
-        let missing: Vec<u64> = self.fates.values().filter_map(Fate::serial).filter(|one| !there.contains(one)).collect();
+        let missing: Vec<u64> =
+            self.fates.values().filter_map(Fate::serial).filter(|one| !there.contains(one)).collect();
         assert!(missing.is_empty(), "never produced: {missing:?}");
         placed
     }
