@@ -150,7 +150,9 @@ impl Rig {
     /// Produces to the push topic, as fast as it goes, or so many per second.
     pub(crate) fn produce(&self, pushes: &[Generated], rate: Option<u32>) {
         let mut producer = LineProducer::new(&kafka().brokers, &self.topic, rate).expect("a producer");
-        pushes.iter().for_each(|push| producer.send(push.line.as_bytes()).expect("produced"));
+        for push in pushes {
+            producer.send(push.line.as_bytes()).expect("produced");
+        }
         producer.flush().expect("the broker has everything");
     }
 
