@@ -65,7 +65,8 @@ fn a_hundred_thousand_pushes_have_one_outcome_each() {
     assert_eq!(ledger.requests, rig.simulator.stats().counts.requests);
 
     let living = tokens.into_iter().filter(|(_, expected)| !matches!(expected, Expected::Rejected(_)));
-    let rows: BTreeSet<_> = rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
+    let rows: BTreeSet<_> =
+        rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
     assert_eq!(rows, living.map(|(token, _)| token).collect(), "dead tokens are gone, and no other");
 }
 
@@ -126,7 +127,9 @@ fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
         let map = map::decode(&one.metadata).expect("our own map");
         let beyond = map.map_or(Vec::new(), |map| map.resolved);
         let of_partition = placed.iter().filter(|placed| placed.record.partition == one.partition);
-        let done = of_partition.map(|placed| placed.record.offset).filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
+        let done = of_partition
+            .map(|placed| placed.record.offset)
+            .filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
         resolved.extend(done.map(|offset| (one.partition, offset)));
     }
     resolved
@@ -167,7 +170,12 @@ fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Repeatable]) {
         let reasons = kills.iter().filter(|repeatable| repeatable.contains_key(serial)).count();
         assert!(*times as usize <= 1 + reasons, "serial {serial} was accepted {times} times, with {reasons} reasons");
     }
-    eprintln!("{}: {} deliveries and {} feedback records repeated", rig.app, repeats.deliveries.len(), repeats.feedback.len());
+    eprintln!(
+        "{}: {} deliveries and {} feedback records repeated",
+        rig.app,
+        repeats.deliveries.len(),
+        repeats.feedback.len()
+    );
 }
 
 #[test]
