@@ -30,13 +30,15 @@ pub struct Push {
     pub attempts: u32,
     /// Whether a request has left us for it: `sent` counts once per message.
     pub sent: bool,
+    /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
+    pub maybe_delivered: bool,
     /// Why the last attempt did not deliver.
     pub last: Option<Box<Refusal>>,
 }
 
 impl From<Lent> for Push {
     fn from(lent: Lent) -> Self {
-        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, last: None }
+        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, maybe_delivered: false, last: None }
     }
 }
 
@@ -81,7 +83,10 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
 
 /// Statistics of one attempt, true as of now.
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
-    let duplicate = push.last.as_ref().is_some_and(|last| last.maybe_delivered);
+    let duplicate = push.maybe_delivered;
+    if let Verdict::Retry(why) | Verdict::Hold(why) = &attempt.verdict {
+        push.maybe_delivered |= why.maybe_delivered;
+    }
     let origin = &push.message.origin;
     desk.tally(&push.message).attempted(attempt, duplicate);
     push.attempts += 1;
