@@ -10,6 +10,8 @@ mod http2_nginx;
 mod http2_pool;
 mod http2_server;
 mod packaging;
+mod real_malformed;
+mod real_outages;
 mod real_support;
 mod real_worker;
 mod reporters_feedback;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use pusher::generate::{Expected, Mix, Settings};
+use pusher::generate::{Expected, Settings};
 use pusher::queue::map;
 
 use crate::support::rig::{self, Fate, PATIENCE, Placed, Repeats, Rig};
@@ -97,17 +97,26 @@ fn restarts_in_the_middle_lose_and_repeat_nothing() {
     assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
 }
 
-/// What was accepted, and when it was looked at: says how much was accepted since a moment.
+/// How often APNs has accepted something, and when it was looked at: says how much that was since a moment.
 struct History(Vec<(Instant, u64)>);
 
 impl History {
-    fn look(&mut self, rig: &Rig) {
-        self.0.push((Instant::now(), rig.accepted()));
+    fn begin(rig: &Rig) -> History {
+        History(vec![(Instant::now(), acceptances(rig))])
     }
 
-    fn accepted_by(&self, moment: Instant) -> u64 {
+    fn look(&mut self, rig: &Rig) {
+        self.0.push((Instant::now(), acceptances(rig)));
+    }
+
+    fn by(&self, moment: Instant) -> u64 {
         self.0.iter().take_while(|(at, _)| *at <= moment).last().map_or(0, |(_, accepted)| *accepted)
     }
+}
+
+fn acceptances(rig: &Rig) -> u64 {
+    let sums = rig.simulator.handle().ledger().sums();
+    sums.accepted + sums.repeated
 }
 
 /// The places (partition, offset) that the group's commits call resolved.
@@ -126,32 +135,39 @@ fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
     resolved
 }
 
-/// Kills the worker and says which serials a next one may repeat: accepted, and not in the committed map. They may not be
-/// more than the streams that were open and what was accepted within the commit interval.
-fn kill(rig: &Rig, worker: Worker, history: &History) -> BTreeSet<u64> {
+/// What the next life may repeat after a kill: serials that were accepted and are not in the committed map, each with how
+/// often it was accepted.
+type Repeatable = BTreeMap<u64, u32>;
+
+/// Kills the worker. What this life adds to the repeatable is not more than the streams that were open and what was
+/// accepted within the commit interval.
+fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable>) {
     /// `queue.commitInterval`, and as much again for a commit's way to the broker on a busy machine.
     const INTERVAL: Duration = Duration::from_secs(2);
     let since = Instant::now().checked_sub(INTERVAL).expect("the machine is older");
-    worker.kill();
+    let ended = worker.kill();
+    assert!(!ended.log.iter().any(|line| line["alarm"] == true), "{:#?}", ended.last_words());
     let stats = eventually("the simulator has seen its end", PATIENCE, || {
         Some(rig.simulator.stats()).filter(|stats| stats.counts.open_connections == 0)
     });
     let placed = rig.placed_so_far();
     let (resolved, ledger) = (resolved(rig, &placed), rig.simulator.handle().ledger());
     let unrecorded = placed.iter().filter(|one| !resolved.contains(&(one.record.partition, one.record.offset)));
-    let serials = unrecorded.filter_map(|one| one.fate.serial());
-    let repeatable: BTreeSet<u64> = serials.filter(|serial| ledger.accepted(*serial)).collect();
-    let streams = stats.counts.each_connection.iter().map(|one| one.max_streams).max().unwrap_or(0) * 8;
-    let bound = rig.accepted() - history.accepted_by(since) + streams;
-    eprintln!("killed: {} may be repeated, at most {bound}", repeatable.len());
-    assert!(repeatable.len() as u64 <= bound, "{} may be repeated, more than {bound}", repeatable.len());
-    repeatable
+    let serials = unrecorded.filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
+    let repeatable: Repeatable = serials.filter(|(_, times)| *times > 0).collect();
+    // What an earlier life left, and this one did not come to, is not its doing.
+    let is_new = |serial: &u64, times: u32| kills.last().and_then(|before| before.get(serial)).is_none_or(|before| times > *before);
+    let new = repeatable.iter().filter(|(serial, times)| is_new(serial, **times)).count() as u64;
+    let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
+    eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);
+    assert!(new <= bound, "{new} may be repeated, more than {bound}");
+    kills.push(repeatable);
 }
 
 /// Every repeat is explained by a kill.
-fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[BTreeSet<u64>]) {
+fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Repeatable]) {
     for (serial, times) in &repeats.deliveries {
-        let reasons = kills.iter().filter(|repeatable| repeatable.contains(serial)).count();
+        let reasons = kills.iter().filter(|repeatable| repeatable.contains_key(serial)).count();
         assert!(*times as usize <= 1 + reasons, "serial {serial} was accepted {times} times, with {reasons} reasons");
     }
     eprintln!(
@@ -171,7 +187,7 @@ fn kills_at_any_moment_lose_nothing_and_repeat_what_was_in_flight() {
     // The same member comes back at once, as in a StatefulSet; otherwise each kill costs the session timeout.
     let settings = [("QUEUE_KAFKA_GROUP_INSTANCE_ID", "one"), ("APNS_MAXCONNECTIONS", "1")];
     let pushes = rig.generate(Settings { count: 30_000, seed: 13, ..Settings::default() });
-    let (mut kills, mut history) = (Vec::new(), History(Vec::new()));
+    let (mut kills, mut history) = (Vec::new(), History::begin(&rig));
     std::thread::scope(|scope| {
         scope.spawn(|| rig.produce(&pushes, Some(3_000)));
         for life in 0..7 {
@@ -186,7 +202,7 @@ fn kills_at_any_moment_lose_nothing_and_repeat_what_was_in_flight() {
                 history.look(&rig);
                 (start.elapsed() >= time).then_some(())
             });
-            kills.push(kill(&rig, worker, &history));
+            kill(&rig, worker, &history, &mut kills);
         }
     });
     let mut worker = rig.worker(&settings);
@@ -211,15 +227,14 @@ fn a_kill_just_after_the_start_with_latest_loses_nothing() {
         committed.iter().zip(&ends).all(|(one, end)| one.offset == Some(*end)).then_some(())
     });
     let pushes = rig.generate(Settings { count: 2_000, seed: 14, ..Settings::default() });
-    let mut history = History(Vec::new());
-    history.look(&rig);
+    let (mut kills, history) = (Vec::new(), History::begin(&rig));
     rig.produce(&pushes[..1_000], None);
-    let mut kills = vec![kill(&rig, worker, &history)];
+    kill(&rig, worker, &history, &mut kills);
     rig.produce(&pushes[1_000..], None);
 
     let (mut worker, before) = (rig.worker(&latest), rig.accepted());
     worker.until("deliveries after the first kill", PATIENCE, || (rig.accepted() > before).then_some(()));
-    kills.push(kill(&rig, worker, &history));
+    kill(&rig, worker, &history, &mut kills);
 
     let mut worker = rig.worker(&latest);
     rig.settle(&mut worker, PATIENCE);
