@@ -14,7 +14,7 @@ pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
 
 /// Sends push notifications from Kafka to Apple's push service, losing none.
 ///
-/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration or command line.
+/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration, credentials or command line.
 #[derive(Debug, Parser)]
 #[command(name = "pusher", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
