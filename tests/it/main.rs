@@ -10,6 +10,7 @@ mod http2_nginx;
 mod http2_pool;
 mod http2_server;
 mod packaging;
+mod queue_flow;
 mod real_support;
 mod reporters_feedback;
 mod reporters_postgres;
