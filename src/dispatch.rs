@@ -30,19 +30,19 @@ pub struct Ended {
 /// before the last commit.
 pub fn run(
     mut queue: Box<dyn Queue>,
-    senders: Vec<SenderHandle>,
+    senders: &[SenderHandle],
     mut spread: Spread,
     stop: &CancellationToken,
     grace: Duration,
     on_stop: impl FnOnce(),
     before_close: impl FnOnce(Duration),
 ) -> Ended {
-    let mut error = serve(queue.as_mut(), &senders, &mut spread, stop).err();
+    let mut error = serve(queue.as_mut(), senders, &mut spread, stop).err();
     let deadline = Instant::now() + grace;
     stop.cancel();
     queue.stop();
     on_stop();
-    let drained = drain(queue.as_mut(), &senders, deadline);
+    let drained = drain(queue.as_mut(), senders, deadline);
     let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     before_close(left(deadline));
     if let Err(refused) = queue.close(left(deadline)) {
@@ -85,7 +85,9 @@ fn serve(
 
 /// What no sender has taken over was never accepted.
 fn give_back(lent: Vec<Lent>) {
-    lent.into_iter().for_each(|lent| lent.receipt.release());
+    for lent in lent {
+        lent.receipt.release();
+    }
 }
 
 /// Serves the group until every sender has ended or the deadline has come.

@@ -74,7 +74,12 @@ impl Commits {
     }
 
     /// Asks for a commit of every partition that has changed. The answer comes as an event.
-    pub(super) fn ask<'a>(&mut self, consumer: &Consumer, partitions: impl Iterator<Item = &'a mut Partition>, observer: &dyn Observer) {
+    pub(super) fn ask<'a>(
+        &mut self,
+        consumer: &Consumer,
+        partitions: impl Iterator<Item = &'a mut Partition>,
+        observer: &dyn Observer,
+    ) {
         let mut list = TopicPartitionList::new();
         let mut asked: Vec<&Partition> = Vec::new();
         for partition in partitions.filter(|partition| partition.take_dirty()) {
@@ -91,7 +96,7 @@ impl Commits {
             Ok(()) => self.under_way += 1,
             Err(error) => {
                 asked.into_iter().for_each(Partition::set_dirty);
-                self.failed(&error.to_string(), observer);
+                observer.commit_failed(&error.to_string());
             }
         }
     }
@@ -145,11 +150,7 @@ impl Commits {
             refused = Some(error);
         }
         if let Some(error) = refused {
-            self.failed(&error.to_string(), observer);
+            observer.commit_failed(&error.to_string());
         }
-    }
-
-    fn failed(&self, error: &str, observer: &dyn Observer) {
-        observer.commit_failed(error);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::Message as _;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -49,10 +50,18 @@ impl Mock {
 
     /// Appends records and waits until they are in the log.
     pub(crate) fn produce<P: AsRef<[u8]>>(&self, topic: &str, partition: i32, payloads: impl IntoIterator<Item = P>) {
-        for payload in payloads {
-            let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload.as_ref());
-            self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
-        }
+        payloads.into_iter().for_each(|payload| self.append(topic, partition, payload));
+        self.flush();
+    }
+
+    /// Gives one record to the producer.
+    pub(crate) fn append(&self, topic: &str, partition: i32, payload: impl AsRef<[u8]>) {
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload.as_ref());
+        self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
+    }
+
+    /// Waits until all records are in the log.
+    pub(crate) fn flush(&self) {
         self.producer.flush(REQUEST).expect("all records in the log");
     }
 
@@ -76,6 +85,16 @@ impl Mock {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
         list.find_partition(topic, partition).expect("it").set_metadata(metadata);
         self.consumer(group).commit(&list, CommitMode::Sync).expect("a commit");
+    }
+
+    /// The payloads of a partition, from its first record to its present end.
+    pub(crate) fn records(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
+        let (consumer, mut from) = (self.consumer("records"), TopicPartitionList::new());
+        from.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+        consumer.assign(&from).expect("an assignment");
+        let (low, high) = self.ends(topic, partition);
+        let next = || consumer.poll(REQUEST).expect("the next record").expect("a record");
+        (low..high).map(|_| next().payload().unwrap_or_default().to_vec()).collect()
     }
 
     fn consumer(&self, group: &str) -> BaseConsumer {
