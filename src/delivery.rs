@@ -5,7 +5,7 @@
 //!        └─────→ *retry* or *hold*: into the waiting room with the same receipt; holds no task and no stream there.
 //!        └─────→ *released*: given back unresolved; whoever owns the partition next sends it.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
     let Some(AppTools { handler, load }) = desk.app(&push.message.origin.app) else {
         // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
         tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
-        return push.receipt.release();
+        return desk.give_back(push);
     };
     let attempt = {
         let _under_way = load.enter();
@@ -162,8 +162,16 @@ struct Record<'a> {
 }
 
 impl RecordSource for Record<'_> {
+    /// A panic in the provider's code would drop the receipt of a message that has been sent, and send it again for ever:
+    /// the record then names the message and its reason, and nothing else.
     fn record(&self, truncated: bool) -> Vec<u8> {
-        self.handler.feedback(self.message, self.outcome, RecordForm { metadata: self.metadata, truncated })
+        let form = RecordForm { metadata: self.metadata, truncated };
+        catch_unwind(AssertUnwindSafe(|| self.handler.feedback(self.message, self.outcome, form))).unwrap_or_else(|_| {
+            let place = format!("{:?}", self.message);
+            tracing::error!(alarm = true, app = %self.message.origin.app, message = %place, "a handler panicked over a feedback record; a bare one is written");
+            let metadata = serde_json::json!({ "pusherId": self.message.identity() });
+            serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
+        })
     }
 }
 
