@@ -152,7 +152,13 @@ struct Middle {
 }
 
 fn log() -> MemoryLog {
-    let origin = Origin { topic: "push-game_apns".into(), partition: 0, app: "game".into(), platform: Platform("apns"), lane: Lane::Single };
+    let origin = Origin {
+        topic: "push-game_apns".into(),
+        partition: 0,
+        app: "game".into(),
+        platform: Platform("apns"),
+        lane: Lane::Single,
+    };
     MemoryLog::new([origin])
 }
 
@@ -166,15 +172,24 @@ impl Middle {
 
     fn with(log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
         let (script, records) = (Arc::new(Script::default()), Arc::new(Records::default()));
-        let (in_flight, tally, shutdown) = (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+        let (in_flight, tally, shutdown) =
+            (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
         let reporters = Arc::new(Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []));
         let spread = Spread::new([("game".into(), "key".into())], senders, 1, |_, _| 0);
         let start = |index| {
-            let (load, script, reporters, tally) = (spread.load("game"), script.clone(), reporters.clone(), tally.clone());
+            let (load, script, reporters, tally) =
+                (spread.load("game"), script.clone(), reporters.clone(), tally.clone());
             let desk = move |waiting_room| {
                 let apps = HashMap::from([("game".into(), AppTools { handler: script, load })]);
                 let policy = Policy { first: Some(Duration::from_millis(40)) };
-                Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, tally, policy, waiting_room)
+                Desk::new(
+                    apps,
+                    reporters,
+                    FeedbackSwitches { success: false, metadata: true },
+                    tally,
+                    policy,
+                    waiting_room,
+                )
             };
             SenderHandle::start(&format!("send-{index}"), max_in_flight, &shutdown, desk).expect("a thread")
         };
@@ -218,7 +233,11 @@ fn every_kind_of_verdict_comes_to_its_end_once() {
     let mut written = middle.records.written.lock().clone();
     written.sort();
     let bare = written.pop().expect("the record of the panic");
-    assert_eq!(written, ["2 no false", "3 expired true", "4 internal false"], "an expiry tells why it was not sent before");
+    assert_eq!(
+        written,
+        ["2 no false", "3 expired true", "4 internal false"],
+        "an expiry tells why it was not sent before"
+    );
     assert!(bare.contains(r#""Reason":"no""#) && bare.contains("pusherId"), "{bare}");
     let (totals, drained) = middle.stop();
     assert!(drained);

@@ -74,7 +74,11 @@ impl Reader {
     }
 
     fn bounded(mock: &Mock, more: &[(&str, &str)], messages: usize) -> Reader {
-        let pairs = [("queue.brokers", mock.brokers.as_str()), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
+        let pairs = [
+            ("queue.brokers", mock.brokers.as_str()),
+            ("queue.commitInterval", "50ms"),
+            ("queue.offsetResetStrategy", "earliest"),
+        ];
         let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
         let settings = Settings::from_config(&config).expect("settings");
         let (in_flight, ear) = (InFlight::new(messages, 64 << 20), Arc::new(Ear::default()));
@@ -100,7 +104,12 @@ impl Reader {
         let (began, mut lent) = (Instant::now(), Vec::new());
         while !done(self, &lent) {
             self.turn(&mut lent);
-            assert!(began.elapsed() < LONG, "{what}: not within {LONG:?}; lent {:?}, told {:?}", offsets(&lent), self.told());
+            assert!(
+                began.elapsed() < LONG,
+                "{what}: not within {LONG:?}; lent {:?}, told {:?}",
+                offsets(&lent),
+                self.told()
+            );
         }
         lent
     }
@@ -115,7 +124,8 @@ impl Reader {
     /// Turns until the group has committed `offset`. Nothing may be lent meanwhile.
     #[track_caller]
     fn until_committed(&mut self, mock: &Mock, topic: &str, offset: i64) {
-        let lent = self.until("a commit", |_, _| mock.committed("test", topic, 0).is_some_and(|(now, _)| now == offset));
+        let lent =
+            self.until("a commit", |_, _| mock.committed("test", topic, 0).is_some_and(|(now, _)| now == offset));
         assert!(lent.is_empty(), "{:?}", offsets(&lent));
     }
 
@@ -141,7 +151,8 @@ fn numbers(n: usize) -> impl Iterator<Item = String> {
 #[test]
 fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() {
     let foreign = ["push-game_gcm-single", "push-third_apns-single", "push-game-apns-feedbacks", "unrelated"];
-    let mock = Mock::start(&[(TOPIC, 3), (OTHER, 1), (foreign[0], 1), (foreign[1], 1), (foreign[2], 1), (foreign[3], 1)]);
+    let mock =
+        Mock::start(&[(TOPIC, 3), (OTHER, 1), (foreign[0], 1), (foreign[1], 1), (foreign[2], 1), (foreign[3], 1)]);
     for partition in 0..3 {
         mock.produce(TOPIC, partition, numbers(200));
     }
@@ -149,7 +160,10 @@ fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() 
     foreign.iter().for_each(|topic| mock.produce(topic, 0, ["not ours"]));
     let mut reader = Reader::start(&mock, &[]);
     let lent = reader.read(601);
-    let places: BTreeSet<_> = lent.iter().map(|lent| (lent.message.origin.topic.clone(), lent.message.origin.partition, lent.message.offset)).collect();
+    let places: BTreeSet<_> = lent
+        .iter()
+        .map(|lent| (lent.message.origin.topic.clone(), lent.message.origin.partition, lent.message.offset))
+        .collect();
     assert_eq!(places.len(), 601);
     assert!(lent.iter().all(|lent| &*lent.message.origin.topic == OTHER || lent.message.payload == lent.message.offset.to_string()));
     assert_eq!((reader.told().ignored, reader.told().assigned), (Some(3), 4), "unrelated names are no push topics");
@@ -167,7 +181,8 @@ fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(100));
     let mut reader = Reader::start(&mock, &[]);
-    let (stragglers, done): (Vec<_>, Vec<_>) = reader.read(100).into_iter().partition(|lent| [3, 57, 58].contains(&lent.message.offset));
+    let (stragglers, done): (Vec<_>, Vec<_>) =
+        reader.read(100).into_iter().partition(|lent| [3, 57, 58].contains(&lent.message.offset));
     resolve(done);
     reader.close();
     let (offset, metadata) = mock.committed("test", TOPIC, 0).expect("a commit");
@@ -194,7 +209,9 @@ fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
     let late = lent.split_off(60);
     let held = lent.remove(0);
     resolve(lent);
-    reader.until("a commit with its map", |_, _| mock.committed("test", TOPIC, 0).is_some_and(|(_, metadata)| !metadata.is_empty()));
+    reader.until("a commit with its map", |_, _| {
+        mock.committed("test", TOPIC, 0).is_some_and(|(_, metadata)| !metadata.is_empty())
+    });
     let before = mock.committed("test", TOPIC, 0);
     resolve(late);
     drop((reader, held)); // neither closed nor committed
@@ -233,7 +250,9 @@ fn a_committed_offset_that_the_log_does_not_have_goes_to_the_nearest_end() {
     assert!(low > 0 && high == 8, "{low} {high}");
     mock.commit("test", TOPIC, 0, 0, "");
     let mut reader = Reader::start(&mock, &[]);
-    let lent = reader.until("both ends", |reader, lent| lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2);
+    let lent = reader.until("both ends", |reader, lent| {
+        lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2
+    });
     assert_eq!(offsets(&lent), (low..high).collect::<Vec<_>>());
     assert_eq!(reader.told().out_of_range.iter().sum::<u64>(), low as u64);
     resolve(lent);
@@ -334,13 +353,15 @@ fn two_members_hand_over_without_loss() {
     let mut held: [Vec<Lent>; 2] = Default::default();
     let mut second: Option<Reader> = None;
     let (began, mut produced_rest) = (Instant::now(), false);
-    let all_committed = || (0..2).all(|partition| mock.committed("test", TOPIC, partition) == Some((RECORDS, String::new())));
+    let all_committed =
+        || (0..2).all(|partition| mock.committed("test", TOPIC, partition) == Some((RECORDS, String::new())));
     while times.len() < 2 * RECORDS as usize || held.iter().any(|held| !held.is_empty()) || !all_committed() {
         assert!(began.elapsed() < LONG, "{} of {} messages", times.len(), 2 * RECORDS);
         for (index, reader) in [Some(&mut first), second.as_mut()].into_iter().flatten().enumerate() {
             let mut lent = Vec::new();
             reader.turn(&mut lent);
-            lent.iter().for_each(|lent| *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1);
+            lent.iter()
+                .for_each(|lent| *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1);
             held[index].append(&mut lent);
             // The older half: the rest stays in flight for another turn.
             let half = held[index].len().div_ceil(2);

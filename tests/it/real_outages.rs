@@ -83,7 +83,10 @@ fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     let ledger = worker.stop();
     assert_eq!(assert_all_delivered(&rig, &ledger), Repeats::default());
     let cancelled = rig.simulator.stats().counts.cancelled;
-    assert!(ledger.possible_duplicates >= cancelled && cancelled >= 300, "{cancelled} unanswered, then sent again: {ledger:?}");
+    assert!(
+        ledger.possible_duplicates >= cancelled && cancelled >= 300,
+        "{cancelled} unanswered, then sent again: {ledger:?}"
+    );
 }
 
 #[test]
