@@ -9,7 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
 use super::commit_call;
-use super::context::Consumer;
+use super::context::{Consumer, Event};
+use super::kafka::{CALL, KafkaQueue};
 use super::map::{self, OffsetMap};
 use super::partition::Partition;
 
@@ -137,6 +138,56 @@ impl Commits {
         }
         if let Some(error) = refused {
             observer.commit_failed(&error.to_string());
+        }
+    }
+}
+
+impl KafkaQueue {
+    /// A commit was answered, partition by partition.
+    pub(super) fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
+        let concerned = self.partitions.iter_mut().filter_map(|partition| {
+            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
+            let answer = result.clone().and_then(|()| element.error());
+            Some((partition, answer))
+        });
+        self.commits.answered(result, concerned, &*self.observer);
+        if result.is_ok() {
+            self.consumer.context().is_well();
+        }
+    }
+
+    /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
+    pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
+        commit_call::commit(&self.consumer, list)?;
+        self.commits.asked();
+        self.await_commits(Instant::now() + limit);
+        self.commits.last_answer()
+    }
+
+    /// The last commit of partitions that are going away.
+    pub(super) fn commit_last(&mut self, going: &mut [Partition]) {
+        let deadline = Instant::now() + CALL.min(self.settings.session_timeout / 2);
+        self.commits.ask(&self.consumer, going.iter_mut(), &*self.observer);
+        self.await_commits(deadline);
+    }
+
+    /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
+    pub(super) fn await_commits(&mut self, deadline: Instant) {
+        let consumer = self.consumer.clone();
+        let mut later = Vec::new();
+        while self.commits.is_under_way() && Instant::now() < deadline {
+            if let Some(Err(error)) = consumer.poll(Duration::from_millis(5)) {
+                consumer.context().complain(&error, "");
+            }
+            while let Some(event) = consumer.context().next_event() {
+                match event {
+                    Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
+                    other => later.push(other),
+                }
+            }
+        }
+        for event in later {
+            consumer.context().put_back(event);
         }
     }
 }

@@ -4,8 +4,8 @@
 //! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `topics`, `context` (callbacks),
-//!   [`config`].
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `subscription`, `topics` (which
+//!   exist), `client` (its options), `context` (callbacks), [`config`].
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::message::{Origin, QueueMessage};
 
+mod client;
 mod commit;
 mod commit_call;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod offsets;
 mod partition;
 mod rebalance;
 mod start;
+mod subscription;
 pub mod topic;
 mod topics;
 mod wakeup;
