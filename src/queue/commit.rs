@@ -10,9 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Observer;
 use super::commit_call;
 use super::context::{Consumer, Event};
-use super::kafka::{CALL, KafkaQueue};
+use super::kafka::KafkaQueue;
 use super::map::{self, OffsetMap};
 use super::partition::Partition;
+use crate::message::Origin;
 
 /// The commit clock, and what it is waiting for.
 #[derive(Debug)]
@@ -59,6 +60,13 @@ impl Commits {
         self.under_way += 1;
     }
 
+    /// Whether the latest commit was refused because the group has gone on without this member: asking again is in vain.
+    pub(super) fn is_hopeless(&self) -> bool {
+        use RDKafkaErrorCode::{FencedInstanceId, IllegalGeneration, RebalanceInProgress, UnknownMemberId};
+        let code = self.last.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        matches!(code, Some(UnknownMemberId | IllegalGeneration | FencedInstanceId | RebalanceInProgress))
+    }
+
     /// How the latest commit went; a time-out while one is not answered.
     pub(super) fn last_answer(&self) -> KafkaResult<()> {
         if self.is_under_way() {
@@ -75,9 +83,12 @@ impl Commits {
         observer: &dyn Observer,
     ) {
         let mut list = TopicPartitionList::new();
+        let mut asked: Vec<&Partition> = Vec::new();
         for partition in partitions.filter(|partition| partition.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {
                 partition.set_dirty();
+            } else {
+                asked.push(partition);
             }
         }
         if list.count() == 0 {
@@ -85,7 +96,10 @@ impl Commits {
         }
         match commit_call::commit(consumer, &list) {
             Ok(()) => self.under_way += 1,
-            Err(error) => observer.commit_failed(&error.to_string()),
+            Err(error) => {
+                asked.into_iter().for_each(Partition::set_dirty);
+                observer.commit_failed(&error.to_string());
+            }
         }
     }
 
@@ -117,15 +131,16 @@ impl Commits {
         (base, map::encode(&map).unwrap_or_default())
     }
 
-    /// An answer has come, with one for each partition. One that was refused stays dirty, for the next strike.
+    /// An answer has come, with one for each partition that is still ours; `whole`: the first refusal of any. One that was refused stays dirty, for the next strike.
     pub(super) fn answered<'a>(
         &mut self,
         result: &KafkaResult<()>,
+        whole: KafkaResult<()>,
         partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
         observer: &dyn Observer,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.last.clone_from(result);
+        self.last = whole;
         let mut refused = result.as_ref().err().cloned();
         for (partition, answer) in partitions {
             let Err(error) = answer else { continue };
@@ -142,6 +157,9 @@ impl Commits {
     }
 }
 
+/// Pause before a last commit is asked for again.
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
+
 impl KafkaQueue {
     /// A commit was answered, partition by partition.
     pub(super) fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
@@ -150,7 +168,11 @@ impl KafkaQueue {
             let answer = result.clone().and_then(|()| element.error());
             Some((partition, answer))
         });
-        self.commits.answered(result, concerned, &*self.observer);
+        // A start that is committed has no partition here yet: its refusal is found in the answer itself.
+        let whole = result.clone().and_then(|()| {
+            partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
+        });
+        self.commits.answered(result, whole, concerned, &*self.observer);
         if result.is_ok() {
             self.consumer.context().is_well();
         }
@@ -164,11 +186,21 @@ impl KafkaQueue {
         self.commits.last_answer()
     }
 
-    /// The last commit of partitions that are going away.
-    pub(super) fn commit_last(&mut self, going: &mut [Partition]) {
-        let deadline = Instant::now() + CALL.min(self.settings.session_timeout / 2);
-        self.commits.ask(&self.consumer, going.iter_mut(), &*self.observer);
-        self.await_commits(deadline);
+    /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
+    /// deadline has come.
+    pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
+        loop {
+            // An older commit that is still under way must not come after the last one.
+            self.await_commits(deadline);
+            let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
+            self.commits.ask(&self.consumer, going, &*self.observer);
+            self.await_commits(deadline);
+            let is_dirty = self.partitions.iter().any(|partition| is_going(&partition.origin) && partition.is_dirty());
+            if !is_dirty || self.commits.is_hopeless() || Instant::now() >= deadline {
+                return;
+            }
+            std::thread::park_timeout(COMMIT_AGAIN);
+        }
     }
 
     /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.

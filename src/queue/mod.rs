@@ -4,8 +4,9 @@
 //! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `subscription`, `topics` (which
-//!   exist), `client` (its options), `context` (callbacks), [`config`].
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `seek`,
+//!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
+//!   [`config`].
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod offsets;
 mod partition;
 mod rebalance;
+mod seek;
 mod start;
 mod subscription;
 pub mod topic;

@@ -57,6 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/context",   // the client's callbacks
             "src/queue/partition", // takes from one partition's queue
             "src/queue/rebalance", // assignments
+            "src/queue/seek",      // positions that must change
             "src/queue/subscription",
             "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
             "src/reporters/feedback/kafka",

@@ -82,7 +82,11 @@ fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     }
     let ledger = worker.stop();
     assert_eq!(assert_all_delivered(&rig, &ledger), Repeats::default());
-    assert_eq!(ledger.possible_duplicates, 300, "each request that had left and was not answered is counted");
+    let cancelled = rig.simulator.stats().counts.cancelled;
+    assert!(
+        ledger.possible_duplicates >= cancelled && cancelled >= 300,
+        "{cancelled} unanswered, then sent again: {ledger:?}"
+    );
 }
 
 #[test]
