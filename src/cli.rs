@@ -184,8 +184,8 @@ pub struct GenerateApns {
     /// Produce to these Kafka brokers (comma-separated) instead of printing
     #[arg(long, value_name = "HOST:PORT,…")]
     pub brokers: Option<String>,
-    /// Topic to produce to [default: push-<APP>_apns-single]
-    #[arg(long, requires = "brokers")]
+    /// Topic to produce to.
+    #[arg(long, requires = "brokers", help = "Topic to produce to [default: push-<APP>_apns-single]")]
     pub topic: Option<String>,
     /// Messages per second; without it as fast as it goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -101,7 +101,7 @@ impl Worker {
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
         let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
-            .map_err(|error| config.placed(error))?;
+            .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
         parts.assemble(Box::new(queue), house, shutdown)

@@ -175,8 +175,8 @@ impl Config {
     }
 
     /// An error that was found alone, with the place where the value was written.
-    pub fn placed(&self, error: ConfigError) -> ConfigErrors {
-        ConfigErrors::one(&error, self.place(&error.key))
+    pub fn placed(&self, error: &ConfigError) -> ConfigErrors {
+        ConfigErrors::one(error, self.place(&error.key))
     }
 
     fn place(&self, name: &str) -> Option<Source> {

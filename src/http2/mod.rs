@@ -5,9 +5,9 @@
 //!
 //! What holds here, and why:
 //! - *Never above the peer's limit.* `h2` queues requests above `MAX_CONCURRENT_STREAMS` in silence, so places are counted
-//!   here ([`places`]) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
+//!   here (`places`) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
 //! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
-//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` ([`traffic`]) for this.
+//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` (`traffic`) for this.
 //! - *Everything ends.* Connects, requests and silent peers have deadlines; a connection is recycled before its stream
 //!   ids run out; one tick per connection watches all of its requests instead of one timer per push.
 //! - *One lock per pool*, held for nanoseconds, never over an await: a pool lives on one sender thread.

@@ -1,4 +1,4 @@
-//! `StatsD` with tags in `DogStatsD`'s form, by `cadence` (the only user of it, with [`super::datagrams`]).
+//! `StatsD` with tags in `DogStatsD`'s form, by `cadence` (the only user of it, with `super::datagrams`).
 //!
 //! Callers add up in memory; a thread of this reporter's own sends what came together once per
 //! `stats.statsd.flushInterval`. At 10,000 pushes/s that is a handful of datagrams per second, where one datagram per
