@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
-        Some("--quick") => measure(2, 50_000),
+        _ if arguments.iter().any(|argument| argument == "--quick") => measure(2, 50_000),
         _ => measure(5, 200_000),
     }
 }
@@ -98,7 +98,14 @@ fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
     let output = neighbours::pinned(1, &program).arg("bare").arg(serde_json::to_string(&plan)?).output()?;
     ensure!(output.status.success(), "the bare client failed: {}", String::from_utf8_lossy(&output.stderr));
     let usage = serde_json::from_slice(&output.stdout)?;
-    Ok(Round { usage, pushes, server: simulator.cpu()? - before, peak_rss: 0, p50_us: 0, p99_us: 0 })
+    Ok(Round {
+        usage,
+        pushes,
+        server: simulator.cpu()?.checked_sub(before).unwrap(),
+        peak_rss: 0,
+        p50_us: 0,
+        p99_us: 0,
+    })
 }
 
 fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usize, pushes: u64) -> Result<Round> {
@@ -109,7 +116,7 @@ fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usi
     let (before, server_before) = (Usage::of(worker.pid())?, simulator.cpu()?);
     let accepted = simulator.wait_for_accepted(pushes)?;
     ensure!(accepted == pushes, "{accepted} of {pushes} accepted");
-    let (after, server) = (Usage::of(worker.pid())?, simulator.cpu()? - server_before);
+    let (after, server) = (Usage::of(worker.pid())?, simulator.cpu()?.checked_sub(server_before).unwrap());
     let peak_rss = usage::peak_rss(worker.pid())?;
     let ledger = worker.stop()?;
     ensure!(ledger.delivered == pushes && ledger.unaccounted() == 0, "the books do not balance: {ledger:?}");
@@ -130,7 +137,16 @@ fn table(contenders: &[(&str, &Vec<Round>)]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     table.set_header([
-        "", "pushes", "CPU µs/push", "× floor", "pushes/s per core", "pushes/s", "RSS peak", "p50", "p99", "server µs/push",
+        "",
+        "pushes",
+        "CPU µs/push",
+        "× floor",
+        "pushes/s per core",
+        "pushes/s",
+        "RSS peak",
+        "p50",
+        "p99",
+        "server µs/push",
     ]);
     let floor = contenders.first().map_or(1.0, |(_, rounds)| median(rounds, Round::cpu_us));
     for (name, rounds) in contenders {
@@ -167,6 +183,9 @@ fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64 + Copy) -> String {
 
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, name)| name.trim());
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("?", |(_, name)| name.trim());
     format!("{model}, {} cores", std::thread::available_parallelism().map_or(0, std::num::NonZero::get))
 }

@@ -19,17 +19,17 @@ use rdkafka::producer::DefaultProducerContext;
 use crate::usage::Usage;
 
 /// Ids of the simulator's key.
-pub const KEY_ID: &str = "SIMULATE01";
+pub(crate) const KEY_ID: &str = "SIMULATE01";
 /// See [`KEY_ID`].
-pub const TEAM_ID: &str = "SIMTEAM001";
+pub(crate) const TEAM_ID: &str = "SIMTEAM001";
 /// Enough of them that the mock cluster's 5 MiB each hold a round.
 const PARTITIONS: i32 = 64;
 /// Longest wait for anything.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pusher");
 
 /// A command on one core, where `taskset` can do that.
-pub fn pinned(core: usize, program: &Path) -> Command {
+pub(crate) fn pinned(core: usize, program: &Path) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let can = cores > core && Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !can {
@@ -53,7 +53,7 @@ impl Drop for Leash {
 
 /// The APNs simulator.
 #[derive(Debug)]
-pub struct Simulator {
+pub(crate) struct Simulator {
     /// `127.0.0.1:port`.
     pub address: String,
     /// Its CA, PEM.
@@ -66,7 +66,7 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts it on free ports.
-    pub fn start(scratch: &Path) -> Result<Simulator> {
+    pub(crate) fn start(scratch: &Path) -> Result<Simulator> {
         let (ca, key) = (scratch.join("ca.pem"), scratch.join("key.p8"));
         let mut command = pinned(0, Path::new(PROGRAM));
         command.args(["simulate", "apns", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
@@ -83,17 +83,17 @@ impl Simulator {
     }
 
     /// CPU that it has used.
-    pub fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         Ok(Usage::of(self.child.0.id())?.cpu)
     }
 
     /// Forgets what was accepted.
-    pub fn reset(&self) -> Result<()> {
+    pub(crate) fn reset(&self) -> Result<()> {
         self.ask("POST", "/reset").map(drop)
     }
 
     /// Waits until so many different pushes were accepted, and says how many were by then.
-    pub fn wait_for_accepted(&self, wanted: u64) -> Result<u64> {
+    pub(crate) fn wait_for_accepted(&self, wanted: u64) -> Result<u64> {
         let since = Instant::now();
         loop {
             let stats: serde_json::Value = serde_json::from_str(&self.ask("GET", "/stats")?)?;
@@ -110,7 +110,10 @@ impl Simulator {
 
     fn ask(&self, method: &str, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.control)?;
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
@@ -124,7 +127,7 @@ fn lines(count: u64) -> impl Iterator<Item = String> {
 }
 
 /// The body that the worker sends for a generated message: its payload with the metadata merged in.
-pub fn body() -> Result<String> {
+pub(crate) fn body() -> Result<String> {
     let line: serde_json::Value = serde_json::from_str(&lines(1).next().context("one line")?)?;
     let mut payload = line["Payload"].clone();
     payload["M"] = line["metadata"].clone();
@@ -132,18 +135,18 @@ pub fn body() -> Result<String> {
 }
 
 /// The mock cluster.
-pub struct Kafka {
+pub(crate) struct Kafka {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl Kafka {
     /// One broker.
-    pub fn start() -> Result<Kafka> {
+    pub(crate) fn start() -> Result<Kafka> {
         Ok(Kafka { cluster: MockCluster::new(1)? })
     }
 
     /// A topic of its own for each round, full of pushes.
-    pub fn fill(&self, round: usize, pushes: u64) -> Result<String> {
+    pub(crate) fn fill(&self, round: usize, pushes: u64) -> Result<String> {
         let topic = format!("push-game{round}_apns-massive");
         self.cluster.create_topic(&topic, PARTITIONS, 1)?;
         let mut producer = LineProducer::new(&self.cluster.bootstrap_servers(), &topic, None)?;
@@ -155,14 +158,14 @@ impl Kafka {
 
 /// A worker under measurement.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     child: Leash,
     log: PathBuf,
 }
 
 impl Worker {
     /// Starts `pusher apns` for the app of `topic`.
-    pub fn start(simulator: &Simulator, kafka: &Kafka, scratch: &Path, topic: &str) -> Result<Worker> {
+    pub(crate) fn start(simulator: &Simulator, kafka: &Kafka, scratch: &Path, topic: &str) -> Result<Worker> {
         let app = topic.strip_prefix("push-").and_then(|rest| rest.split_once('_')).context("a push topic")?.0;
         let brokers = kafka.cluster.bootstrap_servers();
         let log = scratch.join(format!("{app}.log"));
@@ -188,12 +191,12 @@ impl Worker {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.0.id()
     }
 
     /// SIGTERM, and its ledger.
-    pub fn stop(mut self) -> Result<Totals> {
+    pub(crate) fn stop(mut self) -> Result<Totals> {
         kill(Pid::from_raw(self.child.0.id() as i32), Signal::SIGTERM)?;
         let status = self.child.0.wait()?;
         let log = std::fs::read_to_string(&self.log)?;

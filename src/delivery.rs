@@ -38,7 +38,14 @@ pub struct Push {
 
 impl From<Lent> for Push {
     fn from(lent: Lent) -> Self {
-        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, maybe_delivered: false, last: None }
+        Push {
+            message: lent.message,
+            receipt: lent.receipt,
+            attempts: 0,
+            sent: false,
+            maybe_delivered: false,
+            last: None,
+        }
     }
 }
 

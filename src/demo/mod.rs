@@ -80,7 +80,7 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
     producer.flush()?;
     watch.wait(|seen| seen >= options.count, &mut worker)?;
     bar.finish_and_clear();
-    let (took, cpu) = (started.elapsed(), worker.cpu().checked_sub(cpu_before).unwrap());
+    let (took, cpu) = (started.elapsed(), worker.cpu().saturating_sub(cpu_before));
     if options.keep {
         stay(&kafka, &simulator, shutdown);
     }

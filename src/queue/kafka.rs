@@ -225,8 +225,12 @@ impl KafkaQueue {
         if ours != self.subscribed {
             let names: Vec<_> = ours.iter().map(String::as_str).collect();
             tracing::info!(topics = names.join(", "), "subscribing");
-            let done = if names.is_empty() { let _: () = self.consumer.unsubscribe();
-            Ok(()) } else { self.consumer.subscribe(&names) };
+            let done = if names.is_empty() {
+                let _: () = self.consumer.unsubscribe();
+                Ok(())
+            } else {
+                self.consumer.subscribe(&names)
+            };
             match done {
                 Ok(()) => self.subscribed = ours,
                 Err(error) => tracing::error!(alarm = true, %error, "subscribing"),

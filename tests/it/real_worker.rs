@@ -65,7 +65,8 @@ fn a_hundred_thousand_pushes_have_one_outcome_each() {
     assert_eq!(ledger.requests, rig.simulator.stats().counts.requests);
 
     let living = tokens.into_iter().filter(|(_, expected)| !matches!(expected, Expected::Rejected(_)));
-    let rows: BTreeSet<_> = rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
+    let rows: BTreeSet<_> =
+        rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
     assert_eq!(rows, living.map(|(token, _)| token).collect(), "dead tokens are gone, and no other");
 }
 
@@ -126,7 +127,9 @@ fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
         let map = map::decode(&one.metadata).expect("our own map");
         let beyond = map.map_or(Vec::new(), |map| map.resolved);
         let of_partition = placed.iter().filter(|placed| placed.record.partition == one.partition);
-        let done = of_partition.map(|placed| placed.record.offset).filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
+        let done = of_partition
+            .map(|placed| placed.record.offset)
+            .filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
         resolved.extend(done.map(|offset| (one.partition, offset)));
     }
     resolved
@@ -158,7 +161,8 @@ fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
     let deliveries: BTreeMap<u64, u32> = serials.filter(|(_, times)| *times > 0).collect();
     // What an earlier life left, and this one did not come to, is not its doing.
     let left = |serial| kills.last().and_then(|before| before.deliveries.get(serial));
-    let new = deliveries.iter().filter(|(serial, times)| left(serial).is_none_or(|before| *times > before)).count() as u64;
+    let new =
+        deliveries.iter().filter(|(serial, times)| left(serial).is_none_or(|before| *times > before)).count() as u64;
     let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
     eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);
     assert!(new <= bound, "{new} may be repeated, more than {bound}");
@@ -174,7 +178,12 @@ fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Kill]) {
     for place in &repeats.feedback {
         assert!(kills.iter().any(|kill| kill.unresolved.contains(place)), "the feedback of {place:?} came twice");
     }
-    eprintln!("{}: {} deliveries and {} feedback records repeated", rig.app, repeats.deliveries.len(), repeats.feedback.len());
+    eprintln!(
+        "{}: {} deliveries and {} feedback records repeated",
+        rig.app,
+        repeats.deliveries.len(),
+        repeats.feedback.len()
+    );
 }
 
 #[test]

@@ -157,7 +157,9 @@ impl Rig {
     /// Produces to the push topic, as fast as it goes, or so many per second.
     pub(crate) fn produce(&self, pushes: &[Generated], rate: Option<u32>) {
         let mut producer = LineProducer::new(&kafka().brokers, &self.topic, rate).expect("a producer");
-        pushes.iter().for_each(|push| producer.send(push.line.as_bytes()).expect("produced"));
+        for push in pushes {
+            producer.send(push.line.as_bytes()).expect("produced");
+        }
         producer.flush().expect("the broker has everything");
     }
 
@@ -191,7 +193,8 @@ impl Rig {
     pub(crate) fn placed(&self) -> Vec<Placed> {
         let placed = self.placed_so_far();
         let there: BTreeSet<u64> = placed.iter().filter_map(|one| one.fate.serial()).collect();
-        let missing: Vec<u64> = self.fates.values().filter_map(Fate::serial).filter(|one| !there.contains(one)).collect();
+        let missing: Vec<u64> =
+            self.fates.values().filter_map(Fate::serial).filter(|one| !there.contains(one)).collect();
         assert!(missing.is_empty(), "never produced: {missing:?}");
         placed
     }
