@@ -108,7 +108,9 @@ fn a_malformed_message_has_one_outcome_and_harms_no_neighbour() {
     let placed = rig.placed();
     assert_eq!(rig.assert_nothing_lost(&placed), Repeats::default());
     let mut reasons = BTreeMap::<String, u64>::new();
-    malformed.iter().for_each(|(_, key)| *reasons.entry((*key).to_owned()).or_default() += 3);
+    for (_, key) in &malformed {
+        *reasons.entry((*key).to_owned()).or_default() += 3;
+    }
     assert_eq!(ledger.reasons, reasons);
     assert_eq!((ledger.feedback, ledger.feedback_lost), (reasons.values().sum(), 0));
     assert_eq!(ledger.delivered, neighbours.len() as u64);
