@@ -49,6 +49,18 @@ impl From<Lent> for Push {
     }
 }
 
+impl Push {
+    /// Notes the end of an attempt; whether its requests may have repeated what an earlier attempt delivered.
+    fn attempted(&mut self, attempt: &Attempt) -> bool {
+        let duplicate = self.maybe_delivered;
+        if let Verdict::Retry(why) | Verdict::Hold(why) = &attempt.verdict {
+            self.maybe_delivered |= why.maybe_delivered;
+        }
+        self.attempts += 1;
+        duplicate
+    }
+}
+
 /// One attempt of a message and what follows from it. Runs as the message's task on a sender's runtime.
 pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
     let Some(AppTools { handler, load }) = desk.app(&push.message.origin.app) else {
@@ -90,13 +102,9 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
 
 /// Statistics of one attempt, true as of now.
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
-    let duplicate = push.maybe_delivered;
-    if let Verdict::Retry(why) | Verdict::Hold(why) = &attempt.verdict {
-        push.maybe_delivered |= why.maybe_delivered;
-    }
+    let duplicate = push.attempted(attempt);
     let origin = &push.message.origin;
     desk.tally(&push.message).attempted(attempt, duplicate);
-    push.attempts += 1;
     if attempt.requests == 0 {
         return;
     }
@@ -187,5 +195,30 @@ struct ReceiptGate<'a>(&'a Receipt);
 impl Gate for ReceiptGate<'_> {
     fn pass(&self) -> bool {
         self.0.may_send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Lane, Origin, Platform};
+    use crate::outcome::Acceptance;
+    use crate::queue::memory::MemoryLog;
+    use crate::queue::{InFlight, Queue as _};
+
+    #[test]
+    fn a_lost_answer_makes_every_later_request_a_possible_duplicate() {
+        let platform = Platform("apns");
+        let origin = Origin { topic: "t".into(), partition: 0, app: "game".into(), platform, lane: Lane::Single };
+        let (log, mut lent) = (MemoryLog::new([origin]), Vec::new());
+        log.push(0, "push");
+        log.queue(&InFlight::new(1, 100)).lend(std::time::Duration::ZERO, &mut lent).expect("a message");
+        let mut push = Push::from(lent.remove(0));
+        let retry = |maybe| Attempt::local(Verdict::Retry(Refusal::network("key", "Reason", "", maybe)));
+        let accepted = Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None }));
+        let attempts = [retry(false), retry(true), retry(false), retry(false), Attempt::local(accepted)];
+        assert_eq!(attempts.map(|attempt| push.attempted(&attempt)), [false, false, true, true, true]);
+        assert_eq!(push.attempts, 5);
+        push.receipt.resolve();
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use pusher::generate::{Expected, Settings};
 use pusher::queue::map;
+use pusher::tally::Totals;
 
 use crate::support::rig::{self, Fate, PATIENCE, Placed, Repeats, Rig};
 use crate::support::worker::Worker;
@@ -76,8 +77,8 @@ fn restarts_in_the_middle_lose_and_repeat_nothing() {
     let mut dice = dice("restarts");
     let mut rig = Rig::new("restart", 4);
     rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
-    let pushes = rig.generate(Settings { count: 20_000, seed: 12, ..Settings::default() });
-    let mut totals = pusher::tally::Totals::default();
+    let pushes = rig.generate(Settings { count: 15_000, seed: 12, ..Settings::default() });
+    let mut totals = Totals::default();
     std::thread::scope(|scope| {
         scope.spawn(|| rig.produce(&pushes, Some(3_000)));
         for _ in 0..5 {
@@ -93,7 +94,36 @@ fn restarts_in_the_middle_lose_and_repeat_nothing() {
 
     let placed = rig.placed();
     assert_eq!(rig.assert_nothing_lost(&placed), Repeats::default(), "an orderly end repeats nothing");
-    assert_eq!(totals.resolved(), 20_000, "each has one outcome in one of the lives: {totals:?}");
+    assert_eq!(totals.resolved(), 15_000, "each has one outcome in one of the lives: {totals:?}");
+    assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
+}
+
+/// A roll-out: each worker joins the group while the one before is at work, and takes partitions over from it.
+#[test]
+fn workers_that_come_and_go_share_the_work_and_repeat_nothing() {
+    let _turn = alone();
+    let mut dice = dice("roll-out");
+    let mut rig = Rig::new("rollout", 4);
+    rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
+    let pushes = rig.generate(Settings { count: 10_000, seed: 15, ..Settings::default() });
+    let mut totals = Totals::default();
+    let mut last = std::thread::scope(|scope| {
+        scope.spawn(|| rig.produce(&pushes, Some(1_500)));
+        let mut at_work = rig.worker(&[]);
+        for _ in 0..3 {
+            let mut next = rig.worker(&[]);
+            eventually("its share", PATIENCE, || next.has_said("partitions assigned").then_some(()));
+            let_run(&mut next, Duration::from_millis(dice.u64(0..1_000)));
+            totals.add(&at_work.stop());
+            at_work = next;
+        }
+        at_work
+    });
+    rig.settle(&mut last, PATIENCE);
+    totals.add(&last.stop());
+
+    assert_eq!(rig.assert_nothing_lost(&rig.placed()), Repeats::default(), "partitions change hands without repeats");
+    assert_eq!(totals.resolved(), 10_000, "each has one outcome at one of the workers: {totals:?}");
     assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
 }
 
@@ -194,11 +224,11 @@ fn kills_at_any_moment_lose_nothing_and_repeat_what_was_in_flight() {
     rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (50, 100)).expect("valid faults");
     // The same member comes back at once, as in a StatefulSet; otherwise each kill costs the session timeout.
     let settings = [("QUEUE_KAFKA_GROUP_INSTANCE_ID", "one"), ("APNS_MAXCONNECTIONS", "1")];
-    let pushes = rig.generate(Settings { count: 30_000, seed: 13, ..Settings::default() });
+    let pushes = rig.generate(Settings { count: 20_000, seed: 13, ..Settings::default() });
     let (mut kills, mut history) = (Vec::new(), History::begin(&rig));
     std::thread::scope(|scope| {
         scope.spawn(|| rig.produce(&pushes, Some(3_000)));
-        for life in 0..7 {
+        for life in 0..5 {
             let (mut worker, before) = (rig.worker(&settings), rig.accepted());
             worker.until("the first delivery", PATIENCE, || {
                 history.look(&rig);
