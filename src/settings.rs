@@ -62,6 +62,7 @@ pub const ALL_KEYS: &[&[Key]] = &[
     KEYS,
     crate::queue::config::KEYS,
     crate::handlers::apns::KEYS,
+    crate::handlers::gcm::KEYS,
     crate::reporters::stats::KEYS,
     crate::reporters::stats::statsd::KEYS,
     crate::reporters::feedback::KEYS,
@@ -78,7 +79,7 @@ pub const ALIASES: &[Alias] = &[
 
 const POOL: &str = "connections are opened as the load asks for them, up to apns.maxConnections";
 const IN_FLIGHT: &str = "one bound holds for everything that is lent: maxInFlight";
-const APNS_ONLY: &str = "this version sends to APNs only";
+const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
 const NO_LISTENER: &str = "this version has no feedback listener: the worker deletes (invalidToken.handlers)";
 const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 const RETRY: &str = "a push is retried as long as it lives, with growing pauses";
@@ -96,7 +97,14 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "apns.rateLimit.rpm", because: NO_ADMISSION },
     Ignored { name: "apns.dedup.*", because: NO_ADMISSION },
     Ignored { name: "apns.logStatsInterval", because: METRICS_CLOCK },
-    Ignored { name: "gcm.*", because: APNS_ONLY },
+    Ignored { name: "gcm.concurrentWorkers", because: IN_FLIGHT },
+    Ignored { name: "gcm.rateLimit.rpm", because: NO_ADMISSION },
+    Ignored { name: "gcm.dedup.*", because: NO_ADMISSION },
+    Ignored { name: "gcm.pingInterval", because: XMPP },
+    Ignored { name: "gcm.pingTimeout", because: XMPP },
+    Ignored { name: "gcm.maxPendingMessages", because: XMPP },
+    Ignored { name: "gcm.certs.*", because: XMPP },
+    Ignored { name: "gcm.logStatsInterval", because: METRICS_CLOCK },
     Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
     Ignored { name: "dedup.*", because: NO_ADMISSION },
     Ignored { name: "feedbackListeners.*", because: NO_LISTENER },

@@ -145,6 +145,11 @@ impl Metric {
         Metric::SeriesDropped,
     ];
 
+    /// The metric of this name.
+    pub fn named(name: &str) -> Option<Metric> {
+        Metric::ALL.iter().copied().find(|metric| metric.name() == name)
+    }
+
     /// The name on the wire, without the configured prefix.
     pub const fn name(self) -> &'static str {
         match self {

@@ -78,6 +78,10 @@ impl StatsReporter for Stats {
         self.0.iter().for_each(|reporter| reporter.count(metric, tags, n));
     }
 
+    fn time(&self, metric: Metric, tags: &[(&'static str, &str)], took: Duration) {
+        self.0.iter().for_each(|reporter| reporter.time(metric, tags, took));
+    }
+
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
         self.0.iter().for_each(|reporter| reporter.gauge(metric, tags, value));
     }
