@@ -5,6 +5,7 @@ mod apns_flow;
 mod cli_config;
 mod cli_docs;
 mod cli_help;
+mod gcm_schema;
 mod house_rules;
 mod http2_nginx;
 mod http2_pool;

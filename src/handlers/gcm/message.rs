@@ -281,3 +281,6 @@ pub(super) fn addressee<'a>(fields: &Fields<'a>) -> Option<Cow<'a, str>> {
     }
     native::addressee(fields.message?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ use self::token_endpoint::TokenEndpoint;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -171,6 +171,16 @@ fn accounts(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
         accounts.push(Account { project, credentials, token, alarmed: Arc::default() });
     }
     Ok(accounts)
+}
+
+/// The request's body that a record leads to at `now_ms` (ms since the epoch), or why it is not sent; `None`: its expiry has
+/// passed. What a worker sends, without sending it.
+pub fn request_body(record: &[u8], now_ms: i64) -> Result<bytes::Bytes, Option<Box<Refusal>>> {
+    match message::parse(record, now_ms) {
+        Ok(push) => Ok(push.body),
+        Err(NotSent::Refused(refusal)) => Err(Some(refusal)),
+        Err(NotSent::Expired) => Err(None),
+    }
 }
 
 impl Provider for GcmProvider {

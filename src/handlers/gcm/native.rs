@@ -102,11 +102,17 @@ fn own_target<'a>(members: &Members<'a>) -> Result<Option<(&'static str, Cow<'a,
     Ok(found)
 }
 
-/// Bytes of what surely reaches an Android device: data, and the notification of all platforms.
+/// Bytes of what reaches an Android device: data, and the notification, Android's own of both before the common ones.
 fn size(members: &Members<'_>) -> usize {
-    let android = member(members, "android").and_then(|android| member(&android, "data"));
-    let data = android.or_else(|| member(members, "data")).map_or(0, |data| notification::size_of(&data));
-    data + member(members, "notification").map_or(0, |members| notification::size_of(&members))
+    let android = member(members, "android");
+    let own = |name| android.as_ref().and_then(|android| member(android, name));
+    let data = own("data").or_else(|| member(members, "data")).map_or(0, |data| notification::size_of(&data));
+    let shown = own("notification");
+    let common = member(members, "notification").map_or(0, |mut common| {
+        common.0.retain(|(key, _)| shown.as_ref().is_none_or(|shown| shown.get(key).is_none()));
+        notification::size_of(&common)
+    });
+    data + common + shown.map_or(0, |shown| notification::size_of(&shown))
 }
 
 /// The members of an object's member.

@@ -224,6 +224,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_metric_is_found_by_its_name() {
+        assert_eq!(Metric::named("firebase_latency"), Some(Metric::FirebaseLatency));
+        assert_eq!(Metric::named("no such"), None);
+    }
+
+    #[test]
     fn names_are_unique_and_fit_every_statsd() {
         let names: HashSet<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
         assert_eq!(names.len(), Metric::ALL.len());
