@@ -1,7 +1,8 @@
 //! What each command runs.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +14,7 @@ use crate::demo;
 use crate::generate::{self, Generator, apns::Apns, produce::LineProducer};
 use crate::shutdown::Shutdown;
 use crate::simulator::apns::{self as simulator, Simulator};
-use crate::worker::{StartError, Worker};
+use crate::worker::Worker;
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
@@ -32,11 +33,7 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
 
 /// A worker, from start to ledger.
 fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Shutdown) -> Result<()> {
-    let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
-        // The exit code is chosen by the innermost error's type.
-        StartError::Config(error) => anyhow::Error::new(error),
-        other => anyhow::Error::new(other),
-    })?;
+    let worker = Worker::start(config, platform, production, shutdown.clone())?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;
@@ -45,21 +42,17 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
 }
 
 fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
-    let mut settings = simulator::Settings {
-        listen: arguments.listen,
-        control: arguments.control,
-        topics: arguments.topic.clone(),
-        ..simulator::Settings::default()
-    };
-    let key = simulator::Key { key_id: arguments.key_id.clone(), team_id: arguments.team_id.clone(), ..simulator::Key::generate()? };
-    settings.keys = vec![key];
-    settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
-    settings.faults.processing_ms = arguments.processing.as_millis() as u64;
+    let settings = simulator_settings(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let simulator = Simulator::start(settings).await.context("starting the simulator")?;
-        write_out(arguments.ca_out.as_deref(), simulator.ca_pem())?;
-        write_out(arguments.key_out.as_deref(), &simulator.key().pem)?;
+        if let Some(file) = &arguments.ca_out {
+            write_secret(&ca_key_file(file), simulator.ca_key_pem())?;
+            write(file, simulator.ca_pem())?;
+        }
+        if let Some(file) = &arguments.key_out {
+            write_secret(file, &simulator.key().pem)?;
+        }
         println!("APNs simulator at https://{}", simulator.address());
         if let Some(control) = simulator.control_address() {
             println!("control endpoint at http://{control}");
@@ -70,16 +63,60 @@ fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
     })
 }
 
-fn write_out(path: Option<&Path>, pem: &str) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, pem).with_context(|| format!("writing {}", path.display()))
+/// Keys of an earlier start are used again: who trusts them need not be told of a restart.
+fn simulator_settings(arguments: &SimulateApns) -> Result<simulator::Settings> {
+    let mut settings = simulator::Settings {
+        listen: arguments.listen,
+        control: arguments.control,
+        topics: arguments.topic.clone(),
+        ca_key: arguments.ca_out.as_deref().map(ca_key_file).map(|file| kept(&file)).transpose()?.flatten(),
+        ..simulator::Settings::default()
+    };
+    let pem = match arguments.key_out.as_deref().map(kept).transpose()?.flatten() {
+        Some(pem) => pem,
+        None => simulator::Key::generate()?.pem,
+    };
+    let (key_id, team_id) = (arguments.key_id.clone(), arguments.team_id.clone());
+    settings.keys = vec![simulator::Key { key_id, team_id, pem }];
+    settings.names.extend(arguments.name.iter().cloned());
+    settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
+    settings.faults.processing_ms = arguments.processing.as_millis() as u64;
+    Ok(settings)
+}
+
+/// `ca.pem` → `ca.key`.
+fn ca_key_file(ca: &Path) -> PathBuf {
+    ca.with_extension("key")
+}
+
+/// What an earlier start wrote.
+fn kept(file: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+fn write(file: &Path, pem: &str) -> Result<()> {
+    std::fs::write(file, pem).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Writes a private key that only its owner may read, unless the file is there: it holds this key then.
+fn write_secret(file: &Path, pem: &str) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(file) {
+        Ok(mut out) => out.write_all(pem.as_bytes()).with_context(|| format!("writing {}", file.display())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("writing {}", file.display())),
+    }
 }
 
 fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
     let settings = generate::Settings {
         count: arguments.count,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
-        size: arguments.size.map_or(generate::Settings::default().size, |size| size as usize),
+        size: arguments.size as usize,
         ..generate::Settings::default()
     };
     let lines = Generator::new(Apns { app: arguments.app.clone() }, settings).map(|push| push.line);
@@ -96,7 +133,7 @@ fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
 /// A reader that has seen enough (`| head`) is not an error.
 fn print_lines(lines: impl Iterator<Item = String>, shutdown: &Shutdown) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut print = || -> io::Result<()> {
+    let print = || -> io::Result<()> {
         for line in lines.take_while(|_| !shutdown.has_begun()) {
             writeln!(out, "{line}")?;
         }
@@ -134,6 +171,7 @@ pub fn progress(count: u64, things: &str) -> ProgressBar {
 }
 
 fn run_demo(arguments: &Demo, shutdown: &Shutdown) -> Result<()> {
-    let options = demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
+    let options =
+        demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
     demo::run(&options, shutdown)
 }

@@ -122,6 +122,7 @@ impl LaneTally {
     }
 
     fn totals(&self) -> Totals {
+        let accepted_after = self.accepted_after.lock().clone();
         Totals {
             lent: self.lent.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
@@ -137,8 +138,8 @@ impl LaneTally {
             feedback: self.feedback.load(Relaxed),
             feedback_lost: self.feedback_lost.load(Relaxed),
             reasons: self.reasons.lock().iter().map(|(key, n)| ((*key).to_owned(), *n)).collect(),
-            accepted_p50_us: self.accepted_after.lock().value_at_quantile(0.5),
-            accepted_p99_us: self.accepted_after.lock().value_at_quantile(0.99),
+            accepted_p50_us: accepted_after.value_at_quantile(0.5),
+            accepted_p99_us: accepted_after.value_at_quantile(0.99),
         }
     }
 }
@@ -229,9 +230,8 @@ impl Tally {
     /// The counters of the lane that `origin` belongs to. Lanes are few: a scan beats a hash.
     pub fn lane(&self, origin: &Origin) -> Arc<LaneTally> {
         let known = |lanes: &[Arc<LaneTally>]| {
-            let same = |key: &LaneKey| {
-                key.lane == origin.lane && key.platform == origin.platform && key.app == origin.app
-            };
+            let same =
+                |key: &LaneKey| key.lane == origin.lane && key.platform == origin.platform && key.app == origin.app;
             lanes.iter().find(|lane| same(&lane.key)).cloned()
         };
         if let Some(lane) = known(&self.lanes.read()) {

@@ -59,6 +59,13 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, StartError::Machine { .. })
+    }
+}
+
 impl From<ProviderError> for StartError {
     fn from(error: ProviderError) -> Self {
         match error {
@@ -95,9 +102,10 @@ impl Worker {
         let settings = WorkerSettings::from_config(config)?;
         let queue_settings = queue::config::Settings::from_config(config)?;
         let feedback = feedback::Settings::from_config(config)?;
-        let provider = handlers::provider(platform, config, production)?;
         let house = house()?;
         let reporters = Arc::new(Reporters::from_config(config, house.handle())?);
+        let provider = handlers::provider(platform, config, production)
+            .inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
@@ -105,8 +113,7 @@ impl Worker {
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue =
-            KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
+        let queue = KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
         parts.assemble(Box::new(queue), house, shutdown)
@@ -163,7 +170,8 @@ struct Parts {
 
 impl Parts {
     fn assemble(self, queue: Box<dyn Queue>, house: Runtime, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let apps: Vec<_> = self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
+        let apps: Vec<_> =
+            self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
         let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         self.provider.start(house.handle());
@@ -173,16 +181,18 @@ impl Parts {
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
-            dispatch::run(queue, senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
+            dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
-        let poll = shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
+        let poll =
+            shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
         Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
         let of = self.settings.workers;
         let start = |index| {
-            let loads: HashMap<_, _> = self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
+            let loads: HashMap<_, _> =
+                self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
             let (parts, sender) = (self.clone(), Sender { index, of });
             let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
             SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)
@@ -199,6 +209,14 @@ impl Parts {
         };
         let apps = loads.into_iter().map(tools).collect();
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+    }
+}
+
+/// Counts an app whose credentials cannot be used, and waits until that is sent: the program ends now.
+fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
+    if let ProviderError::Credentials { platform, app, .. } = error {
+        reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
+        reporters.stats().close(LAST_WORDS);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tally::Totals;
 
 /// What the generator knows about what it made.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub(super) struct Expected {
     /// All messages.
     pub count: u64,
     /// Those that a provider accepts, at once or after a retry.
@@ -23,7 +23,7 @@ pub struct Expected {
 
 impl Expected {
     /// Notes one generated message.
-    pub fn add(&mut self, push: &Generated) {
+    pub(super) fn add(&mut self, push: &Generated) {
         self.count += 1;
         match reason_key(push.expected) {
             None => self.delivered += 1,
@@ -50,7 +50,7 @@ fn reason_key(expected: Fate) -> Option<&'static str> {
 
 /// What everybody saw.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub(super) struct Books {
     /// The generator.
     pub expected: Expected,
     /// The worker.
@@ -73,8 +73,13 @@ pub struct Books {
 
 impl Books {
     /// An error that names every figure that disagrees.
-    pub fn check(&self) -> Result<()> {
-        let wrong: Vec<String> = self.rows().into_iter().filter(|row| row.2 != row.3).map(|row| format!("{} {} but {} {}", row.0, row.2, row.1, row.3)).collect();
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong: Vec<String> = self
+            .rows()
+            .into_iter()
+            .filter(|row| row.2 != row.3)
+            .map(|row| format!("{} {} but {} {}", row.0, row.2, row.1, row.3))
+            .collect();
         if wrong.is_empty() { Ok(()) } else { bail!("the books do not balance: {}", wrong.join("; ")) }
     }
 
@@ -94,17 +99,30 @@ impl Books {
             ("StatsD failed".into(), "the ledger refused", self.statsd[2] as i64, ended_badly),
         ];
         if !self.extra {
-            rows.push(("generated".into(), "the ledger consumed", self.expected.count as i64, ledger.consumed() as i64));
-            rows.push(("expected deliveries".into(), "the ledger has", self.expected.delivered as i64, ledger.delivered as i64));
-            let keys = self.expected.reasons.keys().chain(ledger.reasons.keys()).collect::<std::collections::BTreeSet<_>>();
+            rows.push((
+                "generated".into(),
+                "the ledger consumed",
+                self.expected.count as i64,
+                ledger.consumed() as i64,
+            ));
+            rows.push((
+                "expected deliveries".into(),
+                "the ledger has",
+                self.expected.delivered as i64,
+                ledger.delivered as i64,
+            ));
+            let keys =
+                self.expected.reasons.keys().chain(ledger.reasons.keys()).collect::<std::collections::BTreeSet<_>>();
             let of = |map: &BTreeMap<String, u64>, key: &String| map.get(key).copied().unwrap_or(0) as i64;
-            rows.extend(keys.into_iter().map(|key| (format!("expected {key}"), "the ledger has", of(&self.expected.reasons, key), of(&ledger.reasons, key))));
+            rows.extend(keys.into_iter().map(|key| {
+                (format!("expected {key}"), "the ledger has", of(&self.expected.reasons, key), of(&ledger.reasons, key))
+            }));
         }
         rows
     }
 
     /// The table for people.
-    pub fn table(&self, took: Duration, cpu: Duration) -> String {
+    pub(super) fn table(&self, took: Duration, cpu: Duration) -> String {
         let ledger = &self.ledger;
         let pushes = ledger.consumed().max(1);
         let mut table = Table::new();

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::counters::{Connection as OwnCounters, Counters};
 use super::limits::{Judgement, Limits};
-use super::service::{Action, Command, GoAway, Opening, Service};
+use super::service::{Command, GoAway, Opening, Service};
 use super::wire::{Wire, WireControl};
 
 /// Body bytes read before a request is judged as it is: larger than any body that a provider takes.
@@ -35,15 +35,12 @@ const LINGER: Duration = Duration::from_secs(2);
 
 mod outgoing;
 
+use outgoing::Due;
+
 struct Arrival {
     request: Parts,
     body: Result<BytesMut, ()>,
     respond: SendResponse<Bytes>,
-}
-
-struct Due {
-    respond: SendResponse<Bytes>,
-    action: Action,
 }
 
 /// A connection being served.

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use pusher::handlers::gcm::request_body;
 use regex::Regex;
 use serde_json::{Map, Value, json};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::settings::{app_names, duration, endpoint, number};
 
 const APPS: Key = Key::optional("gcm.apps", "apps to push for through FCM, separated by commas");
@@ -41,13 +41,22 @@ pub const KEYS: &[Key] = &[
     CONNECT_TIMEOUT,
 ];
 
-/// Keys of the original that are accepted without effect, and why.
-pub const IGNORED: &[(&str, &str)] = &[
-    ("gcm.concurrentWorkers", "requests share connections as streams: maxInFlight and gcm.maxConnections bound them"),
-    ("gcm.pingInterval", "it belongs to the XMPP interface, which Google shut down"),
-    ("gcm.pingTimeout", "it belongs to the XMPP interface, which Google shut down"),
-    ("gcm.maxPendingMessages", "it belongs to the XMPP interface, which Google shut down"),
-    ("gcm.logStatsInterval", "statistics are metrics, not log lines"),
+const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
+const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
+
+/// Keys of the original that are accepted without effect.
+pub const IGNORED: &[Ignored] = &[
+    Ignored {
+        name: "gcm.concurrentWorkers",
+        because: "requests share connections as streams: maxInFlight and gcm.maxConnections bound them",
+    },
+    Ignored { name: "gcm.pingInterval", because: XMPP },
+    Ignored { name: "gcm.pingTimeout", because: XMPP },
+    Ignored { name: "gcm.maxPendingMessages", because: XMPP },
+    Ignored { name: "gcm.certs.*", because: XMPP },
+    Ignored { name: "gcm.logStatsInterval", because: "statistics are metrics, not log lines" },
+    Ignored { name: "gcm.rateLimit.rpm", because: NO_ADMISSION },
+    Ignored { name: "gcm.dedup.*", because: NO_ADMISSION },
 ];
 
 /// Google's host.

@@ -66,6 +66,12 @@ fn is_rest_of_time(rest: &str) -> bool {
     zone == "Z" || offset.is_some_and(|(hours, minutes)| two(hours, 23) && two(minutes, 59))
 }
 
+/// An analytics label.
+pub(super) fn is_label(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+    (1..=50).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// Whether JSON that is well-formed is also JSON to protobuf: nested no deeper than it follows, and all escapes of its texts
 /// Unicode (no half of a surrogate pair, which most JSON parsers let pass).
 pub(super) fn is_sound(json: &str) -> bool {

@@ -41,13 +41,16 @@ pub(super) enum Kind {
     List(&'static Kind),
     /// An object with these fields.
     Fields(&'static [(&'static str, Kind)]),
+    /// The same, and none may be missing.
+    AllFields(&'static [(&'static str, Kind)]),
 }
 
-use Kind::{Any, Color, Data, Fields, Flag, Form, List, Number, Text as Plain, Texts, Topic, Whole, Word};
+use Kind::{AllFields, Any, Color, Data, Fields, Flag, Form, List, Number, Text as Plain, Texts, Topic, Whole, Word};
 
 const DURATION: Kind = Form(forms::is_duration, "a duration in seconds such as \"3.5s\"");
 const TTL: Kind = Form(forms::is_ttl, "a duration from \"0s\" to \"2419200s\"");
 const TIME: Kind = Form(forms::is_timestamp, "a moment in RFC 3339 such as \"2026-01-31T08:00:00Z\"");
+const LABEL: Kind = Form(forms::is_label, "1 to 50 of letters, digits and -_.~%");
 
 /// The fields of a message, in Google's snake case; its camel case is understood as well.
 pub(super) const MESSAGE: &[(&str, Kind)] = &[
@@ -63,7 +66,7 @@ pub(super) const MESSAGE: &[(&str, Kind)] = &[
     ("webpush", Fields(WEBPUSH)),
     ("fcm_options", Fields(OPTIONS)),
 ];
-const OPTIONS: &[(&str, Kind)] = &[("analytics_label", Plain)];
+const OPTIONS: &[(&str, Kind)] = &[("analytics_label", LABEL)];
 const ANDROID: &[(&str, Kind)] = &[
     ("collapse_key", Plain),
     ("priority", Word(&["NORMAL", "HIGH"])),
@@ -100,7 +103,7 @@ const ANDROID_NOTIFICATION: &[(&str, Kind)] = &[
     ("vibrate_timings", List(&DURATION)),
     ("visibility", Word(&["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"])),
     ("notification_count", Whole),
-    ("light_settings", Fields(&[("color", Fields(&[("red", Number), ("green", Number), ("blue", Number), ("alpha", Number)])), ("light_on_duration", DURATION), ("light_off_duration", DURATION)])),
+    ("light_settings", AllFields(&[("color", Fields(&[("red", Number), ("green", Number), ("blue", Number), ("alpha", Number)])), ("light_on_duration", DURATION), ("light_off_duration", DURATION)])),
     ("image", Plain),
     ("bypass_proxy_notification", Flag),
     ("proxy", Word(&["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"])),
@@ -108,14 +111,14 @@ const ANDROID_NOTIFICATION: &[(&str, Kind)] = &[
 const APNS: &[(&str, Kind)] = &[
     ("headers", Texts),
     ("payload", Any),
-    ("fcm_options", Fields(&[("analytics_label", Plain), ("image", Plain)])),
+    ("fcm_options", Fields(&[("analytics_label", LABEL), ("image", Plain)])),
     ("live_activity_token", Plain),
 ];
 const WEBPUSH: &[(&str, Kind)] = &[
     ("headers", Texts),
     ("data", Texts),
     ("notification", Any),
-    ("fcm_options", Fields(&[("link", Plain), ("analytics_label", Plain)])),
+    ("fcm_options", Fields(&[("link", Plain), ("analytics_label", LABEL)])),
 ];
 
 /// Whether `key` names the field `snake`, in snake or camel case.
@@ -158,7 +161,12 @@ pub(super) fn check(raw: &RawValue, kind: &Kind, path: &str) -> Result<(), Box<R
             let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong_type(path, "a list"))?;
             elements.into_iter().try_for_each(|element| check(element, of, path))
         }
-        Fields(fields) => check_fields(raw, fields, path),
+        Fields(fields) => check_fields(raw, fields, path).map(|_| ()),
+        AllFields(fields) => {
+            let given = check_fields(raw, fields, path)?;
+            let missing = fields.iter().enumerate().find(|(at, _)| given & (1 << at) == 0);
+            missing.map_or(Ok(()), |(_, (name, _))| Err(wrong_type(path, &format!("complete: {name} is missing"))))
+        }
     }
 }
 
@@ -178,9 +186,10 @@ fn check_texts(raw: &RawValue, path: &str, some_are_googles: bool) -> Result<(),
     Ok(())
 }
 
-fn check_fields(raw: &RawValue, fields: &[(&str, Kind)], path: &str) -> Result<(), Box<Refusal>> {
+/// Returns which of the fields are given, bit by bit.
+fn check_fields(raw: &RawValue, fields: &[(&str, Kind)], path: &str) -> Result<u64, Box<Refusal>> {
     let members = Members::of(raw).ok_or_else(|| wrong_type(path, "an object"))?;
-    let mut given = 0_u64;
+    let (mut given, mut set) = (0_u64, 0_u64);
     for (key, value) in &members.0 {
         let Some(at) = fields.iter().position(|(name, _)| is_named(key, name)) else { continue };
         let path = format!("{path}.{}", fields[at].0);
@@ -190,9 +199,10 @@ fn check_fields(raw: &RawValue, fields: &[(&str, Kind)], path: &str) -> Result<(
         given |= 1 << at;
         if value.get() != "null" {
             check(value, &fields[at].1, &path)?;
+            set |= 1 << at;
         }
     }
-    Ok(())
+    Ok(set)
 }
 
 fn repeated(path: &str) -> Box<Refusal> {
