@@ -115,10 +115,13 @@ mod tests {
 
     #[test]
     fn every_provider_has_its_keys_in_the_lists() {
+        // By name: a constant may have several addresses.
+        let names = |keys: &'static [Key]| keys.iter().map(|key| key.name);
+        let without_effect = |ignored: &'static [Ignored]| ignored.iter().map(|one| one.name);
         for provider in crate::handlers::providers() {
             let name = provider.platform;
-            assert!(ALL_KEYS.iter().any(|keys| std::ptr::eq(*keys, provider.keys)), "{name}: keys");
-            assert!(IGNORED.iter().any(|ignored| std::ptr::eq(*ignored, provider.ignored)), "{name}: ignored keys");
+            assert!(ALL_KEYS.iter().any(|keys| names(keys).eq(names(provider.keys))), "{name}: keys");
+            assert!(IGNORED.iter().any(|ignored| without_effect(ignored).eq(without_effect(provider.ignored))), "{name}: ignored keys");
         }
     }
 
