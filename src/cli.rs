@@ -76,6 +76,16 @@ SIGINT and SIGTERM stop it: pushes on their way are waited for (gracefulShutdown
 the rest stays in Kafka. A second signal exits at once with code 1; what was on its way
 may then be sent again.")]
     Apns,
+    /// Run the worker for Google's push service (Firebase Cloud Messaging)
+    #[command(after_help = "\
+Examples:
+  pusher gcm --config config/default.yaml
+  PUSHER_GCM_APPS=game PUSHER_GCM_FIREBASECREDENTIALSFILE_GAME=/keys/game.json pusher gcm -j
+  PUSHER_GCM_APPS=game PUSHER_GCM_PROJECTID_GAME=my-project pusher gcm
+
+The last one runs without a key on Google's machines, by their metadata server. FCM has no
+development hosts: --production changes nothing. It stops as pusher apns does.")]
+    Gcm,
     /// Run a stand-in for a provider
     #[command(after_help = "Example:\n  pusher simulate apns --ca-out ca.pem --key-out key.p8")]
     Simulate {

@@ -115,6 +115,9 @@ fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: 
         stats.count(Metric::PossibleDuplicates, &tags, 1);
     }
     stats.latency(origin, handler.client(), attempt.round_trip);
+    if let Some(metric) = handler.own_latency().and_then(Metric::named) {
+        stats.time(metric, &[("game", &*origin.app)], attempt.round_trip);
+    }
     if !push.sent {
         push.sent = true;
         stats.sent(origin);

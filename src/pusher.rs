@@ -23,6 +23,7 @@ pub const LEDGER: &str = "ledger";
 pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
+        Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate_apns(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => generate_apns(arguments, shutdown),
         Command::Demo(arguments) => run_demo(arguments, shutdown),

@@ -194,6 +194,7 @@ impl Parts {
             self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
         let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
+        self.provider.start(house.handle());
         let senders = self.start_senders(&spread, &shutdown)?;
         house.spawn(tell_gauges(self.clone(), shutdown.clone()));
         let Parts { settings, provider, reporters, tally, in_flight, .. } = self;

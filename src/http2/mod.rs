@@ -58,6 +58,8 @@ pub struct PoolSettings {
     pub streams_until_proven: Option<usize>,
     /// Most streams on one connection, whatever the peer allows: a peer may name no limit at all.
     pub max_streams: usize,
+    /// The same for a peer that names no limit of its own.
+    pub streams_unless_named: usize,
     /// PING when nothing was received for this long; `None`: never ping (FCM).
     pub ping_after: Option<Duration>,
     /// A ping or a request unanswered, with nothing else received, for this long means a dead peer.
@@ -89,6 +91,7 @@ impl PoolSettings {
             min_idle: 0,
             streams_until_proven: None,
             max_streams: 1000,
+            streams_unless_named: 1000,
             ping_after: None,
             dead_after: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(10),
@@ -99,6 +102,14 @@ impl PoolSettings {
             max_age: Some(Duration::from_hours(24)),
             proves: |_| true,
         }
+    }
+}
+
+impl PoolSettings {
+    /// Streams on a connection whose peer allows `named`; `h2` says `usize::MAX` for a peer that names no limit.
+    fn streams(&self, named: usize) -> usize {
+        let named = if named == usize::MAX { self.streams_unless_named } else { named };
+        named.min(self.max_streams)
     }
 }
 

@@ -72,6 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli", "src/main.rs"]),
     ("axum", &["src/simulator"]), // its control endpoint
     ("tracing_subscriber", &["src/telemetry"]),
+    ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),
 ];
 
