@@ -50,7 +50,11 @@ fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
         topics: arguments.topic.clone(),
         ..simulator::Settings::default()
     };
-    let key = simulator::Key { key_id: arguments.key_id.clone(), team_id: arguments.team_id.clone(), ..simulator::Key::generate()? };
+    let key = simulator::Key {
+        key_id: arguments.key_id.clone(),
+        team_id: arguments.team_id.clone(),
+        ..simulator::Key::generate()?
+    };
     settings.keys = vec![key];
     settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
     settings.faults.processing_ms = arguments.processing.as_millis() as u64;
@@ -133,6 +137,7 @@ pub fn progress(count: u64, things: &str) -> ProgressBar {
 }
 
 fn run_demo(arguments: &Demo, shutdown: &Shutdown) -> Result<()> {
-    let options = demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
+    let options =
+        demo::Options { count: arguments.count, rate: arguments.rate, seed: arguments.seed, keep: arguments.keep };
     demo::run(&options, shutdown)
 }

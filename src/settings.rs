@@ -48,7 +48,9 @@ impl WorkerSettings {
         }
         let max_in_flight_bytes: usize = config.require(&MAX_IN_FLIGHT_BYTES)?;
         if max_in_flight_bytes < 1 << 20 {
-            return Err(config.error(&MAX_IN_FLIGHT_BYTES, "must be at least 1048576 (1 MiB, Kafka's usual largest message)"));
+            return Err(
+                config.error(&MAX_IN_FLIGHT_BYTES, "must be at least 1048576 (1 MiB, Kafka's usual largest message)")
+            );
         }
         let graceful_shutdown = crate::shutdown::Settings::from_config(config)?.timeout;
         Ok(WorkerSettings { workers, max_in_flight, max_in_flight_bytes, graceful_shutdown })

@@ -116,7 +116,9 @@ mod tests {
 
     fn spread(senders: usize) -> Spread {
         let apps = [("a", "k1"), ("b", "k1"), ("c", "k2")];
-        Spread::new(apps.map(|(app, key)| (app.into(), key.to_owned())), senders, 100, |key, _| usize::from(key == "k2"))
+        Spread::new(apps.map(|(app, key)| (app.into(), key.to_owned())), senders, 100, |key, _| {
+            usize::from(key == "k2")
+        })
     }
 
     fn used(spread: &mut Spread, app: &str) -> Vec<usize> {
@@ -129,7 +131,10 @@ mod tests {
     #[test]
     fn a_key_at_rest_has_one_sender_and_keys_have_different_homes() {
         let mut spread = spread(4);
-        assert_eq!((used(&mut spread, "a"), used(&mut spread, "b"), used(&mut spread, "c")), (vec![0], vec![0], vec![1]));
+        assert_eq!(
+            (used(&mut spread, "a"), used(&mut spread, "b"), used(&mut spread, "c")),
+            (vec![0], vec![0], vec![1])
+        );
     }
 
     #[test]

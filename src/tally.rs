@@ -229,9 +229,8 @@ impl Tally {
     /// The counters of the lane that `origin` belongs to. Lanes are few: a scan beats a hash.
     pub fn lane(&self, origin: &Origin) -> Arc<LaneTally> {
         let known = |lanes: &[Arc<LaneTally>]| {
-            let same = |key: &LaneKey| {
-                key.lane == origin.lane && key.platform == origin.platform && key.app == origin.app
-            };
+            let same =
+                |key: &LaneKey| key.lane == origin.lane && key.platform == origin.platform && key.app == origin.app;
             lanes.iter().find(|lane| same(&lane.key)).cloned()
         };
         if let Some(lane) = known(&self.lanes.read()) {

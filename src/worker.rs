@@ -105,8 +105,7 @@ impl Worker {
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue =
-            KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
+        let queue = KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
         parts.assemble(Box::new(queue), house, shutdown)
@@ -163,7 +162,8 @@ struct Parts {
 
 impl Parts {
     fn assemble(self, queue: Box<dyn Queue>, house: Runtime, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let apps: Vec<_> = self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
+        let apps: Vec<_> =
+            self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
         let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         let senders = self.start_senders(&spread, &shutdown)?;
@@ -174,14 +174,16 @@ impl Parts {
             let before_close = |left| runtime.block_on(to_close.close(left));
             dispatch::run(queue, senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
-        let poll = shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
+        let poll =
+            shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
         Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
         let of = self.settings.workers;
         let start = |index| {
-            let loads: HashMap<_, _> = self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
+            let loads: HashMap<_, _> =
+                self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
             let (parts, sender) = (self.clone(), Sender { index, of });
             let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
             SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)

@@ -74,7 +74,12 @@ pub struct Books {
 impl Books {
     /// An error that names every figure that disagrees.
     pub fn check(&self) -> Result<()> {
-        let wrong: Vec<String> = self.rows().into_iter().filter(|row| row.2 != row.3).map(|row| format!("{} {} but {} {}", row.0, row.2, row.1, row.3)).collect();
+        let wrong: Vec<String> = self
+            .rows()
+            .into_iter()
+            .filter(|row| row.2 != row.3)
+            .map(|row| format!("{} {} but {} {}", row.0, row.2, row.1, row.3))
+            .collect();
         if wrong.is_empty() { Ok(()) } else { bail!("the books do not balance: {}", wrong.join("; ")) }
     }
 
@@ -94,11 +99,24 @@ impl Books {
             ("StatsD failed".into(), "the ledger refused", self.statsd[2] as i64, ended_badly),
         ];
         if !self.extra {
-            rows.push(("generated".into(), "the ledger consumed", self.expected.count as i64, ledger.consumed() as i64));
-            rows.push(("expected deliveries".into(), "the ledger has", self.expected.delivered as i64, ledger.delivered as i64));
-            let keys = self.expected.reasons.keys().chain(ledger.reasons.keys()).collect::<std::collections::BTreeSet<_>>();
+            rows.push((
+                "generated".into(),
+                "the ledger consumed",
+                self.expected.count as i64,
+                ledger.consumed() as i64,
+            ));
+            rows.push((
+                "expected deliveries".into(),
+                "the ledger has",
+                self.expected.delivered as i64,
+                ledger.delivered as i64,
+            ));
+            let keys =
+                self.expected.reasons.keys().chain(ledger.reasons.keys()).collect::<std::collections::BTreeSet<_>>();
             let of = |map: &BTreeMap<String, u64>, key: &String| map.get(key).copied().unwrap_or(0) as i64;
-            rows.extend(keys.into_iter().map(|key| (format!("expected {key}"), "the ledger has", of(&self.expected.reasons, key), of(&ledger.reasons, key))));
+            rows.extend(keys.into_iter().map(|key| {
+                (format!("expected {key}"), "the ledger has", of(&self.expected.reasons, key), of(&ledger.reasons, key))
+            }));
         }
         rows
     }

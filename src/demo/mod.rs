@@ -101,7 +101,12 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
 }
 
 /// The worker's whole configuration.
-fn environment(kafka: &DemoKafka, simulator: &Simulator, statsd: &StatsdSink, scratch: &Path) -> Result<Vec<(String, String)>> {
+fn environment(
+    kafka: &DemoKafka,
+    simulator: &Simulator,
+    statsd: &StatsdSink,
+    scratch: &Path,
+) -> Result<Vec<(String, String)>> {
     let (key, ca) = (scratch.join("key.p8"), scratch.join("ca.pem"));
     std::fs::write(&key, &simulator.key().pem)?;
     std::fs::write(&ca, simulator.ca_pem())?;

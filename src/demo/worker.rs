@@ -29,7 +29,11 @@ impl ChildWorker {
     pub fn start(platform: &str, environment: &[(String, String)]) -> Result<ChildWorker> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        command.args([platform, "--json"]).envs(environment.iter().cloned()).stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args([platform, "--json"])
+            .envs(environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().context("starting the worker")?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().context("the worker's log is piped")?).lines();

@@ -69,7 +69,9 @@ impl LineProducer {
 
     /// Waits until the brokers have everything.
     pub fn flush(&self) -> Result<()> {
-        self.producer.flush(FLUSH).with_context(|| format!("the brokers did not take everything for {} within 60 s", self.topic))
+        self.producer
+            .flush(FLUSH)
+            .with_context(|| format!("the brokers did not take everything for {} within 60 s", self.topic))
     }
 }
 

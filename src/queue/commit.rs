@@ -66,7 +66,12 @@ impl Commits {
     }
 
     /// Asks for a commit of every partition that has changed. The answer comes as an event.
-    pub(super) fn ask<'a>(&mut self, consumer: &Consumer, partitions: impl Iterator<Item = &'a mut Partition>, observer: &dyn Observer) {
+    pub(super) fn ask<'a>(
+        &mut self,
+        consumer: &Consumer,
+        partitions: impl Iterator<Item = &'a mut Partition>,
+        observer: &dyn Observer,
+    ) {
         let mut list = TopicPartitionList::new();
         for partition in partitions.filter(|partition| partition.assignment.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {

@@ -159,7 +159,8 @@ mod tests {
     use super::*;
 
     fn error(pairs: &[(&str, &str)]) -> String {
-        Settings::from_config(&Config::from_pairs(pairs.iter().copied())).map_or_else(|e| e.to_string(), |s| format!("{s:?}"))
+        Settings::from_config(&Config::from_pairs(pairs.iter().copied()))
+            .map_or_else(|e| e.to_string(), |s| format!("{s:?}"))
     }
 
     #[test]
@@ -175,7 +176,10 @@ mod tests {
     fn options_pass_through_but_for_those_that_carry_the_promise() {
         let pairs = [("queue.kafka.security.protocol", "SASL_SSL"), ("queue.kafka.fetch.queue.backoff.ms", "7")];
         let settings = Settings::from_config(&Config::from_pairs(pairs)).expect("both may be set");
-        assert_eq!((&*settings.options["security.protocol"], &*settings.options["fetch.queue.backoff.ms"]), ("SASL_SSL", "7"));
+        assert_eq!(
+            (&*settings.options["security.protocol"], &*settings.options["fetch.queue.backoff.ms"]),
+            ("SASL_SSL", "7")
+        );
         for (name, reason) in REFUSED {
             let key = format!("queue.kafka.{name}");
             assert_eq!(error(&[(&key, "x")]), format!("{key}: cannot be set: {reason}"));
@@ -184,12 +188,18 @@ mod tests {
 
     #[test]
     fn wrong_values_name_key_value_and_rule() {
-        assert_eq!(error(&[("queue.offsetResetStrategy", "newest")]), r#"queue.offsetResetStrategy: "newest" must be latest or earliest"#);
+        assert_eq!(
+            error(&[("queue.offsetResetStrategy", "newest")]),
+            r#"queue.offsetResetStrategy: "newest" must be latest or earliest"#
+        );
         assert_eq!(
             error(&[("queue.assignment", "range,cooperative-sticky")]),
             r#"queue.assignment: "range,cooperative-sticky" must be range, roundrobin, both, or cooperative-sticky alone"#
         );
         assert_eq!(error(&[("queue.commitInterval", "1h")]), r#"queue.commitInterval: "1h" must be from 10ms to 1m"#);
-        assert_eq!(error(&[("queue.sessionTimeout", "5")]), r#"queue.sessionTimeout: "5" must be from 1000 to 1800000 (ms)"#);
+        assert_eq!(
+            error(&[("queue.sessionTimeout", "5")]),
+            r#"queue.sessionTimeout: "5" must be from 1000 to 1800000 (ms)"#
+        );
     }
 }

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::TopicPartitionList;
 
 /// A consumer with our callbacks.
 pub(super) type Consumer = BaseConsumer<Context>;
@@ -22,15 +22,9 @@ pub(super) enum Event {
     /// These partitions are ours from now on.
     Assigned(TopicPartitionList),
     /// These are not any more. `lost`: others may own them already.
-    Revoked {
-        partitions: TopicPartitionList,
-        lost: bool,
-    },
+    Revoked { partitions: TopicPartitionList, lost: bool },
     /// The broker's answer to a commit.
-    Committed {
-        result: KafkaResult<()>,
-        partitions: TopicPartitionList,
-    },
+    Committed { result: KafkaResult<()>, partitions: TopicPartitionList },
 }
 
 /// The notes of the callbacks.
@@ -122,8 +116,7 @@ pub(super) fn is_cooperative(consumer: &Consumer) -> bool {
 
 /// Acknowledges a revocation.
 pub(super) fn give_up(consumer: &Consumer, partitions: &TopicPartitionList) {
-    let done =
-        if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() };
+    let done = if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() };
     if let Err(error) = done {
         tracing::debug!(%error, "unassigning");
     }

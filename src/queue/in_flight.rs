@@ -129,7 +129,11 @@ impl Share {
 
     fn waits(&self, waiting: bool) {
         for counters in [&self.own, &self.process.total] {
-            if waiting { counters.waiting.fetch_add(1, Relaxed) } else { counters.waiting.fetch_sub(1, Relaxed) };
+            if waiting {
+                counters.waiting.fetch_add(1, Relaxed)
+            } else {
+                counters.waiting.fetch_sub(1, Relaxed)
+            };
         }
     }
 }
@@ -310,7 +314,11 @@ impl Drop for Receipt {
         self.set_waiting(false);
         self.share.subtract(self.bytes);
         if !self.ended && self.forget() && !self.assignment.stopped.load(Relaxed) {
-            tracing::error!(alarm = true, offset = self.offset, "a receipt was dropped unresolved, a bug; its message is lent again");
+            tracing::error!(
+                alarm = true,
+                offset = self.offset,
+                "a receipt was dropped unresolved, a bug; its message is lent again"
+            );
             self.assignment.lost.lock().push(self.offset);
         }
     }

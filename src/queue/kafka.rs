@@ -76,7 +76,8 @@ impl KafkaQueue {
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
         let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
-        let selection = Selection::new(&settings.topics, platform, known_platforms, apps).map_err(|rule| wrong("queue.topics", rule))?;
+        let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
+            .map_err(|rule| wrong("queue.topics", rule))?;
         in_flight.set_apps(apps);
         let client = client(&settings);
         let mut consumer: Consumer =
@@ -84,7 +85,8 @@ impl KafkaQueue {
         let wakeup = Wakeup::default();
         let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
         consumer.set_nonempty_callback(move || on_event.wake());
-        let watch = TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
+        let watch =
+            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout);
         Ok(KafkaQueue {
@@ -141,7 +143,9 @@ impl KafkaQueue {
                 }
             };
             // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
-            let is_its = |one: &&mut Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
+            let is_its = |one: &&mut Partition| {
+                *one.origin.topic == *message.topic() && one.origin.partition == message.partition()
+            };
             if let Some(partition) = self.partitions.iter_mut().find(is_its).filter(|_| !self.stopped) {
                 partition.accept(message.into(), now, &*self.observer, out);
             }
@@ -203,8 +207,12 @@ impl KafkaQueue {
 
     fn look_at_topics(&mut self) {
         let Some(topics) = self.watch.latest() else { return };
-        let (ours, others): (Vec<_>, Vec<_>) = topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
-        let others: Vec<_> = others.into_iter().filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-")).collect();
+        let (ours, others): (Vec<_>, Vec<_>) =
+            topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
+        let others: Vec<_> = others
+            .into_iter()
+            .filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"))
+            .collect();
         self.observer.ignored_topics(others.len());
         if others != self.ignored {
             let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
@@ -358,7 +366,10 @@ impl Queue for KafkaQueue {
 
 impl std::fmt::Debug for KafkaQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaQueue").field("subscribed", &self.subscribed).field("partitions", &self.partitions.len()).finish_non_exhaustive()
+        f.debug_struct("KafkaQueue")
+            .field("subscribed", &self.subscribed)
+            .field("partitions", &self.partitions.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -392,7 +403,9 @@ fn fatal(code: RDKafkaErrorCode) -> QueueError {
         RDKafkaErrorCode::InconsistentGroupProtocol => {
             "; another member of the group shares partitions in another way: use the same queue.assignment for all"
         }
-        RDKafkaErrorCode::GroupAuthorizationFailed => "; allow this user to read the group (kafka-acls --add --operation Read --group …)",
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "; allow this user to read the group (kafka-acls --add --operation Read --group …)"
+        }
         _ => "",
     };
     QueueError::Fatal(format!("kafka: {code}{advice}"))

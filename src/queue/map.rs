@@ -16,8 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 mod parts;
-use parts::{Atom, Plan};
 pub(super) use parts::costs_from_each;
+use parts::{Atom, Plan};
 
 /// Most characters of a text: the default of Kafka's `offset.metadata.max.bytes`.
 const LONGEST: usize = 4096;

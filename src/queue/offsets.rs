@@ -438,7 +438,8 @@ mod tests {
             assert!(ranges.iter().all(|range| range.start > position && range.start < range.end), "{ranges:?}");
             assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{ranges:?}");
             let named: Vec<i64> = ranges.iter().cloned().flatten().collect();
-            let expected: Vec<i64> = (position..self.next.max(self.start + 100)).filter(|offset| self.is_resolved(*offset)).collect();
+            let expected: Vec<i64> =
+                (position..self.next.max(self.start + 100)).filter(|offset| self.is_resolved(*offset)).collect();
             assert_eq!(named, expected);
             let map = OffsetMap { base: position, base_timestamp_ms: 0, cluster: 0, resolved: ranges };
             let text = map::encode(&map).expect("what is in flight here fits");

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::Context;
 use super::in_flight::{Assignment, Share, lend};
 use super::map::{self, OffsetMap};
-use super::offsets::{Lend, Ledger};
+use super::offsets::{Ledger, Lend};
 use super::{Lent, Observer};
 use crate::message::{Origin, QueueMessage};
 
@@ -74,7 +74,14 @@ impl Partition {
     }
 
     /// Lends up to `burst` records.
-    pub(super) fn take(&mut self, burst: usize, now: Instant, context: &Context, observer: &dyn Observer, out: &mut Vec<Lent>) -> Turn {
+    pub(super) fn take(
+        &mut self,
+        burst: usize,
+        now: Instant,
+        context: &Context,
+        observer: &dyn Observer,
+        out: &mut Vec<Lent>,
+    ) -> Turn {
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;
@@ -82,7 +89,9 @@ impl Partition {
             let message = match self.queue.poll(std::time::Duration::ZERO) {
                 None => return Turn::Empty,
                 Some(Ok(message)) => message,
-                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => return Turn::OutOfRange,
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                    return Turn::OutOfRange;
+                }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
                 Some(Err(error)) => {
                     context.complain(&error, "");

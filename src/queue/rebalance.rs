@@ -88,7 +88,8 @@ impl KafkaQueue {
             };
             let appeared = self.appeared(element.topic(), element.partition());
             let cluster = self.commits.cluster(&self.consumer);
-            let start = start::decide(&Facts { committed: offset, metadata, log, appeared, cluster }, self.settings.reset);
+            let start =
+                start::decide(&Facts { committed: offset, metadata, log, appeared, cluster }, self.settings.reset);
             self.tell(&origin, &start);
             starts.push((origin, start));
         }

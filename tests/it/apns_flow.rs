@@ -14,7 +14,7 @@ use pusher::outcome::{Attempt, Outcome, Refusal, Verdict};
 use pusher::simulator::apns::faults::Faults;
 use pusher::simulator::apns::reason::Reason;
 use pusher::simulator::apns::{self as simulated, Simulator};
-use pusher::simulator::listener::Levers;
+use pusher::simulator::levers::Levers;
 use serde_json::json;
 
 const PLAIN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
