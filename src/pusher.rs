@@ -1,18 +1,17 @@
 //! What each command runs.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Cli, Command, Demo, Generate, GenerateApns, Simulate, SimulateApns};
+use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
 use crate::config::Config;
 use crate::demo;
-use crate::generate::{self, Generator, apns::Apns, produce::LineProducer};
+use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::shutdown::Shutdown;
-use crate::simulator::apns::{self as simulator, Simulator};
+use crate::simulate;
 use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
@@ -22,8 +21,14 @@ pub const LEDGER: &str = "ledger";
 pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
-        Command::Simulate { provider: Simulate::Apns(arguments) } => simulate_apns(arguments, shutdown),
-        Command::Generate { provider: Generate::Apns(arguments) } => generate_apns(arguments, shutdown),
+        Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
+        Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
+        Command::Generate { provider: Generate::Apns(arguments) } => {
+            generate("apns", Apns { app: arguments.app.clone() }, arguments, shutdown)
+        }
+        Command::Generate { provider: Generate::Gcm(arguments) } => {
+            generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
+        }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Version => Ok(()),
     }
@@ -43,53 +48,18 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
     Ok(())
 }
 
-fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
-    let mut settings = simulator::Settings {
-        listen: arguments.listen,
-        control: arguments.control,
-        topics: arguments.topic.clone(),
-        ..simulator::Settings::default()
-    };
-    let key = simulator::Key {
-        key_id: arguments.key_id.clone(),
-        team_id: arguments.team_id.clone(),
-        ..simulator::Key::generate()?
-    };
-    settings.keys = vec![key];
-    settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
-    settings.faults.processing_ms = arguments.processing.as_millis() as u64;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let simulator = Simulator::start(settings).await.context("starting the simulator")?;
-        write_out(arguments.ca_out.as_deref(), simulator.ca_pem())?;
-        write_out(arguments.key_out.as_deref(), &simulator.key().pem)?;
-        println!("APNs simulator at https://{}", simulator.address());
-        if let Some(control) = simulator.control_address() {
-            println!("control endpoint at http://{control}");
-        }
-        shutdown.token().cancelled().await;
-        simulator.shutdown().await;
-        Ok(())
-    })
-}
-
-fn write_out(path: Option<&Path>, pem: &str) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, pem).with_context(|| format!("writing {}", path.display()))
-}
-
-fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
+fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown: &Shutdown) -> Result<()> {
     let settings = generate::Settings {
         count: arguments.count,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
         size: arguments.size.map_or(generate::Settings::default().size, |size| size as usize),
         ..generate::Settings::default()
     };
-    let lines = Generator::new(Apns { app: arguments.app.clone() }, settings).map(|push| push.line);
+    let lines = Generator::new(shape, settings).map(|push| push.line);
     match &arguments.brokers {
         None => print_lines(lines, shutdown),
         Some(brokers) => {
-            let topic = arguments.topic.clone().unwrap_or_else(|| format!("push-{}_apns-single", arguments.app));
+            let topic = arguments.topic.clone().unwrap_or_else(|| format!("push-{}_{platform}-single", arguments.app));
             let mut producer = LineProducer::new(brokers, &topic, arguments.rate)?;
             produce_lines(lines, &mut producer, arguments.count, shutdown)
         }

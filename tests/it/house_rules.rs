@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("pusher", &["*"]),   // the wiring
+    ("simulate", &["*"]), // the wiring of the simulators
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
     ("lib", &["*"]),      // the map
@@ -64,7 +65,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sentry", &["src/telemetry"]),
     ("redis", &["src/admission"]),
     ("clap", &["src/cli", "src/main.rs"]),
-    ("axum", &["src/admin", "src/simulator"]), // the simulator's control endpoint
+    ("axum", &["src/admin", "src/simulator"]), // the simulators' control and token endpoints
     ("tracing_subscriber", &["src/telemetry"]),
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),
 ];
@@ -75,7 +76,7 @@ const FUNCTION_LINES: usize = 70;
 /// Where bare spawning is allowed: everything else goes through a tracker that shutdown can wait for and name.
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
-const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/generate", "src/check"];
+const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/generate", "src/simulate.rs", "src/check"];
 /// Names that keep their capital at the start of a message (words in capitals may always).
 const PROPER_NAMES: &[&str] =
     &["Kafka", "APNs", "PostgreSQL", "StatsD", "Redis", "Sentry", "Apple", "Google", "Firebase"];
