@@ -168,7 +168,7 @@ pub struct SimulateFcm {
     /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
     #[arg(long, value_name = "ADDRESS")]
     pub control: Option<SocketAddr>,
-    /// Host name that clients know it by, for the certificate and token_uri [default: the addresses]
+    /// Host name that clients know it by, for the certificate and the credentials [default: the addresses]
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Write the certificate authority's PEM here, for the client's trust store

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn so_many_times_and_then_no_more() {
         let attempts = Attempts::default();
-        let mut tries = |target: &str| (0..3).map(|_| attempts.still(target, 2)).collect::<Vec<_>>();
+        let tries = |target: &str| (0..3).map(|_| attempts.still(target, 2)).collect::<Vec<_>>();
         assert_eq!((tries("a"), tries("b")), (vec![true, true, false], vec![true, true, false]));
         attempts.forget();
         assert!(attempts.still("a", 2));

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Handle, Provider};
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct GoAway {
     reason: Option<String>,
 }
@@ -60,12 +61,19 @@ async fn put_faults<P: Provider>(
     Ok(Json(simulator.faults()))
 }
 
-async fn goaway<P: Provider>(State(simulator): State<Handle<P>>, body: Option<Json<GoAway>>) -> StatusCode {
-    match body.unwrap_or_default().0.reason {
+/// An empty body means the ordinary reason, whatever content type it claims.
+async fn goaway<P: Provider>(
+    State(simulator): State<Handle<P>>,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let body = if body.is_empty() { &b"{}"[..] } else { &body };
+    let goaway: GoAway =
+        serde_json::from_slice(body).map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    match goaway.reason {
         Some(reason) => simulator.goaway(&reason),
         None => simulator.goaway_as_usual(),
     }
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn close<P: Provider>(State(simulator): State<Handle<P>>) -> StatusCode {

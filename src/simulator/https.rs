@@ -21,14 +21,17 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Handshakes under way at once; more clients wait in the backlog.
 const HANDSHAKES: usize = 256;
 
+/// A connection that may come about.
+type Handshake = BoxFuture<'static, Option<(TlsStream<TcpStream>, SocketAddr)>>;
+
 /// A listening socket with TLS behind it.
-pub struct Https {
+struct Https {
     address: SocketAddr,
     listener: Option<TcpListener>,
     acceptor: TlsAcceptor,
     /// While true nobody listens.
     refuse: watch::Receiver<bool>,
-    handshakes: FuturesUnordered<BoxFuture<'static, Option<(TlsStream<TcpStream>, SocketAddr)>>>,
+    handshakes: FuturesUnordered<Handshake>,
 }
 
 /// Serves `routes` on a bound socket until stopped. While `refuse` holds, connecting is refused by the system.
@@ -110,11 +113,7 @@ impl axum::serve::Listener for Https {
     }
 }
 
-fn handshake(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    address: SocketAddr,
-) -> BoxFuture<'static, Option<(TlsStream<TcpStream>, SocketAddr)>> {
+fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Handshake {
     Box::pin(async move {
         let _ = stream.set_nodelay(true);
         let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;

@@ -63,7 +63,7 @@ pub struct Sums {
     pub accepted: u64,
     /// Acceptances beyond a serial's first.
     pub repeated: u64,
-    /// Requests with a serial that came before under another identity (`apns-id`).
+    /// Requests with a serial that came before under another identity (`apns-id`; FCM has none).
     pub identity_changes: u64,
     /// Requests without a serial.
     pub without_serial: u64,

@@ -48,11 +48,7 @@ pub(crate) async fn tls(simulator: &Simulator, alpn: &[&[u8]]) -> std::io::Resul
     tls_to(simulator.address(), simulator.ca_pem(), alpn).await
 }
 
-pub(crate) async fn tls_to(
-    address: SocketAddr,
-    ca_pem: &str,
-    alpn: &[&[u8]],
-) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn tls_to(address: SocketAddr, ca_pem: &str, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("pem")).expect("ca");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -99,7 +99,11 @@ impl Client {
             .header("content-type", "application/json")
     }
 
-    async fn open(&mut self, request: http::request::Builder, body: &str) -> Result<h2::client::ResponseFuture, h2::Error> {
+    async fn open(
+        &mut self,
+        request: http::request::Builder,
+        body: &str,
+    ) -> Result<h2::client::ResponseFuture, h2::Error> {
         self.h2 = self.h2.clone().ready().await?;
         let (response, mut stream) = self.h2.send_request(request.body(()).expect("request"), false)?;
         stream.send_data(Bytes::copy_from_slice(body.as_bytes()), true)?;
@@ -158,7 +162,10 @@ async fn targets_steer_their_answers() {
     assert_eq!(client.say("dead1401x").await, "401 UNAUTHENTICATED THIRD_PARTY_AUTH_ERROR");
     assert_eq!(client.say("dead0403x").await, "403 PERMISSION_DENIED SENDER_ID_MISMATCH");
     let limited = client.push("dead142901x").await.expect("answer");
-    assert_eq!((said(&limited).as_str(), &limited.headers["retry-after"]), ("429 RESOURCE_EXHAUSTED QUOTA_EXCEEDED", &"1".parse().expect("value")));
+    assert_eq!(
+        (said(&limited).as_str(), &limited.headers["retry-after"]),
+        ("429 RESOURCE_EXHAUSTED QUOTA_EXCEEDED", &"1".parse().expect("value"))
+    );
     assert_eq!(client.say("dead142901x").await, "200 - -");
     assert!(client.push("dead0502").await.expect("answer").body.starts_with(b"<!DOCTYPE html>"));
     assert_eq!(client.push("dead9000").await.expect("answer").body, "{}\n");
@@ -208,7 +215,10 @@ async fn bodies_and_paths_are_judged_strictly() {
     assert_eq!(said(&client.send(client.request(PROJECT), &huge).await.expect("answer")), "400 INVALID_ARGUMENT -");
 
     let other_path = client.request(PROJECT).uri("https://localhost/v1/projects//messages:send");
-    assert_eq!(client.send(other_path, "{}").await.expect("answer").headers["content-type"], "text/html; charset=UTF-8");
+    assert_eq!(
+        client.send(other_path, "{}").await.expect("answer").headers["content-type"],
+        "text/html; charset=UTF-8"
+    );
     let form = Request::post("https://localhost/v1/projects/game-1/messages:send");
     let form = form.header("authorization", &client.authorization);
     assert_eq!(said(&client.send(form, &message(PLAIN)).await.expect("answer")), "400 INVALID_ARGUMENT -");
@@ -254,7 +264,9 @@ async fn the_token_endpoint_misbehaves_on_request() {
     let simulator = start(Faults::default()).await;
     let handle = simulator.handle();
     let good = form(&assertion(&simulator, &json!({})));
-    handle.change(|faults| (faults.oauth.answer, faults.oauth.times) = (Some(OAuthAnswer::InvalidGrant), 1)).expect("faults");
+    handle
+        .change(|faults| (faults.oauth.answer, faults.oauth.times) = (Some(OAuthAnswer::InvalidGrant), 1))
+        .expect("faults");
     let (status, body) = ask(&simulator, &good).await.expect("answer");
     assert_eq!((status, body["error"].as_str()), (400, Some("invalid_grant")));
     assert_eq!(ask(&simulator, &good).await.expect("answer").0, 200, "once only");
@@ -374,7 +386,11 @@ async fn goaway_for_pings_idleness_and_age() {
         simulator.handle().change(edit).expect("faults");
         let client = Client::connect(&simulator).await;
         let mut stream = client.h2;
-        tokio::time::timeout(Duration::from_secs(5), client.driver).await.expect("ends").expect("task").expect("in order");
+        tokio::time::timeout(Duration::from_secs(5), client.driver)
+            .await
+            .expect("ends")
+            .expect("task")
+            .expect("in order");
         let error = std::future::poll_fn(|cx| stream.poll_ready(cx)).await.expect_err("gone");
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(simulator.stats().counts.goaways, 1);
@@ -390,7 +406,10 @@ async fn shares_limits_and_the_control_endpoint() {
     let faults = r#"{"answers":[{"status":503,"variant":1,"retry_after":9}],"streams":7}"#;
     assert_eq!(plain_http(control, "PUT", "/faults", faults).await.0, 200);
     let answer = client.push(PLAIN).await.expect("answer");
-    assert_eq!((said(&answer).as_str(), &answer.headers["retry-after"]), ("503 UNAVAILABLE UNAVAILABLE", &"9".parse().expect("value")));
+    assert_eq!(
+        (said(&answer).as_str(), &answer.headers["retry-after"]),
+        ("503 UNAVAILABLE UNAVAILABLE", &"9".parse().expect("value"))
+    );
     assert_eq!(client.h2.current_max_send_streams(), 7);
     let (status, rule) = plain_http(control, "PUT", "/faults", r#"{"answers":[{"status":410}]}"#).await;
     assert_eq!((status, rule.contains("docs/simulator.md")), (422, true), "{rule}");
@@ -404,7 +423,13 @@ async fn shares_limits_and_the_control_endpoint() {
     assert_eq!(plain_http(control, "POST", "/goaway", "").await.0, 204);
     tokio::time::timeout(Duration::from_secs(5), client.driver).await.expect("ends").expect("task").expect("in order");
 
-    simulator.handle().set_faults(Faults { answers: vec![AnswerFault { share: 0.5, ..AnswerFault::all(500, 0) }], ..Faults::default() }).expect("faults");
+    simulator
+        .handle()
+        .set_faults(Faults {
+            answers: vec![AnswerFault { share: 0.5, ..AnswerFault::all(500, 0) }],
+            ..Faults::default()
+        })
+        .expect("faults");
     let mut client = Client::connect(&simulator).await;
     let mut refused = 0;
     for _ in 0..200 {

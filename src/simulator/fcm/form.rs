@@ -54,11 +54,12 @@ fn part(value: &Json, schema: &'static Schema, path: &str, found: &mut Vec<Viola
             found.push(Violation::new(path, text));
             continue;
         }
-        if let Some((choice, fields)) = schema.one_of.filter(|(_, fields)| fields.contains(field)) {
-            if seen.iter().any(|other| fields.contains(other)) {
-                let text = format!("oneof field '{choice}' is already set. Cannot set '{field}'");
-                found.push(Violation::new(path, format!("Invalid value{place} (oneof), {text}")));
-            }
+        if let Some((choice, fields)) = schema.one_of
+            && fields.contains(field)
+            && seen.iter().any(|other| fields.contains(other))
+        {
+            let text = format!("oneof field '{choice}' is already set. Cannot set '{field}'");
+            found.push(Violation::new(path, format!("Invalid value{place} (oneof), {text}")));
         }
         seen.push(field);
         let path = if path.is_empty() { (*field).to_owned() } else { format!("{path}.{field}") };
@@ -67,31 +68,34 @@ fn part(value: &Json, schema: &'static Schema, path: &str, found: &mut Vec<Viola
 }
 
 fn held(value: &Json, kind: Kind, path: &str, found: &mut Vec<Violation>) {
-    let wrong = match (kind, value) {
-        (Kind::Part(schema), _) => return part(value, schema, path, found),
+    match (kind, value) {
+        (Kind::Part(schema), _) => part(value, schema, path, found),
         (Kind::List(inner), Json::List(items)) => {
             for (at, item) in items.iter().enumerate() {
                 held(item, *inner, &format!("{path}[{at}]"), found);
             }
-            return;
         }
-        (Kind::TextMap, Json::Object(entries)) => return text_map(entries, path, found),
-        (Kind::Text, Json::Text(_)) | (Kind::Flag, Json::Bool(_)) | (Kind::Free, Json::Object(_)) => return,
-        (Kind::Whole, Json::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => return,
-        (Kind::Whole, Json::Text(text)) if text.parse::<i32>().is_ok() => return,
-        (Kind::Number, Json::Number(_)) => return,
-        (Kind::Number, Json::Text(text)) if text.parse::<f64>().is_ok() => return,
-        (Kind::Choice(_, words), Json::Text(text)) if words.iter().any(|word| word.eq_ignore_ascii_case(text)) => {
-            return;
-        }
-        (Kind::Duration, Json::Text(text)) => match duration(text) {
-            Some(_) => return,
-            None => illegal_duration(path),
-        },
-        (Kind::Timestamp, Json::Text(text)) if is_timestamp(text) => return,
-        (kind, value) => mismatch(path, &type_name(kind), value),
-    };
-    found.push(wrong);
+        (Kind::TextMap, Json::Object(entries)) => text_map(entries, path, found),
+        (Kind::Duration, Json::Text(text)) if duration(text).is_none() => found.push(illegal_duration(path)),
+        _ if fits(kind, value) => {}
+        _ => found.push(mismatch(path, &type_name(kind), value)),
+    }
+}
+
+/// Whether a field without parts may hold a value. Numbers may come as text, as in all protocol buffers' JSON.
+fn fits(kind: Kind, value: &Json) -> bool {
+    match (kind, value) {
+        (Kind::Text | Kind::Duration, Json::Text(_))
+        | (Kind::Flag, Json::Bool(_))
+        | (Kind::Free, Json::Object(_))
+        | (Kind::Number, Json::Number(_)) => true,
+        (Kind::Number, Json::Text(text)) => text.parse::<f64>().is_ok(),
+        (Kind::Whole, Json::Number(number)) => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        (Kind::Whole, Json::Text(text)) => text.parse::<i32>().is_ok(),
+        (Kind::Choice(_, words), Json::Text(text)) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
+        (Kind::Timestamp, Json::Text(text)) => is_timestamp(text),
+        _ => false,
+    }
 }
 
 fn text_map(entries: &[(String, Json)], path: &str, found: &mut Vec<Violation>) {
@@ -138,7 +142,7 @@ fn type_name(kind: Kind) -> String {
     }
 }
 
-/// Whole seconds of a duration in ProtoJSON (`3.5s`), rounded down; `None`: not one.
+/// Whole seconds of a duration in protocol buffers' JSON (`3.5s`), rounded down; `None`: not one.
 pub fn duration(text: &str) -> Option<i64> {
     static FORM: LazyLock<Regex> = LazyLock::new(|| constant(r"^(-?\d{1,12})(\.\d{1,9})?s$"));
     FORM.captures(text)?.get(1)?.as_str().parse().ok()
@@ -174,13 +178,13 @@ mod tests {
 
     #[test]
     fn every_field_in_either_spelling_is_in_order() {
-        let whole = r##"{"validateOnly":true,"message":{"token":"t","data":{"a":"1"},"notification":{"title":"t","body":"b","image":"i"},
+        let whole = r#"{"validateOnly":true,"message":{"token":"t","data":{"a":"1"},"notification":{"title":"t","body":"b","image":"i"},
             "android":{"collapseKey":"k","priority":"high","ttl":"3.5s","restricted_package_name":"p","data":{},"direct_boot_ok":true,
                 "notification":{"icon":"i","titleLocArgs":["a"],"event_time":"2026-01-01T00:00:00.5Z","notification_priority":"PRIORITY_MAX","vibrate_timings":["1s"],
                     "visibility":"secret","notification_count":"3","light_settings":{"color":{"red":0.5,"green":"1","blue":0,"alpha":1},"light_on_duration":"1s","light_off_duration":"2s"},"proxy":"DENY"},
                 "fcm_options":{"analytics_label":"l"}},
             "apns":{"headers":{"apns-priority":"5"},"payload":{"aps":{"any":[1]}},"fcmOptions":{"image":"i"},"live_activity_token":"x"},
-            "webpush":{"headers":{},"data":{},"notification":{"any":{}},"fcm_options":{"link":"https://a"}},"fcm_options":{"analytics_label":"l"},"topic":null}}"##;
+            "webpush":{"headers":{},"data":{},"notification":{"any":{}},"fcm_options":{"link":"https://a"}},"fcm_options":{"analytics_label":"l"},"topic":null}}"#;
         assert_eq!(violations(&serde_json::from_str(whole).expect("json"), &REQUEST), []);
     }
 

@@ -26,7 +26,7 @@ impl Json {
     }
 
     /// A member by its name in snake case, which may be written in camel case; null is as good as absent, as in all
-    /// protocol buffers (ProtoJSON).
+    /// protocol buffers' JSON.
     pub fn get(&self, name: &str) -> Option<&Json> {
         let found = self.members().iter().find(|(given, value)| is_field(given, name) && *value != Json::Null);
         found.map(|(_, value)| value)

@@ -14,7 +14,7 @@ use super::account::Project;
 use super::answer::{Decision, action, drawn, goaway, strange};
 use super::convention::{Fate, Odd, read};
 use super::faults::Faults;
-use super::form::violations;
+use super::form::{Violation, violations};
 use super::json::Json;
 use super::oauth::OAuth;
 use super::problem::Problem;
@@ -93,34 +93,6 @@ impl Fcm {
         Ok(place)
     }
 
-    /// Everything that FCM checks before it looks for the target.
-    fn check(&self, project: usize, request: &Parts, body: &[u8]) -> Result<Passed, Problem> {
-        let kind = request.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
-        if !kind.starts_with("application/json") {
-            let text = "Invalid JSON payload received. The content-type must be application/json.";
-            return Err(Problem::ill_formed(&[super::form::Violation::new("", text)]));
-        }
-        if body.len() > Self::BODY_READ {
-            return Err(Problem::too_large());
-        }
-        let body: Json = serde_json::from_slice(body).map_err(|error| {
-            let text = format!("Invalid JSON payload received. Unexpected token.\n{error}");
-            Problem::ill_formed(&[super::form::Violation::new("", text)])
-        })?;
-        let wrong = violations(&body, &REQUEST);
-        if !wrong.is_empty() {
-            return Err(Problem::ill_formed(&wrong));
-        }
-        let message = body.get("message").unwrap_or(&Json::Null);
-        let target = rules::check(message).map_err(|breach| match breach {
-            Breach::Field(violation) => Problem::invalid(&violation.field, &violation.description),
-            Breach::Token => Problem::invalid_token(),
-            Breach::Size => Problem::too_large(),
-        })?;
-        let validate_only = body.get("validate_only") == Some(&Json::Bool(true));
-        Ok(Passed { project, target: target.text.to_owned(), validate_only })
-    }
-
     /// What becomes of a message that may be sent.
     fn decide(&self, passed: &Passed) -> Decision {
         match read(&passed.target) {
@@ -150,7 +122,7 @@ impl Fcm {
         if let Err(seconds) = bucket.lock().take(faults.quota_per_minute, now_ms) {
             return (Problem::over_quota(&project.id).after(seconds).into(), None);
         }
-        let passed = match self.check(place, request, body) {
+        let passed = match check(place, request, body) {
             Ok(passed) => passed,
             Err(problem) => return (problem.into(), None),
         };
@@ -167,6 +139,34 @@ impl Fcm {
         }
         format!("projects/{project}/messages/0:{now_ms}000%{:016x}", random.u64(..))
     }
+}
+
+/// Everything that FCM checks before it looks for the target.
+fn check(project: usize, request: &Parts, body: &[u8]) -> Result<Passed, Problem> {
+    let kind = request.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !kind.starts_with("application/json") {
+        let text = "Invalid JSON payload received. The content-type must be application/json.";
+        return Err(Problem::ill_formed(&[Violation::new("", text)]));
+    }
+    if body.len() > Fcm::BODY_READ {
+        return Err(Problem::too_large());
+    }
+    let body: Json = serde_json::from_slice(body).map_err(|error| {
+        let text = format!("Invalid JSON payload received. Unexpected token.\n{error}");
+        Problem::ill_formed(&[Violation::new("", text)])
+    })?;
+    let wrong = violations(&body, &REQUEST);
+    if !wrong.is_empty() {
+        return Err(Problem::ill_formed(&wrong));
+    }
+    let message = body.get("message").unwrap_or(&Json::Null);
+    let target = rules::check(message).map_err(|breach| match breach {
+        Breach::Field(violation) => Problem::invalid(&violation.field, &violation.description),
+        Breach::Token => Problem::invalid_token(),
+        Breach::Size => Problem::too_large(),
+    })?;
+    let validate_only = body.get("validate_only") == Some(&Json::Bool(true));
+    Ok(Passed { project, target: target.text.to_owned(), validate_only })
 }
 
 /// The project in `POST /v1/projects/{project}/messages:send`.
@@ -194,8 +194,8 @@ impl Service for Fcm {
         if validate_only && decision.accepts() {
             self.validated.fetch_add(1, Relaxed);
         }
-        let target = passed.as_ref().map_or("", |passed| passed.target.as_str());
-        self.ledger.note(serial_of(body), target.as_bytes(), decision.accepts() && !validate_only);
+        // FCM knows no identity of a message beside its contents.
+        self.ledger.note(serial_of(body), b"", decision.accepts() && !validate_only);
 
         let mut reply = Reply::new(Action::Silence);
         reply.after = Duration::from_millis(faults.processing_ms);
