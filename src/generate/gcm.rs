@@ -12,6 +12,9 @@ const PAST: i64 = 1_500_000_000_000;
 const FUTURE: i64 = 4_102_444_800_000;
 const FUTURE_S: i64 = FUTURE / 1000;
 
+/// Bytes of a text, at least: tokens are long, and lines of the default size have no room for one.
+const TEXT: usize = 24;
+
 /// The shape of FCM messages of one app.
 #[derive(Clone, Debug)]
 pub struct Gcm {
@@ -32,7 +35,7 @@ enum Style {
     Both,
     /// `notification` by keys of the app's own texts.
     LocKeys,
-    /// As the campaign tool of the original's users writes it: an absolute `time_to_live`, `delay_while_idle`.
+    /// As the campaign tool of the original's users writes it: `push_expiry` in s, an absolute `time_to_live`, `delay_while_idle`.
     Campaign,
 }
 
@@ -67,12 +70,12 @@ impl Gcm {
         let build = |text: &str| {
             let mut message = message(style, serial, text);
             message["to"] = token.into();
-            message["push_expiry"] = expiry.into();
+            message["push_expiry"] = if style == Style::Campaign { expiry / 1000 } else { expiry }.into();
             message["metadata"] = metadata.clone();
             message.to_string()
         };
         let bare = build("").len();
-        build(&super::words(rng, size.saturating_sub(bare)))
+        build(&super::words(rng, size.saturating_sub(bare).max(TEXT)))
     }
 
     fn metadata(&self, rng: &mut Rng, serial: u64, style: Style) -> Value {
@@ -192,7 +195,8 @@ mod tests {
             assert_eq!(serial_of(message.line.as_bytes()), Some(message.serial), "{}", message.line);
             let token = value["to"].as_str().expect("token");
             assert!(tokens.insert(token.to_owned()));
-            let expired = value["push_expiry"].as_i64().expect("expiry") == PAST;
+            let expiry = value["push_expiry"].as_i64().expect("expiry");
+            let expired = expiry == PAST || expiry == PAST / 1000;
             assert_eq!(expired, message.expected == Expected::Expired);
             match (convention::read(token), message.expected) {
                 (Fate::Accept, Expected::Delivered { after: None } | Expected::Expired) => {}
