@@ -49,6 +49,12 @@ kafka: ## fetch Apache Kafka for the tests, once, into the user's cache
 	@tools/kafka-fetch >/dev/null
 
 ##@ Load
+bench: deps-build ## CPU per push of the whole worker, beside a bare HTTP/2 client: 5 rounds, some minutes
+	$(CARGO) bench --locked --bench push
+
+bench-quick: deps-build ## the same in under two minutes
+	$(CARGO) bench --locked --bench push -- --quick
+
 bench-produce: deps-build ## how to fill a topic: by the console producer, or by the generator itself
 	$(CARGO) build --locked --release
 	@echo
@@ -71,4 +77,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release docker test test-fast check kafka bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release docker test test-fast check kafka bench bench-quick bench-produce clean deps-build deps-test

@@ -16,7 +16,7 @@ use crate::usage::Usage;
 
 /// What the floor is measured with.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// `127.0.0.1:port` of the server.
     pub address: String,
     /// The CA that it is signed by, PEM.
@@ -36,7 +36,7 @@ pub struct Plan {
 }
 
 /// Sends everything and returns what that cost this process, connections and the first request of each not included.
-pub fn run(plan: Plan) -> Result<Usage> {
+pub(crate) fn run(plan: Plan) -> Result<Usage> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, send_all(plan))

@@ -9,7 +9,7 @@ use nix::sys::time::TimeValLike as _;
 
 /// CPU time (user + sys, all threads) and wall time at one moment, or between two.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User + sys.
     pub cpu: Duration,
     /// Since the program's first look at the clock.
@@ -23,7 +23,7 @@ fn wall() -> Duration {
 
 impl Usage {
     /// This process.
-    pub fn of_self() -> Usage {
+    pub(crate) fn of_self() -> Usage {
         let cpu = getrusage(UsageWho::RUSAGE_SELF)
             .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
             .unwrap_or_default();
@@ -32,7 +32,7 @@ impl Usage {
 
     /// Another process, by the kernel's per-thread nanosecond clocks (`/proc/<pid>/task/*/schedstat`): finer than the
     /// 10 ms ticks of `stat`. Threads that have ended are not in it, so look before a process ends.
-    pub fn of(pid: u32) -> Result<Usage> {
+    pub(crate) fn of(pid: u32) -> Result<Usage> {
         let mut nanos = 0;
         for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
             let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
@@ -51,7 +51,7 @@ impl Sub for Usage {
 }
 
 /// Largest resident set of a process so far, bytes.
-pub fn peak_rss(pid: u32) -> Result<u64> {
+pub(crate) fn peak_rss(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM in /proc")?;
     let kib: u64 = line.split_whitespace().nth(1).context("no figure in VmHWM")?.parse()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigFile, FromValue as _, Value};
+use crate::simulator::apns::Key;
 
 /// Where the configuration is without `--config`, as with the original.
 pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
@@ -78,7 +79,7 @@ may then be sent again.")]
     /// Run a stand-in for a provider
     #[command(after_help = "\
 Examples:
-  pusher simulate apns --ca-out ca.pem
+  pusher simulate apns --ca-out ca.pem --key-out key.p8
   pusher simulate fcm --ca-out ca.pem --credentials-out account.json")]
     Simulate {
         /// Which one.
@@ -113,7 +114,10 @@ pub enum Simulate {
     #[command(after_help = "\
 Examples:
   pusher simulate apns --listen 127.0.0.1:8443 --ca-out ca.pem --key-out key.p8
-  PUSHER_APNS_ENDPOINT=https://127.0.0.1:8443 PUSHER_APNS_CAFILE=ca.pem pusher apns")]
+  PUSHER_APNS_ENDPOINT=https://127.0.0.1:8443 PUSHER_APNS_CAFILE=ca.pem PUSHER_APNS_APPS=game \\
+  PUSHER_APNS_CERTS_GAME_AUTHKEYPATH=key.p8 PUSHER_APNS_CERTS_GAME_KEYID=SIMULATE01 \\
+  PUSHER_APNS_CERTS_GAME_TEAMID=SIMTEAM001 PUSHER_APNS_CERTS_GAME_TOPIC=com.example.game \\
+  pusher apns")]
     Apns(SimulateApns),
     /// A strict FCM (HTTP v1) server and its OAuth token endpoint over TLS, with answers and faults to choose
     #[command(after_help = "\
@@ -130,22 +134,27 @@ pub struct SimulateApns {
     /// Address to listen on; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
-    /// Write the certificate authority's PEM here, for the client's trust store (apns.caFile)
+    /// Host name or address that the certificate holds besides localhost and the address listened on; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// Write the CA's certificate here, for the client's trust store (apns.caFile). The CA's own key is kept beside it
+    /// (ca.pem: ca.key) and used again by the next start, so that who trusts the file goes on to trust
     #[arg(long, value_name = "FILE")]
     pub ca_out: Option<PathBuf>,
-    /// Write a fresh .p8 key here and accept only tokens that it signed; without it any well-formed token is accepted
+    /// Keep the signing key here (.p8): made when the file is missing, else used as it is. Only provider tokens that it
+    /// signed are accepted, so without this flag every push is refused with 403
     #[arg(long, value_name = "FILE")]
     pub key_out: Option<PathBuf>,
     /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
     #[arg(long, value_name = "ADDRESS")]
     pub control: Option<SocketAddr>,
-    /// The key id that tokens must name
-    #[arg(long, value_name = "ID", default_value = "SIMULATE01")]
+    /// The key id that provider tokens must name
+    #[arg(long, value_name = "ID", default_value = Key::KEY_ID)]
     pub key_id: String,
-    /// The team id that tokens must name
-    #[arg(long, value_name = "ID", default_value = "SIMTEAM001")]
+    /// The team id that provider tokens must name
+    #[arg(long, value_name = "ID", default_value = Key::TEAM_ID)]
     pub team_id: String,
-    /// The topic (bundle id) that requests must name; repeat it for several; without it any is accepted
+    /// A topic (bundle id) that may be pushed to; repeatable; without it any is accepted
     #[arg(long, value_name = "BUNDLE")]
     pub topic: Vec<String>,
     /// Network round trip: delays everything the client sees
@@ -168,16 +177,19 @@ pub struct SimulateFcm {
     /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
     #[arg(long, value_name = "ADDRESS")]
     pub control: Option<SocketAddr>,
-    /// Host name that clients know it by, for the certificate and the credentials [default: the addresses]
+    /// Host name or address that the certificate holds besides localhost and the addresses listened on; repeatable. The
+    /// first one is the host of the credentials' token_uri
     #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Write the certificate authority's PEM here, for the client's trust store
+    pub name: Vec<String>,
+    /// Write the CA's certificate here, for the client's trust store. The CA's own key is kept beside it (ca.pem: ca.key)
+    /// and used again by the next start, so that who trusts the file goes on to trust
     #[arg(long, value_name = "FILE")]
     pub ca_out: Option<PathBuf>,
-    /// Write the service account's JSON here; with several projects, one file for each
+    /// Write the service account's JSON here; with several projects, one file for each. The private key of a file that
+    /// is there already is used again
     #[arg(long, value_name = "FILE")]
     pub credentials_out: Option<PathBuf>,
-    /// Project that messages may be sent for; repeat it for several
+    /// A project that messages may be sent for; repeatable
     #[arg(long, value_name = "ID", default_value = "simulated-project")]
     pub project: Vec<String>,
     /// Messages a minute that each project may send; 0: any
@@ -227,9 +239,9 @@ pub struct GenerateFor {
     /// The same seed gives the same messages; without it every run differs
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Bytes of each payload, about; without it the sizes vary as in real life
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=4096))]
-    pub size: Option<u32>,
+    /// Bytes of each line, about; longer when the fields alone need more (some 400 bytes)
+    #[arg(long, value_name = "BYTES", default_value_t = 420, value_parser = clap::value_parser!(u32).range(64..=4096))]
+    pub size: u32,
     /// Produce to these Kafka brokers (comma-separated) instead of printing
     #[arg(long, value_name = "HOST:PORT,…")]
     pub brokers: Option<String>,

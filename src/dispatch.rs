@@ -30,19 +30,19 @@ pub struct Ended {
 /// before the last commit.
 pub fn run(
     mut queue: Box<dyn Queue>,
-    senders: Vec<SenderHandle>,
+    senders: &[SenderHandle],
     mut spread: Spread,
     stop: &CancellationToken,
     grace: Duration,
     on_stop: impl FnOnce(),
     before_close: impl FnOnce(Duration),
 ) -> Ended {
-    let mut error = serve(queue.as_mut(), &senders, &mut spread, stop).err();
+    let mut error = serve(queue.as_mut(), senders, &mut spread, stop).err();
     let deadline = Instant::now() + grace;
     stop.cancel();
     queue.stop();
     on_stop();
-    let drained = drain(queue.as_mut(), &senders, deadline);
+    let drained = drain(queue.as_mut(), senders, deadline);
     let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     before_close(left(deadline));
     if let Err(refused) = queue.close(left(deadline)) {
@@ -77,7 +77,9 @@ fn serve(
 /// its supervisor starts a whole one.
 fn hand_over(sender: &SenderHandle, batch: Vec<Lent>) -> Result<(), QueueError> {
     sender.send(batch).map_err(|batch| {
-        batch.into_iter().for_each(|lent| lent.receipt.release());
+        for lent in batch {
+            lent.receipt.release();
+        }
         QueueError::Fatal("a sender thread ended unexpectedly".into())
     })
 }

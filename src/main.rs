@@ -8,7 +8,8 @@ use pusher::cli::{Cli, Command, Flags};
 use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Notice};
 use pusher::shutdown::{Reason, Shutdown};
 use pusher::telemetry::{self, Telemetry};
-use pusher::{pusher as worker, settings};
+use pusher::worker::StartError;
+use pusher::{pusher as commands, settings};
 
 /// A part failed at run time.
 const FAILED: u8 = 1;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     let shutdown = Shutdown::default();
     let result = loaded.and_then(|config| {
         shutdown.on_signals()?;
-        worker::run(&cli, &config, &shutdown)
+        commands::run(&cli, &config, &shutdown)
     });
     let code = exit_code(&result, shutdown.reason());
     telemetry.flush(FLUSH);
@@ -80,7 +81,8 @@ fn exit_code(result: &anyhow::Result<()>, reason: Option<&Reason>) -> u8 {
         errors.lines().for_each(|line| tracing::error!(alarm = true, reason = "configuration", "{line}"));
         return MISCONFIGURED;
     }
-    if error.is::<ConfigError>() || error.is::<LoadError>() {
+    let at_start = error.downcast_ref::<StartError>().is_some_and(StartError::is_configuration);
+    if at_start || error.is::<ConfigError>() || error.is::<LoadError>() {
         tracing::error!(alarm = true, reason = "configuration", "{error:#}");
         return MISCONFIGURED;
     }

@@ -12,7 +12,7 @@ use crate::demo;
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::shutdown::Shutdown;
 use crate::simulate;
-use crate::worker::{StartError, Worker};
+use crate::worker::Worker;
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
@@ -36,11 +36,7 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
 
 /// A worker, from start to ledger.
 fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Shutdown) -> Result<()> {
-    let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
-        // The exit code is chosen by the innermost error's type.
-        StartError::Config(error) => anyhow::Error::new(error),
-        other => anyhow::Error::new(other),
-    })?;
+    let worker = Worker::start(config, platform, production, shutdown.clone())?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;
@@ -52,7 +48,7 @@ fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown
     let settings = generate::Settings {
         count: arguments.count,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
-        size: arguments.size.map_or(generate::Settings::default().size, |size| size as usize),
+        size: arguments.size as usize,
         ..generate::Settings::default()
     };
     let lines = Generator::new(shape, settings).map(|push| push.line);
@@ -69,7 +65,7 @@ fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown
 /// A reader that has seen enough (`| head`) is not an error.
 fn print_lines(lines: impl Iterator<Item = String>, shutdown: &Shutdown) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut print = || -> io::Result<()> {
+    let print = || -> io::Result<()> {
         for line in lines.take_while(|_| !shutdown.has_begun()) {
             writeln!(out, "{line}")?;
         }

@@ -78,49 +78,67 @@ pub const ALIASES: &[Alias] = &[
     Alias { written: "apns.certs.<app>", name: "apns.certs.<app>.authKeyPath" },
 ];
 
-const POOL: &str = "connections are opened as the load asks for them, up to apns.maxConnections";
-const IN_FLIGHT: &str = "one bound holds for everything that is lent: maxInFlight";
-const APNS_ONLY: &str = "this version sends to APNs only";
-const NO_LISTENER: &str = "this version has no feedback listener: the worker deletes (invalidToken.handlers)";
 const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
-const RETRY: &str = "a push is retried as long as it lives, with growing pauses";
-const METRICS_CLOCK: &str = "statistics are sent on a clock of their own";
-const GO_ONLY: &str = "it belongs to the original's runtime";
 
-/// Keys of the original that change nothing here. A key of [`ALL_KEYS`] goes before a line of this list.
-pub const IGNORED: &[Ignored] = &[
-    Ignored { name: "apns.concurrentWorkers", because: IN_FLIGHT },
-    Ignored { name: "apns.connectionPoolSize", because: POOL },
-    Ignored { name: "apns.pushQueueSize", because: IN_FLIGHT },
-    Ignored { name: "apns.responseChannelSize", because: IN_FLIGHT },
-    Ignored { name: "apns.retry.interval", because: RETRY },
-    Ignored { name: "apns.retry.maxRetryAttempts", because: RETRY },
-    Ignored { name: "apns.rateLimit.rpm", because: NO_ADMISSION },
-    Ignored { name: "apns.dedup.*", because: NO_ADMISSION },
-    Ignored { name: "apns.logStatsInterval", because: METRICS_CLOCK },
-    Ignored { name: "gcm.*", because: APNS_ONLY },
+/// Keys of the original that belong to no room here.
+const HOMELESS: &[Ignored] = &[
+    Ignored { name: "gcm.*", because: "this version sends to APNs only" },
     Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
     Ignored { name: "dedup.*", because: NO_ADMISSION },
-    Ignored { name: "feedbackListeners.*", because: NO_LISTENER },
-    Ignored { name: "queue.channelSize", because: IN_FLIGHT },
     Ignored {
-        name: "queue.handleAllMessagesBeforeExiting",
-        because: "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka",
+        name: "feedbackListeners.*",
+        because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",
     },
     Ignored { name: "feedback.cache.*", because: "the original stopped reading it in its version 4" },
-    Ignored { name: "feedback.kafka.topics", because: "records go to push-<app>-<platform>-feedbacks" },
-    Ignored {
-        name: "invalidToken.pg.table",
-        because: "each app and platform has its own table; one for all would delete in the wrong one",
-    },
-    Ignored { name: "stats.flush.s", because: METRICS_CLOCK },
-    Ignored { name: "stats.statsd.buflen", because: METRICS_CLOCK },
-    Ignored { name: "stats.statsd.flushIntervalMs", because: METRICS_CLOCK },
-    Ignored { name: "stats.statsd.flushIntervalInMs", because: METRICS_CLOCK },
-    Ignored { name: "pprof.*", because: GO_ONLY },
+    Ignored { name: "pprof.*", because: "it belongs to the original's runtime" },
+];
+
+/// Keys of the original that change nothing here, room by room. A key of [`ALL_KEYS`] goes before a line of this list.
+pub const IGNORED: &[&[Ignored]] = &[
+    crate::queue::config::IGNORED,
+    crate::handlers::apns::IGNORED,
+    crate::reporters::stats::statsd::IGNORED,
+    crate::reporters::feedback::kafka::IGNORED,
+    crate::reporters::invalid_token::postgres::IGNORED,
+    HOMELESS,
 ];
 
 /// Everything that a file or the environment may name.
 pub fn catalogue() -> Catalogue<'static> {
     Catalogue { keys: ALL_KEYS, aliases: ALIASES, ignored: IGNORED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_has_its_keys_in_the_lists() {
+        for provider in crate::handlers::providers() {
+            let name = provider.platform;
+            assert!(ALL_KEYS.iter().any(|keys| std::ptr::eq(*keys, provider.keys)), "{name}: keys");
+            assert!(IGNORED.iter().any(|ignored| std::ptr::eq(*ignored, provider.ignored)), "{name}: ignored keys");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_key_or_without_effect_and_never_both() {
+        let keys: Vec<_> = catalogue().keys().map(|key| key.name.to_lowercase()).collect();
+        let mut seen = Vec::new();
+        for ignored in catalogue().ignored() {
+            let name = ignored.name.to_lowercase();
+            let below = name.strip_suffix('*');
+            let key = keys.iter().find(|key| **key == name || below.is_some_and(|below| key.starts_with(below)));
+            assert_eq!(key, None, "{} is read", ignored.name);
+            assert!(!seen.contains(&name), "{} is listed twice", ignored.name);
+            seen.push(name);
+        }
+    }
+
+    #[test]
+    fn an_alias_means_a_key_that_exists() {
+        for alias in ALIASES {
+            assert!(catalogue().keys().any(|key| key.name == alias.name), "{alias:?}");
+        }
+    }
 }

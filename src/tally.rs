@@ -122,6 +122,7 @@ impl LaneTally {
     }
 
     fn totals(&self) -> Totals {
+        let accepted_after = self.accepted_after.lock().clone();
         Totals {
             lent: self.lent.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
@@ -137,8 +138,8 @@ impl LaneTally {
             feedback: self.feedback.load(Relaxed),
             feedback_lost: self.feedback_lost.load(Relaxed),
             reasons: self.reasons.lock().iter().map(|(key, n)| ((*key).to_owned(), *n)).collect(),
-            accepted_p50_us: self.accepted_after.lock().value_at_quantile(0.5),
-            accepted_p99_us: self.accepted_after.lock().value_at_quantile(0.99),
+            accepted_p50_us: accepted_after.value_at_quantile(0.5),
+            accepted_p99_us: accepted_after.value_at_quantile(0.99),
         }
     }
 }

@@ -59,6 +59,13 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, StartError::Machine { .. })
+    }
+}
+
 impl From<ProviderError> for StartError {
     fn from(error: ProviderError) -> Self {
         match error {
@@ -95,9 +102,10 @@ impl Worker {
         let settings = WorkerSettings::from_config(config)?;
         let queue_settings = queue::config::Settings::from_config(config)?;
         let feedback = feedback::Settings::from_config(config)?;
-        let provider = handlers::provider(platform, config, production)?;
         let house = house()?;
         let reporters = Arc::new(Reporters::from_config(config, house.handle())?);
+        let provider = handlers::provider(platform, config, production)
+            .inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
@@ -172,7 +180,7 @@ impl Parts {
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
-            dispatch::run(queue, senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
+            dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
@@ -200,6 +208,14 @@ impl Parts {
         };
         let apps = loads.into_iter().map(tools).collect();
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+    }
+}
+
+/// Counts an app whose credentials cannot be used, and waits until that is sent: the program ends now.
+fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
+    if let ProviderError::Credentials { platform, app, .. } = error {
+        reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
+        reporters.stats().close(LAST_WORDS);
     }
 }
 

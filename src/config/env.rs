@@ -31,8 +31,8 @@ pub(super) enum Target {
     Key(String),
     /// `written` is another name of the key `name`.
     Alias { written: String, name: String },
-    /// Nothing; the index of the line in [`Catalogue::ignored`].
-    Ignored(usize),
+    /// Nothing, for this reason.
+    Ignored(&'static str),
 }
 
 /// Variable → meaning.
@@ -66,10 +66,10 @@ impl<'a> Names<'a> {
                 self.add(env_names_for(alias.written, &app), &Target::Alias { written, name }, false);
             }
         }
-        for (index, ignored) in self.catalogue.ignored.iter().enumerate().filter(|(_, one)| !one.name.ends_with('*')) {
+        for ignored in self.catalogue.ignored().filter(|one| !one.name.ends_with('*')) {
             let expanded = if ignored.name.contains("<app>") { apps(ignored.name) } else { vec![String::new()] };
             for app in expanded {
-                self.add(env_names_for(ignored.name, &app), &Target::Ignored(index), false);
+                self.add(env_names_for(ignored.name, &app), &Target::Ignored(ignored.because), false);
             }
         }
         self
@@ -101,8 +101,8 @@ impl<'a> Names<'a> {
             let name = format!("{}{}", key.name.trim_end_matches('*'), rest.to_lowercase().replace('_', "."));
             return vec![Target::Key(name)];
         }
-        let ignored = self.catalogue.ignored.iter().position(|ignored| below(ignored.name).is_some());
-        ignored.map(Target::Ignored).into_iter().collect()
+        let ignored = self.catalogue.ignored().find(|ignored| below(ignored.name).is_some());
+        ignored.map(|ignored| Target::Ignored(ignored.because)).into_iter().collect()
     }
 
     /// All variables that can be written out, to suggest one for a misspelt one.
@@ -147,7 +147,7 @@ mod tests {
 
     fn names(apps: &[&str]) -> Names<'static> {
         let apps: Vec<String> = apps.iter().map(|app| (*app).to_owned()).collect();
-        Names::plain(Catalogue { keys: &[KEYS], aliases: ALIASES, ignored: IGNORED }).with_apps(|_| apps.clone())
+        Names::plain(Catalogue { keys: &[KEYS], aliases: ALIASES, ignored: &[IGNORED] }).with_apps(|_| apps.clone())
     }
 
     fn key(name: &str) -> Vec<Target> {
@@ -181,8 +181,8 @@ mod tests {
         let names = names(&["game"]);
         let alias = Target::Alias { written: "apns.certs.game".into(), name: "apns.certs.game.authKeyPath".into() };
         assert_eq!(names.find("PUSHER_APNS_CERTS_GAME"), [alias]);
-        assert_eq!(names.find("PUSHER_GCM_APPS"), [Target::Ignored(0)]);
-        assert_eq!(names.find("PUSHER_QUEUE_CHANNELSIZE"), [Target::Ignored(1)]);
+        assert_eq!(names.find("PUSHER_GCM_APPS"), [Target::Ignored("test")]);
+        assert_eq!(names.find("PUSHER_QUEUE_CHANNELSIZE"), [Target::Ignored("test")]);
     }
 
     #[test]

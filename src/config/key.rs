@@ -62,14 +62,19 @@ pub struct Catalogue<'a> {
     pub keys: &'a [&'a [Key]],
     /// Tolerated names. A key of the same name goes first.
     pub aliases: &'a [Alias],
-    /// Names without effect. A key or alias of the same name goes first.
-    pub ignored: &'a [Ignored],
+    /// Names without effect, room by room. A key or alias of the same name goes first.
+    pub ignored: &'a [&'a [Ignored]],
 }
 
 impl<'a> Catalogue<'a> {
     /// All keys, room by room.
     pub fn keys(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
         self.keys.iter().copied().flatten()
+    }
+
+    /// All names without effect, room by room.
+    pub fn ignored(&self) -> impl Iterator<Item = &'a Ignored> + use<'a> {
+        self.ignored.iter().copied().flatten()
     }
 
     /// The lists of apps that `<app>` in `pattern` stands for: `<first part>.apps` when that is a key, else every key

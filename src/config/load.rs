@@ -96,9 +96,8 @@ pub fn load(
                     notices.push(Notice::Renamed { written: variable.clone(), name: name.clone() });
                     from_env.entry(name.to_lowercase()).or_insert_with(|| by_variable(variable, text, name));
                 }
-                Target::Ignored(index) => {
-                    let because = catalogue.ignored[index].because.to_owned();
-                    notices.push(Notice::NoEffect { names: vec![variable.clone()], because });
+                Target::Ignored(because) => {
+                    notices.push(Notice::NoEffect { names: vec![variable.clone()], because: because.to_owned() });
                 }
             }
         }
@@ -189,7 +188,7 @@ fn resolve_file(
         if let Some(name) = meant {
             notices.push(Notice::Renamed { written: written.name.clone(), name: name.clone() });
             aliased.insert(name.to_lowercase(), Written { name, ..written.clone() });
-        } else if let Some(one) = catalogue.ignored.iter().find(|one| matches(one.name, folded).is_some()) {
+        } else if let Some(one) = catalogue.ignored().find(|one| matches(one.name, folded).is_some()) {
             notices.push(Notice::NoEffect { names: vec![written.name.clone()], because: one.because.to_owned() });
         } else {
             let candidates = catalogue.keys().flat_map(|key| {
@@ -230,9 +229,11 @@ mod tests {
             Alias { written: "gracefullShutdownTimeout", name: "gracefulShutdownTimeout" },
         ],
         ignored: &[
-            Ignored { name: "gcm.*", because: "this is a test" },
-            Ignored { name: "apns.pushQueueSize", because: "the pool is sized by load" },
-            Ignored { name: "apns.responseChannelSize", because: "the pool is sized by load" },
+            &[Ignored { name: "gcm.*", because: "this is a test" }],
+            &[
+                Ignored { name: "apns.pushQueueSize", because: "the pool is sized by load" },
+                Ignored { name: "apns.responseChannelSize", because: "the pool is sized by load" },
+            ],
         ],
     };
 

@@ -12,7 +12,7 @@ use crate::tally::Totals;
 
 /// What the generator knows about what it made.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub(super) struct Expected {
     /// All messages.
     pub count: u64,
     /// Those that a provider accepts, at once or after a retry.
@@ -23,7 +23,7 @@ pub struct Expected {
 
 impl Expected {
     /// Notes one generated message.
-    pub fn add(&mut self, push: &Generated) {
+    pub(super) fn add(&mut self, push: &Generated) {
         self.count += 1;
         match reason_key(push.expected) {
             None => self.delivered += 1,
@@ -50,7 +50,7 @@ fn reason_key(expected: Fate) -> Option<&'static str> {
 
 /// What everybody saw.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub(super) struct Books {
     /// The generator.
     pub expected: Expected,
     /// The worker.
@@ -73,7 +73,7 @@ pub struct Books {
 
 impl Books {
     /// An error that names every figure that disagrees.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let wrong: Vec<String> = self
             .rows()
             .into_iter()
@@ -122,7 +122,7 @@ impl Books {
     }
 
     /// The table for people.
-    pub fn table(&self, took: Duration, cpu: Duration) -> String {
+    pub(super) fn table(&self, took: Duration, cpu: Duration) -> String {
         let ledger = &self.ledger;
         let pushes = ledger.consumed().max(1);
         let mut table = Table::new();

@@ -13,14 +13,14 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 const CALL: Duration = Duration::from_secs(10);
 
 /// The cluster.
-pub struct DemoKafka {
+pub(super) struct DemoKafka {
     cluster: MockCluster<'static, DefaultProducerContext>,
     brokers: String,
 }
 
 impl DemoKafka {
     /// One broker with these topics (name, partitions).
-    pub fn start(topics: &[(&str, i32)]) -> Result<DemoKafka> {
+    pub(super) fn start(topics: &[(&str, i32)]) -> Result<DemoKafka> {
         let cluster = MockCluster::new(1).context("starting the mock cluster")?;
         for (topic, partitions) in topics {
             cluster.create_topic(topic, *partitions, 1).with_context(|| format!("creating {topic}"))?;
@@ -30,13 +30,13 @@ impl DemoKafka {
     }
 
     /// Bootstrap address.
-    pub fn brokers(&self) -> &str {
+    pub(super) fn brokers(&self) -> &str {
         &self.brokers
     }
 
     /// Waits until the group has committed a start for every partition of `topic`: the worker does so before it lends.
-    pub fn wait_for_group(&self, group: &str, topic: &str, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    pub(super) fn wait_for_group(&self, group: &str, topic: &str, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !self.has_starts(group, topic)? {
             alive()?;
             if Instant::now() > deadline {
@@ -53,13 +53,13 @@ impl DemoKafka {
     }
 
     /// The sum of the group's committed offsets.
-    pub fn committed(&self, group: &str, topic: &str) -> Result<i64> {
+    pub(super) fn committed(&self, group: &str, topic: &str) -> Result<i64> {
         let offsets = self.offsets(group, topic)?;
         Ok(offsets.elements().iter().filter_map(|element| element.offset().to_raw()).sum())
     }
 
     /// The sum of the partitions' ends.
-    pub fn end(&self, topic: &str) -> Result<i64> {
+    pub(super) fn end(&self, topic: &str) -> Result<i64> {
         let client = self.client("demo-observer")?;
         let partitions = partitions(&client, topic)?;
         let ends = (0..partitions).map(|partition| Ok(client.fetch_watermarks(topic, partition, CALL)?.1));

@@ -31,7 +31,7 @@ const PARTITIONS: i32 = 8;
 /// Pushes produced and not yet done, at most: the mock cluster keeps 5 MiB per partition.
 const BACKLOG: u64 = 40_000;
 /// No progress for this long is a failure.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
     let statsd = StatsdSink::start()?;
     let feedback = FeedbackSink::start(kafka.brokers(), FEEDBACK)?;
     let environment = environment(&kafka, &simulator, &statsd, scratch)?;
-    let mut worker = ChildWorker::start("apns", &environment)?;
+    let mut worker = ChildWorker::start("apns", &environment, scratch)?;
     kafka.wait_for_group("demo", TOPIC, || worker.check())?;
 
     let (started, cpu_before) = (Instant::now(), worker.cpu());
@@ -80,9 +80,9 @@ fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, 
     producer.flush()?;
     watch.wait(|seen| seen >= options.count, &mut worker)?;
     bar.finish_and_clear();
-    let (took, cpu) = (started.elapsed(), worker.cpu() - cpu_before);
+    let (took, cpu) = (started.elapsed(), worker.cpu().saturating_sub(cpu_before));
     if options.keep {
-        stay(&kafka, &simulator, shutdown)?;
+        stay(&kafka, &simulator, shutdown);
     }
     let ledger = worker.stop().context("stopping the worker")?;
     let books = Books {
@@ -170,7 +170,7 @@ impl Watch<'_> {
 }
 
 /// Says how to push by hand, and waits for a signal.
-fn stay(kafka: &DemoKafka, simulator: &Simulator, shutdown: &Shutdown) -> Result<()> {
+fn stay(kafka: &DemoKafka, simulator: &Simulator, shutdown: &Shutdown) {
     let (brokers, example) = (kafka.brokers(), generator(1, 1).map(|push| push.line).next());
     println!("\nKafka at {brokers}, topic {TOPIC}; APNs simulator at https://{}\n", simulator.address());
     println!("push by hand:\n  echo '{}' | kcat -P -b {brokers} -t {TOPIC}", example.unwrap_or_default());
@@ -181,7 +181,6 @@ fn stay(kafka: &DemoKafka, simulator: &Simulator, shutdown: &Shutdown) -> Result
     while !shutdown.has_begun() {
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    Ok(())
 }
 
 fn tempdir() -> Result<PathBuf> {

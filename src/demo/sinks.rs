@@ -48,7 +48,7 @@ impl Drop for Loop {
 
 /// Sums the counters of the StatsD lines that reach a UDP port.
 #[derive(Debug)]
-pub struct StatsdSink {
+pub(super) struct StatsdSink {
     address: std::net::SocketAddr,
     counters: Arc<Mutex<BTreeMap<String, u64>>>,
     _loop: Loop,
@@ -56,7 +56,7 @@ pub struct StatsdSink {
 
 impl StatsdSink {
     /// Listens on a free port of the loopback interface.
-    pub fn start() -> Result<StatsdSink> {
+    pub(super) fn start() -> Result<StatsdSink> {
         let socket = UdpSocket::bind("127.0.0.1:0").context("binding a UDP port for the StatsD sink")?;
         socket.set_read_timeout(Some(TICK))?;
         let (address, counters) = (socket.local_addr()?, Arc::new(Mutex::new(BTreeMap::new())));
@@ -71,12 +71,12 @@ impl StatsdSink {
     }
 
     /// `host:port` for `stats.statsd.host`.
-    pub fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// The sum of a counter over all its tags.
-    pub fn counter(&self, name: &str) -> u64 {
+    pub(super) fn counter(&self, name: &str) -> u64 {
         self.counters.lock().get(name).copied().unwrap_or(0)
     }
 }
@@ -108,7 +108,7 @@ struct Metadata {
 
 /// Feedback seen so far.
 #[derive(Clone, Debug, Default)]
-pub struct FeedbackSeen {
+pub(super) struct FeedbackSeen {
     /// Records by identity: how often each was seen.
     pub identities: HashMap<uuid::Uuid, u32>,
     /// Distinct identities by reason.
@@ -119,14 +119,14 @@ pub struct FeedbackSeen {
 
 /// Reads a feedback topic to its end and on.
 #[derive(Debug)]
-pub struct FeedbackSink {
+pub(super) struct FeedbackSink {
     seen: Arc<Mutex<FeedbackSeen>>,
     _loop: Loop,
 }
 
 impl FeedbackSink {
     /// Consumes `topic` from its beginning.
-    pub fn start(brokers: &str, topic: &str) -> Result<FeedbackSink> {
+    pub(super) fn start(brokers: &str, topic: &str) -> Result<FeedbackSink> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("group.id", "demo-feedback")
@@ -146,12 +146,12 @@ impl FeedbackSink {
     }
 
     /// How many different messages have feedback so far.
-    pub fn distinct(&self) -> u64 {
+    pub(super) fn distinct(&self) -> u64 {
         self.seen.lock().identities.len() as u64
     }
 
     /// Everything seen so far.
-    pub fn seen(&self) -> FeedbackSeen {
+    pub(super) fn seen(&self) -> FeedbackSeen {
         self.seen.lock().clone()
     }
 }

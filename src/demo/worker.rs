@@ -1,6 +1,7 @@
 //! The demo's worker: this very program as a child, started as its users start it, with environment variables alone.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,19 +19,20 @@ const LOG_LINES: usize = 40;
 
 /// A worker under way.
 #[derive(Debug)]
-pub struct ChildWorker {
+pub(super) struct ChildWorker {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<Option<Totals>>>,
 }
 
 impl ChildWorker {
-    /// Starts `pusher <platform> -j` with nothing but `environment` for configuration.
-    pub fn start(platform: &str, environment: &[(String, String)]) -> Result<ChildWorker> {
+    /// Starts `pusher <platform> -j` with nothing but `environment` for configuration, in a folder without a file of it.
+    pub(super) fn start(platform: &str, environment: &[(String, String)], folder: &Path) -> Result<ChildWorker> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         command
             .args([platform, "--json"])
+            .current_dir(folder)
             .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
@@ -54,7 +56,7 @@ impl ChildWorker {
     }
 
     /// CPU time (user + sys, all threads) that the worker has used so far.
-    pub fn cpu(&self) -> Duration {
+    pub(super) fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let of_task = |task: std::fs::DirEntry| {
             let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -64,7 +66,7 @@ impl ChildWorker {
     }
 
     /// An error with the end of its log when it has ended unasked for.
-    pub fn check(&mut self) -> Result<()> {
+    pub(super) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the worker ended by itself ({status}); its last words:\n{}", self.last_words());
         }
@@ -72,7 +74,7 @@ impl ChildWorker {
     }
 
     /// SIGTERM, and its ledger when it has ended well.
-    pub fn stop(mut self) -> Result<Totals> {
+    pub(super) fn stop(mut self) -> Result<Totals> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
         let status = self.child.wait()?;
         let reader = self.reader.take().context("the log is read once")?;

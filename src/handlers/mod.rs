@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
 
@@ -21,8 +21,8 @@ pub struct Registration {
     pub platform: Platform,
     /// The configuration keys that it reads.
     pub keys: &'static [Key],
-    /// Keys of the original that it accepts without effect, each with the reason.
-    pub ignored: &'static [(&'static str, &'static str)],
+    /// Keys of the original that it accepts without effect.
+    pub ignored: &'static [Ignored],
     /// Reads configuration and credentials.
     pub build: Build,
 }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
+use super::commit_call;
 use super::context::Consumer;
 use super::map::{self, OffsetMap};
 use super::partition::Partition;
@@ -73,17 +74,17 @@ impl Commits {
         observer: &dyn Observer,
     ) {
         let mut list = TopicPartitionList::new();
-        for partition in partitions.filter(|partition| partition.assignment.take_dirty()) {
+        for partition in partitions.filter(|partition| partition.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {
-                partition.assignment.set_dirty();
+                partition.set_dirty();
             }
         }
         if list.count() == 0 {
             return;
         }
-        match consumer.commit(&list, CommitMode::Async) {
+        match commit_call::commit(consumer, &list) {
             Ok(()) => self.under_way += 1,
-            Err(error) => self.failed(&error.to_string(), observer),
+            Err(error) => observer.commit_failed(&error.to_string()),
         }
     }
 
@@ -101,33 +102,41 @@ impl Commits {
     /// The offset to commit and its metadata. Without the time of the record at the offset, or without the cluster's id, a
     /// later process could not tell whether the map is of this log: then there is none, and a restart repeats more.
     fn committable(&self, partition: &Partition) -> (i64, String) {
-        let ledger = partition.assignment.ledger().lock();
+        let ledger = partition.assignment.ledger.lock();
         let base = ledger.position();
         let (Some(cluster), Some(base_timestamp_ms)) = (self.cluster, ledger.first_unresolved_timestamp()) else {
             return (base, String::new());
         };
+        if !partition.commits_map {
+            return (base, String::new());
+        }
         let resolved: Vec<_> = ledger.resolved_beyond().collect();
         drop(ledger);
         let map = OffsetMap { base, base_timestamp_ms, cluster, resolved };
         (base, map::encode(&map).unwrap_or_default())
     }
 
-    /// An answer has come. A refused commit is asked for again at the next strike: the partitions stay dirty.
+    /// An answer has come, with one for each partition. One that was refused stays dirty, for the next strike.
     pub(super) fn answered<'a>(
         &mut self,
         result: &KafkaResult<()>,
-        refused: impl Iterator<Item = &'a mut Partition>,
+        partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
         observer: &dyn Observer,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
         self.last.clone_from(result);
-        if let Err(error) = result {
-            refused.for_each(|partition| partition.assignment.set_dirty());
-            self.failed(&error.to_string(), observer);
+        let mut refused = result.as_ref().err().cloned();
+        for (partition, answer) in partitions {
+            let Err(error) = answer else { continue };
+            partition.set_dirty();
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
+                tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
+                partition.commits_map = false;
+            }
+            refused = Some(error);
         }
-    }
-
-    fn failed(&self, error: &str, observer: &dyn Observer) {
-        observer.commit_failed(error);
+        if let Some(error) = refused {
+            observer.commit_failed(&error.to_string());
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 
 const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
 const GROUP: Key = Key::new("queue.group", "test", "consumer group");
@@ -45,6 +45,15 @@ pub const KEYS: &[Key] = &[
     COMMIT_INTERVAL,
     ASSIGNMENT,
     OPTIONS,
+];
+
+/// Keys of the original that are accepted without effect, and why.
+pub const IGNORED: &[Ignored] = &[
+    Ignored { name: "queue.channelSize", because: "one bound holds for everything that is lent: maxInFlight" },
+    Ignored {
+        name: "queue.handleAllMessagesBeforeExiting",
+        because: "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka",
+    },
 ];
 
 /// Options that carry the promise or have a key of their own: refused, each with the reason.

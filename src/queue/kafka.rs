@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::commit::Commits;
+use super::commit_call;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
@@ -88,7 +89,7 @@ impl KafkaQueue {
         let watch =
             TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
         let commits = Commits::new(settings.commit_interval);
-        let last_poll = LastPoll::new(settings.session_timeout);
+        let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {
             consumer: Arc::new(consumer),
             settings,
@@ -165,10 +166,12 @@ impl KafkaQueue {
     }
 
     fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
-        let concerned = |partition: &&mut Partition| {
-            partitions.find_partition(&partition.origin.topic, partition.origin.partition).is_some()
-        };
-        self.commits.answered(result, self.partitions.iter_mut().filter(concerned), &*self.observer);
+        let concerned = self.partitions.iter_mut().filter_map(|partition| {
+            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
+            let answer = result.clone().and_then(|()| element.error());
+            Some((partition, answer))
+        });
+        self.commits.answered(result, concerned, &*self.observer);
         if result.is_ok() {
             self.consumer.context().is_well();
         }
@@ -184,7 +187,7 @@ impl KafkaQueue {
         }
         self.seek();
         self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
-        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger().lock().oldest());
+        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
@@ -222,7 +225,12 @@ impl KafkaQueue {
         if ours != self.subscribed {
             let names: Vec<_> = ours.iter().map(String::as_str).collect();
             tracing::info!(topics = names.join(", "), "subscribing");
-            let done = if names.is_empty() { Ok(self.consumer.unsubscribe()) } else { self.consumer.subscribe(&names) };
+            let done = if names.is_empty() {
+                let _: () = self.consumer.unsubscribe();
+                Ok(())
+            } else {
+                self.consumer.subscribe(&names)
+            };
             match done {
                 Ok(()) => self.subscribed = ours,
                 Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
@@ -260,14 +268,16 @@ impl KafkaQueue {
         }
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full);
-        missing.into_iter().for_each(|index| self.on_out_of_range(index));
+        for index in missing {
+            self.on_out_of_range(index);
+        }
         Ok((out.len() > before, full > 0))
     }
 
     /// Retention has overtaken us: on with the nearest offset that exists.
     fn on_out_of_range(&mut self, index: usize) {
         let origin = self.partitions[index].origin.clone();
-        let next = self.partitions[index].assignment.ledger().lock().next();
+        let next = self.partitions[index].assignment.ledger.lock().next();
         let offset = match self.consumer.fetch_watermarks(&origin.topic, origin.partition, CALL) {
             Ok((low, high)) => {
                 let start = start::out_of_range(next, low, high, false);
@@ -284,7 +294,7 @@ impl KafkaQueue {
 
     /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
     pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
-        self.consumer.commit(list, CommitMode::Async)?;
+        commit_call::commit(&self.consumer, list)?;
         self.commits.asked();
         self.await_commits(Instant::now() + limit);
         self.commits.last_answer()
@@ -312,7 +322,9 @@ impl KafkaQueue {
                 }
             }
         }
-        later.into_iter().for_each(|event| consumer.context().put_back(event));
+        for event in later {
+            consumer.context().put_back(event);
+        }
     }
 }
 
@@ -349,13 +361,15 @@ impl Queue for KafkaQueue {
             self.partitions = partitions;
             self.await_commits(until);
             partitions = std::mem::take(&mut self.partitions);
-            let dirty = partitions.iter().any(|partition| partition.assignment.is_dirty());
+            let dirty = partitions.iter().any(Partition::is_dirty);
             if !dirty || Instant::now() >= until {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
-        partitions.iter().for_each(|partition| partition.assignment.end());
+        for partition in &partitions {
+            partition.assignment.end();
+        }
         drop(partitions);
         let KafkaQueue { consumer, watch, .. } = *self;
         drop(watch);

@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::message::{Origin, QueueMessage};
 
 mod commit;
+mod commit_call;
 pub mod config;
 mod context;
 pub mod in_flight;

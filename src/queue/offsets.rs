@@ -5,17 +5,13 @@
 //! a million offsets resolved beyond a stuck one cost nothing. What an earlier owner's map claims as resolved is believed
 //! until it is read past.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::map;
 
-/// Offsets whose cost in the map is estimated together, as a power of two.
-const CHUNK_BITS: u32 = 10;
-
-/// Most bytes that a full chunk takes: its offsets as bits, and what begins, ends and leaves that part.
-const CHUNK_BYTES: usize = (1 << CHUNK_BITS) / 8 + 8;
+mod unresolved;
+use unresolved::{Entry, State, Unresolved};
 
 /// Ranges believed resolved, in any order.
 pub type Claim = Vec<Range<i64>>;
@@ -38,31 +34,22 @@ pub enum Skipped {
     Resolved,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Unresolved {
-    timestamp_ms: i64,
-    lent_at: Instant,
-    /// False: given back, and to be lent again.
-    lent: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
     start: i64,
     next: i64,
-    unresolved: BTreeMap<i64, Unresolved>,
+    unresolved: Unresolved,
     in_flight: usize,
     /// Not read yet, all at or above `next`, but for the first, which may begin below.
     claims: Claims,
-    estimate: Estimate,
 }
 
 impl Ledger {
     /// Begins at `start`, the first offset to be read: everything below it is resolved. `claimed` may be empty.
     pub fn new(start: i64, claimed: Claim) -> Self {
         let claims = Claims::new(start, claimed);
-        Ledger { start, next: start, unresolved: BTreeMap::new(), in_flight: 0, claims, estimate: Estimate::default() }
+        Ledger { start, next: start, unresolved: Unresolved::default(), in_flight: 0, claims }
     }
 
     /// Whether the record that was read at `offset` is to be sent; then it is in flight. `timestamp_ms` is -1 for a record
@@ -75,43 +62,36 @@ impl Ledger {
         if self.claims.read(offset) {
             return Lend::Skip(Skipped::Resolved);
         }
-        self.unresolved.insert(offset, Unresolved { timestamp_ms, lent_at: now, lent: true });
-        self.estimate.add(offset);
+        self.unresolved.push(Entry { offset, timestamp_ms, lent_at: now, state: State::InFlight });
         self.in_flight += 1;
         Lend::New
     }
 
     fn lend_again(&mut self, offset: i64, now: Instant) -> Lend {
-        match self.unresolved.get_mut(&offset) {
-            None => Lend::Skip(Skipped::Resolved),
-            Some(known) if known.lent => Lend::Skip(Skipped::InFlight),
-            Some(known) => {
-                (known.lent, known.lent_at) = (true, now);
+        match self.unresolved.get_mut(offset) {
+            Some(known) if known.state == State::GivenBack => {
+                (known.state, known.lent_at) = (State::InFlight, now);
                 self.in_flight += 1;
                 Lend::New
             }
+            Some(_) => Lend::Skip(Skipped::InFlight),
+            None => Lend::Skip(Skipped::Resolved),
         }
     }
 
     /// The record's outcome is final. False, and nothing changes, when it is not in flight.
     pub fn resolve(&mut self, offset: i64) -> bool {
-        match self.unresolved.get(&offset) {
-            Some(known) if known.lent => {
-                self.unresolved.remove(&offset);
-                self.estimate.remove(offset);
-                self.in_flight -= 1;
-                true
-            }
-            _ => false,
-        }
+        let resolved = self.unresolved.resolve(offset);
+        self.in_flight -= usize::from(resolved);
+        resolved
     }
 
     /// The record came back without an outcome: it is not in flight, holds the position, and may be lent again. False,
     /// and nothing changes, when it was not in flight.
     pub fn forget(&mut self, offset: i64) -> bool {
-        match self.unresolved.get_mut(&offset) {
-            Some(known) if known.lent => {
-                known.lent = false;
+        match self.unresolved.get_mut(offset) {
+            Some(known) if known.state == State::InFlight => {
+                known.state = State::GivenBack;
                 self.in_flight -= 1;
                 true
             }
@@ -122,18 +102,19 @@ impl Ledger {
     /// The offset to commit: the first that is not resolved. When all that was read is, that is [`Ledger::next`], or the
     /// end of the claim that begins there.
     pub fn position(&self) -> i64 {
-        self.unresolved.first_key_value().map_or_else(|| self.claims.past(self.next), |(offset, _)| *offset)
+        self.unresolved.first().map_or_else(|| self.claims.past(self.next), |first| first.offset)
     }
 
     /// Timestamp of the record at the position, ms since the epoch; `None` when it has not been read or has none.
     pub fn first_unresolved_timestamp(&self) -> Option<i64> {
-        self.unresolved.first_key_value().map(|(_, first)| first.timestamp_ms).filter(|timestamp| *timestamp >= 0)
+        self.unresolved.first().map(|first| first.timestamp_ms).filter(|timestamp| *timestamp >= 0)
     }
 
     /// What is resolved beyond the position, for the map: ascending, disjoint and not touching.
     pub fn resolved_beyond(&self) -> impl Iterator<Item = Range<i64>> {
-        let ends = self.unresolved.keys().copied().skip(1).chain([self.next]);
-        let read = self.unresolved.keys().zip(ends).map(|(unresolved, end)| unresolved + 1..end);
+        let offsets = || self.unresolved.iter().map(|entry| entry.offset);
+        let ends = offsets().skip(1).chain([self.next]);
+        let read = offsets().zip(ends).map(|(unresolved, end)| unresolved + 1..end);
         let unread = self.claims.ahead(self.next.max(self.position()));
         Joined { ranges: read.chain(unread).filter(|range| range.start < range.end), held: None }
     }
@@ -145,7 +126,7 @@ impl Ledger {
 
     /// The lowest offset in flight, which is what holds the position back, and since when.
     pub fn oldest(&self) -> Option<(i64, Instant)> {
-        self.unresolved.iter().find(|(_, known)| known.lent).map(|(offset, known)| (*offset, known.lent_at))
+        self.unresolved.iter().find(|known| known.state == State::InFlight).map(|known| (known.offset, known.lent_at))
     }
 
     /// The offset that the log is expected to give next.
@@ -162,50 +143,8 @@ impl Ledger {
     /// more until it falls, but with nothing in flight it cannot fall, and lending does no harm.
     pub fn map_cost(&self) -> usize {
         let position = self.position();
-        let read = self.estimate.bytes((self.next - position).max(0) as u64);
+        let read = self.unresolved.map_bytes((self.next - position).max(0) as u64);
         read + self.claims.bytes_ahead()
-    }
-}
-
-/// Bounds what the unresolved offsets that were read cost in the map, without walking them.
-#[derive(Debug, Default)]
-struct Estimate {
-    /// Unresolved offsets of each chunk that has any.
-    chunks: BTreeMap<i64, usize>,
-    /// Sum of what the chunks cost beyond their first.
-    bytes: usize,
-}
-
-impl Estimate {
-    /// Each unresolved offset but a chunk's first parts a run shorter than the chunk from it: two bytes.
-    fn chunk(unresolved: usize) -> usize {
-        (2 * unresolved.saturating_sub(1)).min(CHUNK_BYTES)
-    }
-
-    fn add(&mut self, offset: i64) {
-        let count = self.chunks.entry(offset >> CHUNK_BITS).or_default();
-        self.bytes += Self::chunk(*count + 1) - Self::chunk(*count);
-        *count += 1;
-    }
-
-    fn remove(&mut self, offset: i64) {
-        let chunk = offset >> CHUNK_BITS;
-        if let Some(count) = self.chunks.get_mut(&chunk) {
-            self.bytes -= Self::chunk(*count) - Self::chunk(*count - 1);
-            *count -= 1;
-            if *count == 0 {
-                self.chunks.remove(&chunk);
-            }
-        }
-    }
-
-    /// The first of each chunk parts a run of any length, but only so many long runs have room in the span. A window that
-    /// is dense all over is cheaper as bits.
-    fn bytes(&self, span: u64) -> usize {
-        let firsts = self.chunks.len() as u64;
-        let longer = |bits: u32| firsts.min(span >> bits);
-        let parted = self.bytes as u64 + firsts + longer(6) + longer(13) + longer(20) + longer(27) + longer(34);
-        parted.min(span / 8 + 4) as usize + 4
     }
 }
 
@@ -280,6 +219,7 @@ impl<I: Iterator<Item = Range<i64>>> Iterator for Joined<I> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "ranges are the data here")]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -381,7 +321,7 @@ mod tests {
             assert!(ledger.resolve(offset));
         }
         assert_eq!((ledger.position(), beyond(&ledger)), (0, vec![1..1_000_001]));
-        assert_eq!((ledger.unresolved.len(), ledger.estimate.chunks.len()), (1, 1));
+        assert!(ledger.unresolved.held() <= 64, "{}", ledger.unresolved.held());
         assert!(ledger.map_cost() < 16, "{}", ledger.map_cost());
     }
 
@@ -430,7 +370,7 @@ mod tests {
         }
 
         fn check(&self, ledger: &Ledger) {
-            let position = (self.start..).find(|offset| !self.is_resolved(*offset)).unwrap();
+            let position = (self.start..i64::MAX).find(|offset| !self.is_resolved(*offset)).unwrap();
             assert_eq!(ledger.position(), position);
             assert_eq!((ledger.next(), ledger.in_flight()), (self.next, self.lent.len()));
             assert_eq!(ledger.oldest().map(|(offset, _)| offset), self.lent.first().copied());
@@ -438,8 +378,8 @@ mod tests {
             assert!(ranges.iter().all(|range| range.start > position && range.start < range.end), "{ranges:?}");
             assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{ranges:?}");
             let named: Vec<i64> = ranges.iter().cloned().flatten().collect();
-            let expected: Vec<i64> =
-                (position..self.next.max(self.start + 100)).filter(|offset| self.is_resolved(*offset)).collect();
+            let end = self.next.max(self.claimed.last().map_or(0, |last| last + 1));
+            let expected: Vec<i64> = (position..end).filter(|offset| self.is_resolved(*offset)).collect();
             assert_eq!(named, expected);
             let map = OffsetMap { base: position, base_timestamp_ms: 0, cluster: 0, resolved: ranges };
             let text = map::encode(&map).expect("what is in flight here fits");

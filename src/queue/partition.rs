@@ -1,6 +1,7 @@
 //! One assigned partition: its queue in librdkafka, its ledger, and the rules of lending from it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -55,6 +56,8 @@ pub(super) struct Partition {
     pub(super) origin: Arc<Origin>,
     /// Its epoch, shared with its receipts.
     pub(super) assignment: Arc<Assignment>,
+    /// Whether commits carry the map: until the broker refuses it.
+    pub(super) commits_map: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
     /// Believed when the first record agrees with it.
@@ -70,7 +73,7 @@ impl Partition {
         queue: PartitionQueue<Context>,
         map: Option<OffsetMap>,
     ) -> Self {
-        Partition { origin, assignment, share, queue, map }
+        Partition { origin, assignment, commits_map: true, share, queue, map }
     }
 
     /// Lends up to `burst` records.
@@ -108,7 +111,7 @@ impl Partition {
     pub(super) fn accept(&mut self, record: Record, now: Instant, observer: &dyn Observer, out: &mut Vec<Lent>) {
         let Record { offset, timestamp, payload } = record;
         self.settle_map(offset, timestamp, observer);
-        let lend = self.assignment.ledger().lock().lend(offset, timestamp.unwrap_or(-1), now);
+        let lend = self.assignment.ledger.lock().lend(offset, timestamp.unwrap_or(-1), now);
         match lend {
             Lend::Skip(_) => observer.skipped(&self.origin, 1),
             Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
@@ -125,7 +128,7 @@ impl Partition {
     fn settle_map(&mut self, offset: i64, timestamp: Option<i64>, observer: &dyn Observer) {
         let Some(map) = self.map.take() else { return };
         if map.base == offset && map.base_timestamp_ms == timestamp.unwrap_or(-1) {
-            *self.assignment.ledger().lock() = Ledger::new(offset, map.resolved);
+            *self.assignment.ledger.lock() = Ledger::new(offset, map.resolved);
         } else {
             observer.map_dropped(&self.origin, "of another log");
         }
@@ -133,8 +136,23 @@ impl Partition {
 
     /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.
     fn is_map_full(&self) -> bool {
-        let ledger = self.assignment.ledger().lock();
+        let ledger = self.assignment.ledger.lock();
         ledger.in_flight() > 0 && ledger.map_cost() > map::CAPACITY
+    }
+
+    /// Whether something was resolved since the last commit that was asked for.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.assignment.dirty().load(Relaxed)
+    }
+
+    /// The same, and it counts as committed from now on.
+    pub(super) fn take_dirty(&self) -> bool {
+        self.assignment.dirty().swap(false, Relaxed)
+    }
+
+    /// A commit failed: there is something to commit again.
+    pub(super) fn set_dirty(&self) {
+        self.assignment.dirty().store(true, Relaxed);
     }
 
     /// Throws away what librdkafka still holds of an earlier assignment.

@@ -141,16 +141,20 @@ impl KafkaQueue {
     /// The group takes these away. What is on a stream may end within a bounded wait, and is committed; then the epoch is over.
     pub(super) fn on_revoked(&mut self, revoked: &TopicPartitionList, lost: bool) {
         let is_revoked = |origin: &Origin| revoked.find_partition(&origin.topic, origin.partition).is_some();
-        self.pending = self.pending.take().and_then(|pending| without(pending, revoked));
+        self.pending = self.pending.take().and_then(|pending| pending.without(revoked));
         let (mut going, staying): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.partitions).into_iter().partition(|partition| is_revoked(&partition.origin));
         self.partitions = staying;
-        going.iter().for_each(|partition| partition.assignment.stop_sending());
+        for partition in &going {
+            partition.assignment.stop_sending();
+        }
         if !lost {
             self.wait_for_streams(&going);
             self.commit_last(&mut going);
         }
-        going.iter().for_each(|partition| partition.assignment.end());
+        for partition in &going {
+            partition.assignment.end();
+        }
         let count = going.len();
         drop(going);
         context::give_up(&self.consumer, revoked);
@@ -166,15 +170,17 @@ impl KafkaQueue {
     }
 }
 
-/// What of `pending` was not revoked.
-fn without(pending: Pending, revoked: &TopicPartitionList) -> Option<Pending> {
-    let mut partitions = TopicPartitionList::new();
-    for element in pending.partitions.elements() {
-        if revoked.find_partition(element.topic(), element.partition()).is_none() {
-            partitions.add_partition(element.topic(), element.partition());
+impl Pending {
+    /// What of it was not revoked.
+    fn without(self, revoked: &TopicPartitionList) -> Option<Pending> {
+        let mut partitions = TopicPartitionList::new();
+        for element in self.partitions.elements() {
+            if revoked.find_partition(element.topic(), element.partition()).is_none() {
+                partitions.add_partition(element.topic(), element.partition());
+            }
         }
+        (partitions.count() > 0).then_some(Pending { partitions, ..self })
     }
-    (partitions.count() > 0).then_some(Pending { partitions, ..pending })
 }
 
 /// Leaves the group. Destroying a client can hang; it is done aside, and waited for no longer than `limit`.

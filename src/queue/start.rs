@@ -85,6 +85,7 @@ fn believe(facts: &Facts<'_>, committed: i64, high: i64) -> Result<Option<Offset
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "ranges are the data here")]
 mod tests {
     use super::*;
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::config::Key;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
 use stats::Metric;
@@ -23,16 +22,6 @@ mod quick_hash;
 pub mod stats;
 
 pub use fan_out::Reporters;
-
-/// The keys of this room, kind by kind.
-pub const KEYS: &[&[Key]] = &[
-    stats::KEYS,
-    stats::statsd::KEYS,
-    feedback::KEYS,
-    feedback::kafka::KEYS,
-    invalid_token::KEYS,
-    invalid_token::postgres::KEYS,
-];
 
 /// Counts and timings. Never waits, never fails: a lost statistic must not cost a push.
 pub trait StatsReporter: Send + Sync {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::counters::{Connection as OwnCounters, Counters};
 use super::levers::Levers;
 use super::limits::{Judgement, Limits};
-use super::service::{Action, Command, Farewell, Service};
+use super::service::{Command, Farewell, Service};
 use super::wire::{Wire, WireControl};
 
 /// Requests judged in one go.
@@ -36,11 +36,7 @@ mod incoming;
 mod outgoing;
 
 use self::incoming::Arrival;
-
-struct Due {
-    respond: SendResponse<Bytes>,
-    action: Action,
-}
+use self::outgoing::Due;
 
 /// A connection being served.
 pub struct Connection<S: Service, IO> {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use pusher::config::{Config, ConfigFile, Key, ambiguous, load};
-use pusher::settings::{ALIASES, ALL_KEYS, IGNORED, catalogue};
+use pusher::reporters::stats::{Descent, Kind, Metric};
+use pusher::settings::{ALIASES, ALL_KEYS, catalogue};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn path(name: &str) -> PathBuf {
@@ -63,7 +64,7 @@ fn every_default_can_be_read() {
 }
 
 #[test]
-fn what_an_alias_means_exists_once_its_room_is_there() {
+fn an_alias_is_no_key_itself_and_stands_for_as_many_apps() {
     for alias in ALIASES {
         assert_eq!(alias.written.contains("<app>"), alias.name.contains("<app>"), "{alias:?}");
         assert!(!keys().any(|key| key.name.eq_ignore_ascii_case(alias.written)), "{alias:?} is a key itself");
@@ -87,26 +88,47 @@ fn tables() -> String {
         let _ = writeln!(out, "| `{}` | `{}` |", alias.written, alias.name);
     }
     out.push_str("\n### Accepted, no effect\n\n| key of the original | because |\n|---|---|\n");
-    for ignored in IGNORED.iter().filter(|ignored| !keys().any(|key| key.name == ignored.name)) {
+    for ignored in catalogue().ignored() {
         let _ = writeln!(out, "| `{}` | {} |", ignored.name, cell(ignored.because));
     }
     out
 }
 
-/// `UPDATE_DOCS=1 cargo test --test it cli_docs` writes the tables.
-#[test]
-fn the_documentation_has_the_tables_of_the_code() {
+/// Every metric, whose dashboards know it, as written in the code.
+fn metrics() -> String {
+    let mut out = String::from("| metric | type | tags | meaning | from |\n|---|---|---|---|---|\n");
+    for metric in Metric::ALL {
+        let tags: Vec<_> = metric.tags().iter().map(|tag| format!("`{tag}`")).collect();
+        let tags = if tags.is_empty() { "–".to_owned() } else { tags.join(", ") };
+        let kind = match metric.kind() {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Timer => "timer",
+        };
+        let from = if metric.descent() == Descent::Original { "the original" } else { "new" };
+        let meaning = metric.meaning().trim().trim_end_matches('.');
+        let _ = writeln!(out, "| `{}` | {kind} | {tags} | {meaning} | {from} |", metric.name());
+    }
+    out
+}
+
+/// `UPDATE_DOCS=1 cargo test --test it cli_docs` writes what is below the mark.
+#[track_caller]
+fn written_below_the_mark(page: &str, written: &str) {
     const MARK: &str = "<!-- From here on written by `UPDATE_DOCS=1 cargo test --test it cli_docs`. -->\n\n";
-    let file = path("docs/configuration.md");
+    let file = path(page);
     let text = std::fs::read_to_string(&file).unwrap();
-    let (by_hand, _) = text.split_once(MARK).expect("docs/configuration.md has the mark");
-    let expected = format!("{by_hand}{MARK}{}", tables());
+    let (by_hand, _) = text.split_once(MARK).expect("the page has the mark");
+    let expected = format!("{by_hand}{MARK}{written}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&file, &expected).unwrap();
     } else {
-        assert!(
-            text == expected,
-            "docs/configuration.md is not up to date: run UPDATE_DOCS=1 cargo test --test it cli_docs"
-        );
+        assert!(text == expected, "{page} is not up to date: run UPDATE_DOCS=1 cargo test --test it cli_docs");
     }
+}
+
+#[test]
+fn the_documentation_has_the_tables_of_the_code() {
+    written_below_the_mark("docs/configuration.md", &tables());
+    written_below_the_mark("docs/metrics.md", &metrics());
 }

@@ -85,7 +85,7 @@ pub(super) struct Books {
     pub(super) resets: usize,
     /// Connections that said GOAWAY before they went.
     pub(super) farewells: usize,
-    controls: HashMap<usize, mpsc::UnboundedSender<Act>>,
+    controls: HashMap<usize, mpsc::Sender<Act>>,
 }
 
 pub(super) struct Server {
@@ -144,7 +144,7 @@ impl Server {
     /// Makes every open connection do something.
     pub(super) fn tell_all(&self, act: &Act) {
         for control in self.books.lock().controls.values() {
-            let _ = control.send(act.clone());
+            let _ = control.try_send(act.clone());
         }
     }
 
@@ -164,7 +164,7 @@ struct Peer {
     manner: Manner,
     script: Script,
     books: Arc<Mutex<Books>>,
-    control: mpsc::UnboundedSender<Act>,
+    control: mpsc::Sender<Act>,
     bodies: HashMap<u32, Vec<u8>>,
     open: HashSet<u32>,
     limit: usize,
@@ -174,7 +174,7 @@ struct Peer {
 
 impl Peer {
     async fn serve(stream: TlsStream<TcpStream>, manner: Manner, script: Script, books: Arc<Mutex<Books>>) {
-        let (control, mut acts) = mpsc::unbounded_channel();
+        let (control, mut acts) = mpsc::channel(4096);
         let id = {
             let mut books = books.lock();
             let id = books.connections;
@@ -192,7 +192,7 @@ impl Peer {
         books.controls.remove(&id);
     }
 
-    async fn run(&mut self, acts: &mut mpsc::UnboundedReceiver<Act>) -> std::io::Result<()> {
+    async fn run(&mut self, acts: &mut mpsc::Receiver<Act>) -> std::io::Result<()> {
         let mut buffer = vec![0; 24];
         self.stream.read_exact(&mut buffer).await?;
         assert_eq!(buffer, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -234,7 +234,7 @@ impl Peer {
                 if let Some(delay) = self.manner.window_delay
                     && !payload.is_empty()
                 {
-                    let _ = self.control.send(Act::After(delay, Box::new(Act::Window(payload.len() as u32))));
+                    let _ = self.control.try_send(Act::After(delay, Box::new(Act::Window(payload.len() as u32))));
                 }
                 self.bodies.entry(stream).or_default().extend(payload);
             }
@@ -277,7 +277,7 @@ impl Peer {
                 let control = self.control.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    let _ = control.send(*act);
+                    let _ = control.try_send(*act);
                 });
                 return Ok(true);
             }

@@ -4,9 +4,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
+use clap::Parser as _;
 use config::{Config, File, FileFormat};
+use pusher::cli::Cli;
+use pusher::config::{ConfigFile, Loaded, load};
+use pusher::settings::catalogue;
+use pusher::simulator::apns::Key;
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -162,5 +168,63 @@ fn make_alone_prints_help_for_its_targets() {
     let help = process::run(Command::new("make").arg("-C").arg(root()).env_remove("MAKEFLAGS"));
     for target in ["demo", "test", "check", "deps"] {
         assert!(help.contains(&format!("make {target} ")), "{help}");
+    }
+}
+
+/// Loads what these variables say, and demands that none is unknown or without effect.
+fn loads(place: &str, variables: Vec<(String, String)>) -> Loaded {
+    let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let loaded = load(ConfigFile::Default(Path::new("/nonexistent.yaml")), variables, catalogue()).expect(place);
+    let warnings: Vec<_> =
+        loaded.notices.iter().filter(|notice| notice.is_warning()).map(ToString::to_string).collect();
+    assert!(warnings.is_empty(), "{place}: {warnings:#?}");
+    loaded
+}
+
+#[test]
+fn the_composed_worker_is_configured_by_names_that_exist() {
+    let service = services()["worker"].clone();
+    let settings = service["environment"].as_object().expect("a map");
+    let variables: Vec<_> =
+        settings.iter().map(|(name, value)| (name.clone(), value.as_str().expect(name).into())).collect();
+    assert!(variables.len() > 15, "{variables:?}");
+    let config = loads("docker-compose.yml", variables).config;
+    let apns = pusher::handlers::apns::Settings::from_config(&config, false).expect("apns");
+    assert_eq!((apns.apps[0].key_id.as_str(), apns.apps[0].team_id.as_str()), (Key::KEY_ID, Key::TEAM_ID));
+    pusher::queue::config::Settings::from_config(&config).expect("queue");
+    pusher::reporters::invalid_token::postgres::Settings::from_config(&config).expect("invalidToken.pg");
+}
+
+#[test]
+fn variables_in_the_documentation_exist() {
+    let variable = Regex::new(r"\b(PUSHER_[A-Z0-9_]+)=(\S+)").expect("a pattern");
+    for page in ["README.md", "docs/simulator.md", "src/cli.rs", "src/demo/mod.rs"] {
+        let text = read(page);
+        let found = variable.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned()));
+        let mut found: Vec<_> = found.collect();
+        found.push(("PUSHER_APNS_APPS".into(), "game".into()));
+        loads(page, found);
+    }
+}
+
+#[test]
+fn commands_in_the_documentation_and_the_compose_file_can_be_given() {
+    let mut lines = Vec::new();
+    for page in ["README.md", "docs/simulator.md", "docs/configuration.md", "docs/guarantee.md", "docs/apns-message.md"]
+    {
+        let text = read(page).replace("\\\n", " ");
+        let given = text.lines().filter_map(|line| line.strip_prefix("pusher ")).map(ToOwned::to_owned);
+        lines.extend(given.filter(|line| !line.contains(['|', '\u{2026}'])));
+    }
+    for (name, service) in services().iter().filter(|(_, service)| service.get("<<").is_some()) {
+        lines.push(texts(&service["command"]).join(" "));
+        assert!(!lines.last().expect("just pushed").is_empty(), "{name} has no command");
+    }
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        let words = line.split(" #").next().unwrap_or_default().split_whitespace();
+        if let Err(error) = Cli::try_parse_from(std::iter::once("pusher").chain(words)) {
+            panic!("pusher {line}: {error}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::{Authority, Uri};
 
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
 
 const APPS: Key = Key::optional("apns.apps", "apps to push for, separated by commas; each needs apns.certs.<app>.*");
@@ -43,13 +43,27 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys of the original that are accepted without effect, and why.
-pub const IGNORED: &[(&str, &str)] = &[
-    ("apns.concurrentWorkers", "requests share connections as streams: maxInFlight and apns.maxConnections bound them"),
-    ("apns.connectionPoolSize", "connections are opened by load, up to apns.maxConnections"),
-    ("apns.pushQueueSize", "there is no queue between consuming and sending: maxInFlight bounds what is taken"),
-    ("apns.responseChannelSize", "each push waits for its own answer: there is no channel of answers"),
-    ("apns.logStatsInterval", "statistics are metrics, not log lines"),
-    ("apns.retry.maxRetryAttempts", "a push that the provider could not take is sent again as long as it lives"),
+pub const IGNORED: &[Ignored] = &[
+    Ignored {
+        name: "apns.concurrentWorkers",
+        because: "requests share connections as streams: maxInFlight and apns.maxConnections bound them",
+    },
+    Ignored { name: "apns.connectionPoolSize", because: "connections are opened by load, up to apns.maxConnections" },
+    Ignored {
+        name: "apns.pushQueueSize",
+        because: "there is no queue between consuming and sending: maxInFlight bounds what is taken",
+    },
+    Ignored {
+        name: "apns.responseChannelSize",
+        because: "each push waits for its own answer: there is no channel of answers",
+    },
+    Ignored { name: "apns.logStatsInterval", because: "statistics are metrics, not log lines" },
+    Ignored {
+        name: "apns.retry.maxRetryAttempts",
+        because: "a push that the provider could not take is sent again as long as it lives",
+    },
+    Ignored { name: "apns.rateLimit.rpm", because: "this version neither limits rates nor drops duplicates" },
+    Ignored { name: "apns.dedup.*", because: "this version neither limits rates nor drops duplicates" },
 ];
 
 /// Apple's host for apps from the store, and the original's for development builds.

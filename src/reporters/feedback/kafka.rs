@@ -23,7 +23,7 @@ mod settings;
 mod state;
 
 use producer::{Producer, Report};
-pub use settings::{KEYS, Settings};
+pub use settings::{IGNORED, KEYS, Settings};
 use state::State;
 
 use super::topic_of;
@@ -202,7 +202,9 @@ impl KafkaFeedback {
                 let old = std::mem::replace(&mut *life, new);
                 self.stats.count(Metric::FeedbackProducerRebuilt, &[], 1);
                 // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
-                std::thread::spawn(move || drop(old));
+                if let Err(error) = std::thread::Builder::new().name("feedback-end".into()).spawn(move || drop(old)) {
+                    tracing::warn!(%error, "no thread to end the failed feedback producer on: ended here");
+                }
             }
             Err(error) => tracing::error!(%error, "the feedback producer cannot be built anew, trying again"),
         }

@@ -125,7 +125,7 @@ impl Handler {
             Change::Closed => {
                 let limit = self.worker.settings.max_share;
                 tracing::error!(
-                    app, %platform, share, limit,
+                    alarm = true, app, %platform, share, limit,
                     "too many dead tokens: none of this app is deleted any more, pushes go on; check host (-p), topic and key"
                 );
                 self.worker.stats.gauge(Metric::ValveClosed, &tags, 1.0);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::table::{quoted, table};
 use super::{DeleteError, Deleted, Deleter};
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
 
@@ -38,14 +38,16 @@ const UPDATED_AT: Key = Key::optional(
     "invalidToken.pg.updatedAtColumn",
     "timestamp column of a row's last registration: a row newer than the provider's time of death survives",
 );
-const TABLE: Key = Key::optional(
-    "invalidToken.pg.table",
-    "accepted, no effect: it would send the deletions of every app into one table; the table is <app>_<platform>",
-);
 
 /// The keys of this handler.
 pub const KEYS: &[Key] =
-    &[HOST, PORT, USER, PASS, DATABASE, SCHEMA, POOL_SIZE, MAX_RETRIES, CONNECTION_TIMEOUT, SSLMODE, UPDATED_AT, TABLE];
+    &[HOST, PORT, USER, PASS, DATABASE, SCHEMA, POOL_SIZE, MAX_RETRIES, CONNECTION_TIMEOUT, SSLMODE, UPDATED_AT];
+
+/// Keys of the original that are accepted without effect, and why.
+pub const IGNORED: &[Ignored] = &[Ignored {
+    name: "invalidToken.pg.table",
+    because: "each app and platform has its own table; one for all would delete in the wrong one",
+}];
 
 /// How to reach the database, and the names in it.
 #[derive(Clone)]
@@ -76,9 +78,6 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     /// Reads and checks the section `invalidToken.pg`.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        if config.get::<String>(&TABLE)?.is_some() {
-            tracing::warn!(key = TABLE.name, "accepted, no effect: the table of each app is <app>_<platform>");
-        }
         let pool_size: u32 = config.require(&POOL_SIZE)?;
         if !(1..=100).contains(&pool_size) {
             return Err(config.error(&POOL_SIZE, "must be from 1 to 100"));

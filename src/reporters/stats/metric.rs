@@ -1,4 +1,4 @@
-//! The names of all metrics, each written once.
+//! All metrics: each name, type, set of tags and meaning written once, in the table below. `docs/metrics.md` is made of it.
 
 /// How a metric's values are added up between two flushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,204 +11,133 @@ pub enum Kind {
     Timer,
 }
 
-/// A metric's name, written once. The variant's doc says what it counts and lists its tags; `game` is the app's name.
-/// Names and tags are those of topfreegames/pusher where it has the metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Metric {
-    /// A message's first request left us: `platform`, `game`, `topic`.
-    Sent,
-    /// The provider accepted a message: `platform`, `game`.
-    Ack,
-    /// A message came to another end: `platform`, `game`, `reason`.
-    Failed,
-    /// One request's round trip, ms: `platform`, `game`, `client`.
-    Latency,
-    /// One FCM round trip, ms, under the original's name: `game`.
-    FirebaseLatency,
-    /// A push over its device's limit: `platform`, `game`.
-    RateLimitReached,
-    /// The limiter could not answer, the push passed: `platform`, `game`.
-    RateLimitFailed,
-    /// An app's handler could not be set up: `platform`, `game`.
-    InitializeFailure,
-    /// A push whose content was sent before: `hostname`, `game`, `platform`.
-    DuplicatedMessages,
-    /// Deduplication could not answer, the push passed: `hostname`, `game`, `platform`.
-    DedupErrors,
-    /// Requests that left us, retries included: `platform`, `game`.
-    Attempts,
-    /// A message sent again although an earlier request may have been accepted: `platform`, `game`.
-    PossibleDuplicates,
-    /// Attempts that end in a later one: `platform`, `game`, `reason`.
-    Retries,
-    /// Attempts refused for our credentials or configuration: `platform`, `game`, `reason`.
-    Holds,
-    /// Messages whose expiry passed before delivery: `platform`, `game`.
-    Expired,
-    /// Messages given back unresolved (shutdown, revoked partition): `platform`, `game`.
-    Released,
-    /// Messages that the offset map knows as resolved: `platform`, `game`.
-    Skipped,
-    /// Messages that wait for their next attempt: `platform`, `game`.
-    RetryWaiting,
-    /// Feedback records given up: `platform`, `game`.
-    FeedbackLost,
-    /// Feedback records sent without the notification, the full one being too large: `platform`, `game`.
-    FeedbackTruncated,
-    /// Feedback producers that failed for good and were replaced: none.
-    FeedbackProducerRebuilt,
-    /// Feedback records not yet acknowledged: none.
-    FeedbackWaiting,
-    /// For how long the feedback broker has acknowledged nothing; 0 when well: none.
-    FeedbackStalledSeconds,
-    /// Rows deleted for dead tokens: `hostname`, `game`, `platform`.
-    TokensDeleteSuccess,
-    /// Tokens whose DELETE failed: `hostname`, `game`, `platform`.
-    TokensDeleteError,
-    /// Tokens for which no row was there to delete: `hostname`, `game`, `platform`.
-    TokensDeleteNonexistent,
-    /// Tokens left to the feedback record: `hostname`, `game`, `platform`.
-    TokensDeleteDeferred,
-    /// Tokens kept because the safety valve is closed: `hostname`, `game`, `platform`.
-    TokensDeleteWithheld,
-    /// 1 while the safety valve keeps an app's tokens, else 0: `platform`, `game`.
-    ValveClosed,
-    /// Receipts dropped unresolved, a bug of ours: `topic`.
-    ReceiptsLost,
-    /// Offset maps that were not of this log or not readable: `topic`, `reason`.
-    MapDropped,
-    /// Offsets skipped because the log no longer had them: `topic`.
-    OffsetsOutOfRange,
-    /// Commits that the broker refused: none.
-    CommitFailed,
-    /// Messages lent and not yet resolved: `platform`, `game`.
-    InFlight,
-    /// Age of the oldest of them: none.
-    InFlightOldestSeconds,
-    /// Topics that match the pattern and are not ours to send: none.
-    IgnoredTopics,
-    /// Partitions with something to read and no room for it, the most at once in the last second: none.
-    PausedPartitions,
-    /// Partitions that are ours: none.
-    AssignedPartitions,
-    /// Length of the map of resolved offsets in the last commit, characters of 4,096: `topic`.
-    MapBytes,
-    /// Open connections to a provider: `platform`, `game`.
-    Connections,
-    /// Values dropped because there were too many different tags: none.
-    SeriesDropped,
+/// Whose dashboards know a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descent {
+    /// topfreegames/pusher has it, with this name and these tags.
+    Original,
+    /// New here.
+    Ours,
+}
+
+/// `Variant: Descent Kind "name" [tags]`, with what it counts as doc comment.
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])+ $metric:ident: $descent:ident $kind:ident $name:literal [$($tag:ident),*],)+) => {
+        /// A metric. Its doc says what it counts; [`Metric::tags`] has the tags, of which `game` is the app's name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Metric {
+            $($(#[doc = $doc])+ $metric,)+
+        }
+
+        impl Metric {
+            /// Every metric, in the order of the table.
+            pub const ALL: &'static [Metric] = &[$(Metric::$metric,)+];
+
+            /// The name on the wire, without the configured prefix.
+            pub const fn name(self) -> &'static str {
+                match self { $(Metric::$metric => $name,)+ }
+            }
+
+            /// How its values are added up.
+            pub const fn kind(self) -> Kind {
+                match self { $(Metric::$metric => Kind::$kind,)+ }
+            }
+
+            /// The tags that each of its values carries.
+            pub const fn tags(self) -> &'static [&'static str] {
+                match self { $(Metric::$metric => &[$(stringify!($tag)),*],)+ }
+            }
+
+            /// Whose dashboards know it.
+            pub const fn descent(self) -> Descent {
+                match self { $(Metric::$metric => Descent::$descent,)+ }
+            }
+
+            /// What it counts, in words.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Metric::$metric => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// A message's first request left us.
+    Sent: Original Counter "sent" [platform, game, topic],
+    /// The provider accepted a message.
+    Ack: Original Counter "ack" [platform, game],
+    /// A message came to another end.
+    Failed: Original Counter "failed" [platform, game, reason],
+    /// One request's round trip, ms.
+    Latency: Original Timer "send_notification_latency" [platform, game, client],
+    /// An app's handler could not be set up.
+    InitializeFailure: Original Counter "initialize_failure" [platform, game],
+    /// Requests that left us, retries included.
+    Attempts: Ours Counter "attempts" [platform, game],
+    /// A message sent again although an earlier request may have been accepted.
+    PossibleDuplicates: Ours Counter "possible_duplicates" [platform, game],
+    /// Attempts that end in a later one.
+    Retries: Ours Counter "retries" [platform, game, reason],
+    /// Attempts refused for our credentials or configuration.
+    Holds: Ours Counter "holds" [platform, game, reason],
+    /// Messages whose expiry passed before delivery.
+    Expired: Ours Counter "expired" [platform, game],
+    /// Messages given back unresolved (shutdown, revoked partition).
+    Released: Ours Counter "released" [platform, game],
+    /// Messages that the offset map knows as resolved.
+    Skipped: Ours Counter "skipped" [platform, game],
+    /// Messages that wait for their next attempt.
+    RetryWaiting: Ours Gauge "retry_waiting" [platform, game],
+    /// Feedback records given up.
+    FeedbackLost: Ours Counter "feedback_lost" [platform, game],
+    /// Feedback records sent without the notification, the full one being too large.
+    FeedbackTruncated: Ours Counter "feedback_truncated" [platform, game],
+    /// Feedback producers that failed for good and were replaced.
+    FeedbackProducerRebuilt: Ours Counter "feedback_producer_rebuilt" [],
+    /// Feedback records not yet acknowledged.
+    FeedbackWaiting: Ours Gauge "feedback_waiting" [],
+    /// For how long the feedback broker has acknowledged nothing; 0 when well.
+    FeedbackStalledSeconds: Ours Gauge "feedback_stalled_seconds" [],
+    /// Rows deleted for dead tokens.
+    TokensDeleteSuccess: Original Counter "tokens_delete_success" [hostname, game, platform],
+    /// Tokens whose DELETE failed.
+    TokensDeleteError: Original Counter "tokens_delete_error" [hostname, game, platform],
+    /// Tokens for which no row was there to delete.
+    TokensDeleteNonexistent: Original Counter "tokens_delete_nonexistent" [hostname, game, platform],
+    /// Tokens left to the feedback record.
+    TokensDeleteDeferred: Ours Counter "tokens_delete_deferred" [hostname, game, platform],
+    /// Tokens kept because the safety valve is closed.
+    TokensDeleteWithheld: Ours Counter "tokens_delete_withheld" [hostname, game, platform],
+    /// 1 while the safety valve keeps an app's tokens, else 0.
+    ValveClosed: Ours Gauge "valve_closed" [platform, game],
+    /// Receipts dropped unresolved, a bug of ours.
+    ReceiptsLost: Ours Counter "receipts_lost" [topic],
+    /// Offset maps that were not of this log or not readable.
+    MapDropped: Ours Counter "map_dropped" [topic, reason],
+    /// Offsets skipped because the log no longer had them.
+    OffsetsOutOfRange: Ours Counter "offsets_out_of_range" [topic],
+    /// Commits that the broker refused.
+    CommitFailed: Ours Counter "commit_failed" [],
+    /// Messages lent and not yet resolved.
+    InFlight: Ours Gauge "in_flight" [platform, game],
+    /// Age of the oldest of them.
+    InFlightOldestSeconds: Ours Gauge "in_flight_oldest_seconds" [],
+    /// Topics that match the pattern and are not ours to send.
+    IgnoredTopics: Ours Gauge "ignored_topics" [],
+    /// Partitions with something to read and no room for it, the most at once in the last second.
+    PausedPartitions: Ours Gauge "paused_partitions" [],
+    /// Partitions that are ours.
+    AssignedPartitions: Ours Gauge "assigned_partitions" [],
+    /// Length of the map of resolved offsets in the last commit, characters of 4,096.
+    MapBytes: Ours Gauge "map_bytes" [topic],
+    /// Values dropped because there were too many different tags.
+    SeriesDropped: Ours Counter "series_dropped" [],
 }
 
 impl Metric {
-    /// Every metric, in the order of the table above.
-    pub const ALL: &'static [Metric] = &[
-        Metric::Sent,
-        Metric::Ack,
-        Metric::Failed,
-        Metric::Latency,
-        Metric::FirebaseLatency,
-        Metric::RateLimitReached,
-        Metric::RateLimitFailed,
-        Metric::InitializeFailure,
-        Metric::DuplicatedMessages,
-        Metric::DedupErrors,
-        Metric::Attempts,
-        Metric::PossibleDuplicates,
-        Metric::Retries,
-        Metric::Holds,
-        Metric::Expired,
-        Metric::Released,
-        Metric::Skipped,
-        Metric::RetryWaiting,
-        Metric::FeedbackLost,
-        Metric::FeedbackTruncated,
-        Metric::FeedbackProducerRebuilt,
-        Metric::FeedbackWaiting,
-        Metric::FeedbackStalledSeconds,
-        Metric::TokensDeleteSuccess,
-        Metric::TokensDeleteError,
-        Metric::TokensDeleteNonexistent,
-        Metric::TokensDeleteDeferred,
-        Metric::TokensDeleteWithheld,
-        Metric::ValveClosed,
-        Metric::ReceiptsLost,
-        Metric::MapDropped,
-        Metric::OffsetsOutOfRange,
-        Metric::CommitFailed,
-        Metric::InFlight,
-        Metric::InFlightOldestSeconds,
-        Metric::IgnoredTopics,
-        Metric::PausedPartitions,
-        Metric::AssignedPartitions,
-        Metric::MapBytes,
-        Metric::Connections,
-        Metric::SeriesDropped,
-    ];
-
-    /// The name on the wire, without the configured prefix.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Metric::Sent => "sent",
-            Metric::Ack => "ack",
-            Metric::Failed => "failed",
-            Metric::Latency => "send_notification_latency",
-            Metric::FirebaseLatency => "firebase_latency",
-            Metric::RateLimitReached => "rate_limit_reached",
-            Metric::RateLimitFailed => "rate_limit_failed",
-            Metric::InitializeFailure => "initialize_failure",
-            Metric::DuplicatedMessages => "duplicated_messages",
-            Metric::DedupErrors => "dedup_errors",
-            Metric::Attempts => "attempts",
-            Metric::PossibleDuplicates => "possible_duplicates",
-            Metric::Retries => "retries",
-            Metric::Holds => "holds",
-            Metric::Expired => "expired",
-            Metric::Released => "released",
-            Metric::Skipped => "skipped",
-            Metric::RetryWaiting => "retry_waiting",
-            Metric::FeedbackLost => "feedback_lost",
-            Metric::FeedbackTruncated => "feedback_truncated",
-            Metric::FeedbackProducerRebuilt => "feedback_producer_rebuilt",
-            Metric::FeedbackWaiting => "feedback_waiting",
-            Metric::FeedbackStalledSeconds => "feedback_stalled_seconds",
-            Metric::TokensDeleteSuccess => "tokens_delete_success",
-            Metric::TokensDeleteError => "tokens_delete_error",
-            Metric::TokensDeleteNonexistent => "tokens_delete_nonexistent",
-            Metric::TokensDeleteDeferred => "tokens_delete_deferred",
-            Metric::TokensDeleteWithheld => "tokens_delete_withheld",
-            Metric::ValveClosed => "valve_closed",
-            Metric::ReceiptsLost => "receipts_lost",
-            Metric::MapDropped => "map_dropped",
-            Metric::OffsetsOutOfRange => "offsets_out_of_range",
-            Metric::CommitFailed => "commit_failed",
-            Metric::InFlight => "in_flight",
-            Metric::InFlightOldestSeconds => "in_flight_oldest_seconds",
-            Metric::IgnoredTopics => "ignored_topics",
-            Metric::PausedPartitions => "paused_partitions",
-            Metric::AssignedPartitions => "assigned_partitions",
-            Metric::MapBytes => "map_bytes",
-            Metric::Connections => "connections",
-            Metric::SeriesDropped => "series_dropped",
-        }
-    }
-
-    /// How its values are added up.
-    pub const fn kind(self) -> Kind {
-        match self {
-            Metric::RetryWaiting
-            | Metric::FeedbackWaiting
-            | Metric::FeedbackStalledSeconds
-            | Metric::ValveClosed
-            | Metric::InFlight
-            | Metric::InFlightOldestSeconds
-            | Metric::IgnoredTopics
-            | Metric::PausedPartitions
-            | Metric::AssignedPartitions
-            | Metric::MapBytes
-            | Metric::Connections => Kind::Gauge,
-            Metric::Latency | Metric::FirebaseLatency => Kind::Timer,
-            _ => Kind::Counter,
-        }
+    /// Whether these are its tags, in any order.
+    pub fn has_tags(self, tags: &[(&'static str, &str)]) -> bool {
+        tags.len() == self.tags().len() && tags.iter().all(|(name, _)| self.tags().contains(name))
     }
 }
 

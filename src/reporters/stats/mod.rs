@@ -16,7 +16,7 @@ pub mod metric;
 mod series;
 pub mod statsd;
 
-pub use metric::{Kind, Metric};
+pub use metric::{Descent, Kind, Metric};
 
 use super::StatsReporter;
 
@@ -75,10 +75,12 @@ impl StatsReporter for Stats {
     }
 
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64) {
+        debug_assert!(metric.has_tags(tags), "{metric:?} has other tags: {tags:?}");
         self.0.iter().for_each(|reporter| reporter.count(metric, tags, n));
     }
 
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
+        debug_assert!(metric.has_tags(tags), "{metric:?} has other tags: {tags:?}");
         self.0.iter().for_each(|reporter| reporter.gauge(metric, tags, value));
     }
 

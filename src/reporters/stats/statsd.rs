@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Metric;
 use super::datagrams::Datagrams;
 use super::series::{Reading, Series, Store};
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::Origin;
 use crate::reporters::StatsReporter;
 use crate::reporters::quick_hash::QuickHash;
@@ -25,12 +25,19 @@ const HOST: Key = Key::new("stats.statsd.host", "localhost:8125", "host:port of 
 const PREFIX: Key =
     Key::new("stats.statsd.prefix", "push", "put before each name as it is, without a dot: push gives pushsent");
 const FLUSH: Key = Key::new("stats.statsd.flushInterval", "1s", "how often added-up values are sent, 100ms to 60s");
-const BUFLEN: Key =
-    Key::optional("stats.statsd.buflen", "accepted, no effect: values are added up, not buffered one by one");
-const FLUSH_S: Key = Key::optional("stats.flush.s", "accepted, no effect: see stats.statsd.flushInterval");
 
 /// The keys of this reporter.
-pub const KEYS: &[Key] = &[HOST, PREFIX, FLUSH, BUFLEN, FLUSH_S];
+pub const KEYS: &[Key] = &[HOST, PREFIX, FLUSH];
+
+const ADDED_UP: &str = "values are added up and sent once per stats.statsd.flushInterval";
+
+/// Keys of the original that are accepted without effect, and why.
+pub const IGNORED: &[Ignored] = &[
+    Ignored { name: "stats.flush.s", because: ADDED_UP },
+    Ignored { name: "stats.statsd.buflen", because: ADDED_UP },
+    Ignored { name: "stats.statsd.flushIntervalMs", because: ADDED_UP },
+    Ignored { name: "stats.statsd.flushIntervalInMs", because: ADDED_UP },
+];
 
 /// Partitions and topics remembered by address; beyond it the memory is emptied and fills again.
 const MOST_ORIGINS: usize = 4_096;

@@ -38,10 +38,15 @@ pub struct Key {
 }
 
 impl Key {
-    /// A new private key with the ids `SIMKEY0001` and `SIMTEAM001`.
+    /// The key id of a key that the simulator makes.
+    pub const KEY_ID: &str = "SIMULATE01";
+    /// The team id of a key that the simulator makes.
+    pub const TEAM_ID: &str = "SIMTEAM001";
+
+    /// A new private key with the ids [`Key::KEY_ID`] and [`Key::TEAM_ID`].
     pub fn generate() -> Result<Key, StartError> {
         let pair = rcgen::KeyPair::generate().map_err(TlsError::from)?;
-        Ok(Key { key_id: "SIMKEY0001".into(), team_id: "SIMTEAM001".into(), pem: pair.serialize_pem() })
+        Ok(Key { key_id: Key::KEY_ID.into(), team_id: Key::TEAM_ID.into(), pem: pair.serialize_pem() })
     }
 
     fn public(&self) -> Result<PublicKey, StartError> {
@@ -69,6 +74,8 @@ pub struct Settings {
     pub control: Option<SocketAddr>,
     /// Names and addresses that the certificate holds, besides the address listened on.
     pub names: Vec<String>,
+    /// The CA's key of an earlier start, PEM, for clients that trust its CA; `None`: a new one.
+    pub ca_key: Option<String>,
     /// Threads that serve connections.
     pub threads: usize,
     /// Keys that provider tokens may be signed with; empty: one is made, see [`Simulator::key`].
@@ -88,6 +95,7 @@ impl Default for Settings {
             listen: local,
             control: None,
             names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            ca_key: None,
             threads: 1,
             keys: Vec::new(),
             topics: Vec::new(),
@@ -120,6 +128,7 @@ pub struct Simulator {
     listener: Listener<Apns>,
     control: Option<SocketAddr>,
     ca_pem: String,
+    ca_key_pem: String,
     key: Key,
     handle: Handle,
 }
@@ -155,13 +164,13 @@ impl Simulator {
         if !settings.listen.ip().is_unspecified() && !names.contains(&own) {
             names.push(own);
         }
-        let identity = tls::identity(&names)?;
+        let identity = tls::identity(&names, settings.ca_key.as_deref())?;
         let levers = settings.faults.connection;
         let service = Arc::new(Apns::new(keys, settings.topics, settings.seed, settings.faults));
         let mut listener = Listener::start(
             settings.listen,
             settings.threads,
-            identity.server,
+            identity.server.clone(),
             Arc::clone(&service),
             Arc::new(Counters::default()),
             levers,
@@ -169,7 +178,8 @@ impl Simulator {
         let handle = Handle::new(service, Arc::clone(&listener.shared));
         let control =
             settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
-        Ok(Simulator { listener, control, ca_pem: identity.ca_pem, key: trusted.swap_remove(0), handle })
+        let tls::Identity { ca_pem, ca_key_pem, .. } = identity;
+        Ok(Simulator { listener, control, ca_pem, ca_key_pem, key: trusted.swap_remove(0), handle })
     }
 
     /// Where it listens.
@@ -185,6 +195,11 @@ impl Simulator {
     /// The CA that a client must trust, PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// The key of that CA, PEM, for a later start ([`Settings::ca_key`]).
+    pub fn ca_key_pem(&self) -> &str {
+        &self.ca_key_pem
     }
 
     /// The first key that it trusts: the one it made when none was given, private half included.

@@ -9,9 +9,15 @@ use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{Connection, Due};
+use super::Connection;
 use crate::simulator::frames;
 use crate::simulator::service::{Action, GoAway, Reply, Service};
+
+/// What becomes of a stream at its time.
+pub(super) struct Due {
+    pub(super) respond: SendResponse<Bytes>,
+    action: Action,
+}
 
 impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     pub(super) fn follow(&mut self, now: Instant, respond: SendResponse<Bytes>, reply: Reply) {

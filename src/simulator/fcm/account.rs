@@ -1,7 +1,7 @@
-//! Service accounts: one per project, all with one RSA key, which is made when it is first needed and lives as long as the
-//! process. (Making one takes a good part of a second; it protects nothing.)
+//! Service accounts: one per project, all with one RSA key. Unless one is given it is made when it is first needed and lives
+//! as long as the process. (Making one takes a good part of a second; it protects nothing.)
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jsonwebtoken::DecodingKey;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -66,14 +66,22 @@ impl std::fmt::Debug for Key {
 
 impl Key {
     /// The key of this process.
-    pub fn of_this_process() -> Result<&'static Key, rcgen::Error> {
-        static KEY: OnceLock<Key> = OnceLock::new();
+    pub fn of_this_process() -> Result<Arc<Key>, rcgen::Error> {
+        static KEY: OnceLock<Arc<Key>> = OnceLock::new();
         if let Some(key) = KEY.get() {
-            return Ok(key);
+            return Ok(Arc::clone(key));
         }
-        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
-        let key = Key { pem: pair.serialize_pem(), public: DecodingKey::from_rsa_der(pair.public_key_raw()) };
-        Ok(KEY.get_or_init(|| key))
+        let key = Arc::new(Key::of(&KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?));
+        Ok(Arc::clone(KEY.get_or_init(|| key)))
+    }
+
+    /// A key of an earlier start.
+    pub fn from_pem(pem: &str) -> Result<Arc<Key>, rcgen::Error> {
+        Ok(Arc::new(Key::of(&KeyPair::from_pem_and_sign_algo(pem, &PKCS_RSA_SHA256)?)))
+    }
+
+    fn of(pair: &KeyPair) -> Key {
+        Key { pem: pair.serialize_pem(), public: DecodingKey::from_rsa_der(pair.public_key_raw()) }
     }
 
     #[cfg(test)]

@@ -54,6 +54,10 @@ pub struct Settings {
     pub host: Option<String>,
     /// Names and addresses that the certificate holds besides.
     pub names: Vec<String>,
+    /// The CA's key of an earlier start, PEM, for clients that trust its CA; `None`: a new one.
+    pub ca_key: Option<String>,
+    /// The accounts' key of an earlier start, PEM; `None`: the one of this process.
+    pub account_key: Option<String>,
     /// Threads that serve connections.
     pub threads: usize,
     /// Ids of the projects; each has a service account of its own.
@@ -73,6 +77,8 @@ impl Default for Settings {
             control: None,
             host: None,
             names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            ca_key: None,
+            account_key: None,
             threads: 1,
             projects: vec!["simulated-project".into()],
             faults: Faults::default(),
@@ -105,7 +111,8 @@ pub struct Simulator {
     control: Option<SocketAddr>,
     ca_pem: String,
     projects: Vec<Project>,
-    key: &'static Key,
+    ca_key_pem: String,
+    key: Arc<Key>,
     token_uri: String,
     handle: Handle,
 }
@@ -142,13 +149,15 @@ impl Simulator {
         if settings.projects.is_empty() {
             return Err(StartError::NoProject);
         }
-        let key = Key::of_this_process().map_err(TlsError::from)?;
-        let identity = tls::identity(&names(&settings))?;
+        let key = settings.account_key.as_deref().map_or_else(Key::of_this_process, Key::from_pem);
+        let key = key.map_err(TlsError::from)?;
+        let identity = tls::identity(&names(&settings), settings.ca_key.as_deref())?;
         let oauth_socket = bind(settings.oauth)?;
         let token_uri = token_uri(&settings, oauth_socket.local_addr()?);
         let projects: Vec<Project> =
             settings.projects.iter().enumerate().map(|(place, id)| Project::new(id, place)).collect();
-        let oauth = Arc::new(OAuth::new(projects.clone(), key, token_uri.clone(), settings.faults.oauth.clone()));
+        let oauth =
+            Arc::new(OAuth::new(projects.clone(), Arc::clone(&key), token_uri.clone(), settings.faults.oauth.clone()));
         let levers = settings.faults.connection;
         let service = Arc::new(Fcm::new(projects.clone(), Arc::clone(&oauth), settings.seed, settings.faults));
         let mut listener = Listener::start(
@@ -159,14 +168,15 @@ impl Simulator {
             Arc::new(Counters::default()),
             levers,
         )?;
-        let (refuses, server) = (service.oauth_refuses.subscribe(), identity.server);
+        let tls::Identity { ca_pem, ca_key_pem, server } = identity;
+        let refuses = service.oauth_refuses.subscribe();
         listener.beside("simulator-oauth", move |stop| async move {
             https::serve(oauth_socket, &server, oauth.routes(), refuses, stop).await;
         })?;
         let handle = Handle::new(service, Arc::clone(&listener.shared));
         let control =
             settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
-        Ok(Simulator { listener, control, ca_pem: identity.ca_pem, projects, key, token_uri, handle })
+        Ok(Simulator { listener, control, ca_pem, ca_key_pem, projects, key, token_uri, handle })
     }
 
     /// Where the push endpoint listens.
@@ -189,10 +199,15 @@ impl Simulator {
         &self.ca_pem
     }
 
+    /// The key of that CA, PEM, for a later start ([`Settings::ca_key`]).
+    pub fn ca_key_pem(&self) -> &str {
+        &self.ca_key_pem
+    }
+
     /// The service account of a project, as the JSON that Google's console gives out; `None`: there is no such project.
     pub fn credentials(&self, project: &str) -> Option<String> {
         let project = self.projects.iter().find(|known| known.is(project))?;
-        Some(project.credentials(self.key, &self.token_uri))
+        Some(project.credentials(&self.key, &self.token_uri))
     }
 
     /// An access token for a project, without the detour over the token endpoint; `None`: there is no such project.

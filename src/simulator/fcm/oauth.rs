@@ -29,7 +29,7 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 #[derive(Debug)]
 pub struct OAuth {
     projects: Vec<Project>,
-    key: &'static Key,
+    key: Arc<Key>,
     /// Its own address: the only right audience.
     token_uri: String,
     tokens: Tokens,
@@ -74,7 +74,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl OAuth {
-    pub(super) fn new(projects: Vec<Project>, key: &'static Key, token_uri: String, faults: OAuthFaults) -> Self {
+    pub(super) fn new(projects: Vec<Project>, key: Arc<Key>, token_uri: String, faults: OAuthFaults) -> Self {
         OAuth {
             projects,
             key,

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs "$@" and sees to its end; usage: sh leash.sh FOLDER command... (see process.rs).
 # Standard input is the leash. A line on it is the signal to end the server with, which leaves FOLDER for the next start; its
 # end (the tests are over, or were killed) ends the server and removes FOLDER.

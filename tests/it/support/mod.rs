@@ -19,7 +19,9 @@ pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod rig;
 pub(crate) mod statsd;
+pub(crate) mod worker;
 
 pub(crate) use kafka::Kafka;
 pub(crate) use postgres::Postgres;

@@ -1,8 +1,9 @@
 //! PostgreSQL from the distribution's packages, in a folder of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -100,6 +101,18 @@ impl Database {
     /// Runs SQL statements; the rows of the last one, each its columns' texts.
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         psql(&self.url, sql)
+    }
+
+    /// Puts rows of one text column into a table, all at once.
+    pub(crate) fn fill<'a>(&self, table: &str, rows: impl Iterator<Item = &'a str>) {
+        let mut psql = psql_command(&self.url, &format!("COPY \"{table}\" FROM STDIN"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        let mut into = std::io::BufWriter::new(psql.stdin.take().expect("its input is piped"));
+        rows.for_each(|row| writeln!(into, "{row}").expect("psql reads"));
+        drop(into);
+        assert!(psql.wait().expect("psql's end").success(), "COPY into {table}");
     }
 
     /// The number of rows of a table.

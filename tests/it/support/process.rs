@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running server.
@@ -69,14 +69,24 @@ impl Server {
         assert!(status.success(), "{} failed ({status}); its log ends with:\n{}", self.name, self.log_end());
     }
 
-    /// Ends the server with `signal` ("TERM", "KILL" …), keeping its folder, and waits until it is gone.
-    pub(crate) fn end(mut self, signal: &str) {
+    /// Ends the server with `signal` ("TERM", "KILL" …), keeping its folder, and waits until it is gone; how it ended, as
+    /// the shell says it: 128 and the signal's number when it was killed.
+    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
         let leash = self.shell.stdin.as_mut().expect("the leash is piped");
         writeln!(leash, "{signal}").unwrap_or_else(|error| panic!("{}: the leash is broken: {error}", self.name));
-        self.shell.wait().expect("the shell's end");
+        self.shell.wait().expect("the shell's end")
     }
 
-    fn log_end(&self) -> String {
+    /// Fails with the end of the log when the server has ended by itself.
+    #[track_caller]
+    pub(crate) fn assert_alive(&mut self) {
+        if let Some(status) = self.shell.try_wait().expect("the shell's status") {
+            panic!("{} ended by itself ({status}); its log ends with:\n{}", self.name, self.log_end());
+        }
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log_end(&self) -> String {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Config, ConfigError, Ignored, Key};
 
 const BROKERS: Key =
     Key::new("feedback.kafka.brokers", "localhost:9941", "brokers of the feedback topics: host:port, comma-separated");
 const LINGER: Key = Key::new("feedback.kafka.linger.ms", "0", "how long a record waits for company, ms");
 const BATCH: Key =
     Key::new("feedback.kafka.batch.size", "1048576", "most bytes of one batch of records (librdkafka's batch.size)");
-const TOPICS: Key =
-    Key::optional("feedback.kafka.topics", "accepted, no effect: the topic is push-<app>-<platform>-feedbacks");
 const OPTIONS: Key =
     Key::optional("feedback.kafka.options.*", "any other librdkafka producer option, e.g. security.protocol");
 
 /// The keys of this reporter.
-pub const KEYS: &[Key] = &[BROKERS, LINGER, BATCH, TOPICS, OPTIONS];
+pub const KEYS: &[Key] = &[BROKERS, LINGER, BATCH, OPTIONS];
+
+/// Keys of the original that are accepted without effect, and why.
+pub const IGNORED: &[Ignored] =
+    &[Ignored { name: "feedback.kafka.topics", because: "records go to push-<app>-<platform>-feedbacks" }];
 
 /// While a record is required the producer gives it up after this long, and it is given to it again.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,191 @@
+//! `make bench`: CPU per push of the whole worker, beside a bare `h2` client that sends the same requests to the same server
+//! in the same run. See README.md beside this file.
+
+mod bare;
+mod neighbours;
+mod usage;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+
+use bare::Plan;
+use neighbours::{Kafka, Simulator, Worker};
+use usage::Usage;
+
+/// Streams at once of the bare client: one connection's usual limit.
+const STREAMS: u64 = 1000;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
+        _ if arguments.iter().any(|argument| argument == "--quick") => measure(2, 50_000),
+        _ => measure(5, 200_000),
+    }
+}
+
+/// The child that is the floor.
+fn run_bare(plan: &str) -> Result<()> {
+    let usage = bare::run(serde_json::from_str(plan)?)?;
+    println!("{}", serde_json::to_string(&usage)?);
+    Ok(())
+}
+
+/// What one contender used in one round.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    usage: Usage,
+    pushes: u64,
+    server: Duration,
+    peak_rss: u64,
+    p50_us: u64,
+    p99_us: u64,
+}
+
+impl Round {
+    fn cpu_us(&self) -> f64 {
+        self.usage.cpu.as_secs_f64() * 1e6 / self.pushes as f64
+    }
+
+    fn server_us(&self) -> f64 {
+        self.server.as_secs_f64() * 1e6 / self.pushes as f64
+    }
+
+    fn per_core(&self) -> f64 {
+        1e6 / self.cpu_us()
+    }
+}
+
+fn measure(rounds: usize, pushes: u64) -> Result<()> {
+    let scratch = std::env::temp_dir().join(format!("pusher-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)?;
+    let result = measure_in(&scratch, rounds, pushes);
+    let _ = std::fs::remove_dir_all(&scratch);
+    result
+}
+
+fn measure_in(scratch: &Path, rounds: usize, pushes: u64) -> Result<()> {
+    let simulator = Simulator::start(scratch)?;
+    let kafka = Kafka::start()?;
+    let (mut floor, mut worker) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker", round + 1);
+        floor.push(bare_round(&simulator, pushes)?);
+        worker.push(worker_round(&simulator, &kafka, scratch, round, pushes)?);
+    }
+    println!("{}", table(&[("bare h2 client (the floor)", &floor), ("pusher apns, feedback on failures", &worker)]));
+    println!("machine: {}; {rounds} interleaved rounds of {pushes} pushes, medians (minimum to maximum)", machine());
+    Ok(())
+}
+
+fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
+    let plan = Plan {
+        address: simulator.address.clone(),
+        ca: simulator.ca.clone(),
+        authorization: authorization(simulator)?,
+        topic: "com.example.game".into(),
+        body: neighbours::body()?,
+        count: pushes,
+        streams: STREAMS,
+        connections: 1,
+    };
+    let before = simulator.cpu()?;
+    let program = std::env::current_exe()?;
+    let output = neighbours::pinned(1, &program).arg("bare").arg(serde_json::to_string(&plan)?).output()?;
+    ensure!(output.status.success(), "the bare client failed: {}", String::from_utf8_lossy(&output.stderr));
+    let usage = serde_json::from_slice(&output.stdout)?;
+    Ok(Round {
+        usage,
+        pushes,
+        server: simulator.cpu()?.checked_sub(before).unwrap(),
+        peak_rss: 0,
+        p50_us: 0,
+        p99_us: 0,
+    })
+}
+
+fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usize, pushes: u64) -> Result<Round> {
+    let topic = kafka.fill(round, pushes)?;
+    simulator.reset()?;
+    let worker = Worker::start(simulator, kafka, scratch, &topic)?;
+    let begun = simulator.wait_for_accepted(1)?;
+    let (before, server_before) = (Usage::of(worker.pid())?, simulator.cpu()?);
+    let accepted = simulator.wait_for_accepted(pushes)?;
+    ensure!(accepted == pushes, "{accepted} of {pushes} accepted");
+    let (after, server) = (Usage::of(worker.pid())?, simulator.cpu()?.checked_sub(server_before).unwrap());
+    let peak_rss = usage::peak_rss(worker.pid())?;
+    let ledger = worker.stop()?;
+    ensure!(ledger.delivered == pushes && ledger.unaccounted() == 0, "the books do not balance: {ledger:?}");
+    let (p50_us, p99_us) = (ledger.accepted_p50_us, ledger.accepted_p99_us);
+    Ok(Round { usage: after - before, pushes: pushes - begun, server, peak_rss, p50_us, p99_us })
+}
+
+/// A provider token as the worker makes it.
+fn authorization(simulator: &Simulator) -> Result<String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let header = Header { kid: Some(neighbours::KEY_ID.into()), typ: None, ..Header::new(Algorithm::ES256) };
+    let claims = serde_json::json!({ "iss": neighbours::TEAM_ID, "iat": now });
+    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(&std::fs::read(&simulator.key)?)?)?;
+    Ok(format!("bearer {token}"))
+}
+
+fn table(contenders: &[(&str, &Vec<Round>)]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "",
+        "pushes",
+        "CPU µs/push",
+        "× floor",
+        "pushes/s per core",
+        "pushes/s",
+        "RSS peak",
+        "p50",
+        "p99",
+        "server µs/push",
+    ]);
+    let floor = contenders.first().map_or(1.0, |(_, rounds)| median(rounds, Round::cpu_us));
+    for (name, rounds) in contenders {
+        let rss = rounds.iter().map(|round| round.peak_rss).max().unwrap_or(0);
+        let shown = |figure: String, there: bool| if there { figure } else { "–".into() };
+        table.add_row([
+            (*name).to_owned(),
+            rounds.iter().map(|round| round.pushes).max().unwrap_or(0).to_string(),
+            spread(rounds, Round::cpu_us),
+            format!("{:.2}", median(rounds, Round::cpu_us) / floor),
+            format!("{:.0}", median(rounds, Round::per_core)),
+            format!("{:.0}", median(rounds, |round| round.pushes as f64 / round.usage.wall.as_secs_f64())),
+            shown(format!("{} MiB", rss >> 20), rss > 0),
+            shown(format!("{:.1} ms", median(rounds, |round| round.p50_us as f64 / 1e3)), rss > 0),
+            shown(format!("{:.1} ms", median(rounds, |round| round.p99_us as f64 / 1e3)), rss > 0),
+            format!("{:.1}", median(rounds, Round::server_us)),
+        ]);
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+fn median(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {
+    let mut figures: Vec<_> = rounds.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64 + Copy) -> String {
+    let figures = rounds.iter().map(figure);
+    let (least, most) = figures.fold((f64::MAX, f64::MIN), |(least, most), one| (least.min(one), most.max(one)));
+    format!("{:.1} ({least:.1} to {most:.1})", median(rounds, figure))
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("?", |(_, name)| name.trim());
+    format!("{model}, {} cores", std::thread::available_parallelism().map_or(0, std::num::NonZero::get))
+}

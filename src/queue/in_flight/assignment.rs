@@ -1,0 +1,149 @@
+//! One partition under one epoch of the group: the ledger, and what its receipts may still do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::queue::offsets::Ledger;
+
+/// When the queue was polled last, and how long that lets us believe that what we hold is ours. When a member has not
+/// been heard of for the session timeout, its partitions have a new owner, who sends what we hold.
+#[derive(Debug)]
+pub struct LastPoll {
+    origin: Instant,
+    session_timeout_ms: u64,
+    /// Milliseconds from `origin`; never goes back.
+    at_ms: AtomicU64,
+}
+
+impl LastPoll {
+    /// Polled now.
+    pub fn new(session_timeout: Duration, now: Instant) -> Arc<Self> {
+        let session_timeout_ms = u64::try_from(session_timeout.as_millis()).unwrap_or(u64::MAX);
+        Arc::new(LastPoll { origin: now, session_timeout_ms, at_ms: AtomicU64::new(0) })
+    }
+
+    /// Notes a poll.
+    pub fn touch(&self, now: Instant) {
+        self.at_ms.fetch_max(self.since_origin(now), Ordering::Relaxed);
+    }
+
+    /// Whether the last poll is younger than the session timeout.
+    pub fn is_recent(&self, now: Instant) -> bool {
+        self.since_origin(now).saturating_sub(self.at_ms.load(Ordering::Relaxed)) < self.session_timeout_ms
+    }
+
+    fn since_origin(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Lending and sending.
+const LIVE: u8 = 0;
+/// No more sending; what is on a stream may still end.
+const STOPPING: u8 = 1;
+/// Somebody else's: what receipts say is ignored.
+const ENDED: u8 = 2;
+
+/// One partition from assignment to revocation, shared by its receipts.
+#[derive(Debug)]
+pub struct Assignment {
+    /// What is lent and what may be committed. Held for moments, never over an await.
+    pub ledger: Mutex<Ledger>,
+    last_poll: Arc<LastPoll>,
+    stage: AtomicU8,
+    on_stream: AtomicUsize,
+    dirty: AtomicBool,
+    to_lend_again: Mutex<Vec<i64>>,
+    /// Whether that list holds anything, so that asking takes no lock.
+    any_to_lend_again: AtomicBool,
+}
+
+impl Assignment {
+    /// A partition that has just become ours, read from where its ledger begins.
+    pub fn new(ledger: Ledger, last_poll: Arc<LastPoll>) -> Arc<Self> {
+        Arc::new(Assignment {
+            ledger: Mutex::new(ledger),
+            last_poll,
+            stage: AtomicU8::new(LIVE),
+            on_stream: AtomicUsize::new(0),
+            dirty: AtomicBool::new(false),
+            to_lend_again: Mutex::default(),
+            any_to_lend_again: AtomicBool::new(false),
+        })
+    }
+
+    /// The partition is being given up, or the process ends: nothing more is sent, what is on a stream may end, and a
+    /// receipt that is dropped counts as released.
+    pub fn stop_sending(&self) {
+        self.stage.fetch_max(STOPPING, Ordering::SeqCst);
+    }
+
+    /// The epoch is over: what receipts say from now on is ignored.
+    pub fn end(&self) {
+        self.stage.store(ENDED, Ordering::SeqCst);
+    }
+
+    /// Receipts whose message may be with the provider now. When it is 0 after [`Assignment::stop_sending`] it stays 0,
+    /// and all that ended as resolved is in the ledger.
+    pub fn on_stream(&self) -> usize {
+        self.on_stream.load(Ordering::SeqCst)
+    }
+
+    /// Offsets to be read and lent again, ascending, each told once: their receipts were dropped without an end, or
+    /// released although the partition stays ours. They hold the position until then.
+    pub fn take_lost(&self) -> Vec<i64> {
+        if !self.any_to_lend_again.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        let mut offsets = std::mem::take(&mut *self.to_lend_again.lock());
+        offsets.sort_unstable();
+        offsets
+    }
+
+    /// Set whenever an offset is resolved; whoever commits clears it before reading the ledger.
+    pub fn dirty(&self) -> &AtomicBool {
+        &self.dirty
+    }
+
+    pub(super) fn resolve(&self, offset: i64) {
+        if self.stage() != ENDED && self.ledger.lock().resolve(offset) {
+            self.dirty.store(true, Ordering::Release);
+        }
+    }
+
+    /// Gives the offset back; whether the partition is live, so that it must be lent again here.
+    pub(super) fn give_back(&self, offset: i64) -> bool {
+        let stage = self.stage();
+        if stage == ENDED || !self.ledger.lock().forget(offset) || stage != LIVE {
+            return false;
+        }
+        self.to_lend_again.lock().push(offset);
+        self.any_to_lend_again.store(true, Ordering::Release);
+        true
+    }
+
+    pub(super) fn may_send(&self) -> bool {
+        self.stage() == LIVE && self.last_poll.is_recent(Instant::now())
+    }
+
+    /// Counted first, asked then: either this sees the stop, or whoever stopped sees the count.
+    pub(super) fn enter_stream(&self) -> bool {
+        self.on_stream.fetch_add(1, Ordering::SeqCst);
+        let may = self.may_send();
+        if !may {
+            self.leave_stream();
+        }
+        may
+    }
+
+    pub(super) fn leave_stream(&self) {
+        self.on_stream.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn stage(&self) -> u8 {
+        self.stage.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,84 @@
+//! The receipt of one lent message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Assignment, Share};
+
+/// Lends the message at `offset`, which the assignment's ledger has called new; it counts against the share until the
+/// receipt ends. `bytes` is what its payload takes.
+pub fn lend(assignment: &Arc<Assignment>, share: &Arc<Share>, offset: i64, bytes: usize) -> Receipt {
+    share.enter(bytes);
+    Receipt {
+        assignment: Arc::clone(assignment),
+        share: Arc::clone(share),
+        offset,
+        bytes,
+        on_stream: AtomicBool::new(false),
+        waiting: AtomicBool::new(false),
+        ended: false,
+    }
+}
+
+/// The obligation to resolve one lent message. Dropping it unresolved is a bug: logged, counted, the message lent again.
+#[derive(Debug)]
+pub struct Receipt {
+    assignment: Arc<Assignment>,
+    share: Arc<Share>,
+    offset: i64,
+    bytes: usize,
+    on_stream: AtomicBool,
+    waiting: AtomicBool,
+    ended: bool,
+}
+
+impl Receipt {
+    /// The message's outcome is final and reported: its offset may move.
+    pub fn resolve(mut self) {
+        self.ended = true;
+        self.assignment.resolve(self.offset);
+    }
+
+    /// Not resolved on purpose (shutdown, revoked partition): the offset stays, the message comes again to whoever owns it.
+    pub fn release(mut self) {
+        self.ended = true;
+        self.assignment.give_back(self.offset);
+    }
+
+    /// Whether this process may still send the message: its partition is ours and not draining, and the queue was polled
+    /// within the session timeout. A `true` notes it as being on a stream until the receipt ends or `off_stream`.
+    pub fn may_send(&self) -> bool {
+        if self.on_stream.swap(true, Ordering::AcqRel) {
+            return self.assignment.may_send();
+        }
+        let may = self.assignment.enter_stream();
+        self.on_stream.store(may, Ordering::Release);
+        may
+    }
+
+    /// The attempt ended without an outcome; the message waits for a retry.
+    pub fn off_stream(&self) {
+        if self.on_stream.swap(false, Ordering::AcqRel) {
+            self.assignment.leave_stream();
+        }
+    }
+
+    /// Enters or leaves the waiting room for retries; counted against the app's share of waiters.
+    pub fn set_waiting(&self, waiting: bool) {
+        if self.waiting.swap(waiting, Ordering::AcqRel) != waiting {
+            self.share.set_waiting(waiting);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.ended && self.assignment.give_back(self.offset) {
+            self.share.all.lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(alarm = true, app = %self.share.app, offset = self.offset, "a message was dropped without an outcome; it is sent again");
+        }
+        self.off_stream();
+        self.set_waiting(false);
+        self.share.leave(self.bytes);
+    }
+}

@@ -1,0 +1,258 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::queue::offsets::{Ledger, Lend};
+
+const SESSION: Duration = Duration::from_secs(10);
+
+struct Partition {
+    assignment: Arc<Assignment>,
+    last_poll: Arc<LastPoll>,
+}
+
+impl Partition {
+    fn new() -> Self {
+        let last_poll = LastPoll::new(SESSION, Instant::now());
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll)), last_poll }
+    }
+
+    fn lend(&self, share: &Arc<Share>, bytes: usize) -> Receipt {
+        let mut ledger = self.assignment.ledger.lock();
+        let offset = ledger.next();
+        assert_eq!(ledger.lend(offset, -1, Instant::now()), Lend::New);
+        lend(&self.assignment, share, offset, bytes)
+    }
+
+    fn position(&self) -> i64 {
+        self.assignment.ledger.lock().position()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.assignment.ledger.lock().in_flight()
+    }
+}
+
+fn used(messages: usize, bytes: usize, waiting: usize) -> Usage {
+    Usage { messages, bytes, waiting }
+}
+
+#[test]
+fn a_receipt_counts_until_it_ends() {
+    let all = InFlight::new(10, 1000);
+    all.set_apps(&["a".into(), "b".into()]);
+    let partition = Partition::new();
+    let first = partition.lend(&all.share("a"), 100);
+    let second = partition.lend(&all.share("b"), 50);
+    assert_eq!((all.usage("a"), all.usage("b"), all.total()), (used(1, 100, 0), used(1, 50, 0), used(2, 150, 0)));
+    first.set_waiting(true);
+    first.set_waiting(true);
+    assert_eq!((all.usage("a"), all.total()), (used(1, 100, 1), used(2, 150, 1)));
+    first.resolve();
+    second.release();
+    assert_eq!((all.usage("a"), all.usage("b"), all.total(), all.usage("c")), <_>::default());
+    assert_eq!(all.lost(), 0);
+}
+
+#[test]
+fn resolving_moves_the_offset_and_asks_for_a_commit() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let (first, second) = (partition.lend(&all.share("a"), 1), partition.lend(&all.share("a"), 1));
+    assert!(!partition.assignment.dirty().load(Ordering::Acquire));
+    second.resolve();
+    assert!(partition.assignment.dirty().swap(false, Ordering::AcqRel));
+    assert_eq!(partition.position(), 0);
+    first.resolve();
+    assert_eq!(partition.position(), 2);
+}
+
+#[test]
+fn several_apps_hold_half_of_each_bound_at_most() {
+    let all = InFlight::new(20, 1000);
+    let alone = all.share("a");
+    let partition = Partition::new();
+    let mut held: Vec<_> = (0..10).map(|_| partition.lend(&alone, 1)).collect();
+    assert!(alone.has_room(), "a single app may hold everything");
+    let other = all.share("b");
+    assert!(!alone.has_room() && other.has_room());
+    held.pop().unwrap().resolve();
+    assert!(alone.has_room(), "a tenth below");
+    let big = partition.lend(&other, 500);
+    assert!(!other.has_room(), "half of the bytes");
+    big.resolve();
+    held.clear();
+    assert!(other.has_room());
+}
+
+#[test]
+fn room_returns_a_tenth_below_the_bound() {
+    let all = InFlight::new(100, 1_000_000);
+    let share = all.share("a");
+    let partition = Partition::new();
+    let mut held: Vec<_> = (0..100).map(|_| partition.lend(&share, 1)).collect();
+    for _ in 0..10 {
+        assert!(!share.has_room());
+        held.pop().unwrap().resolve();
+    }
+    assert!(share.has_room());
+    held.push(partition.lend(&share, 1));
+    assert!(share.has_room(), "until it is full again");
+    held.into_iter().for_each(Receipt::resolve);
+}
+
+#[test]
+fn a_full_process_has_no_room_for_anybody() {
+    let all = InFlight::new(10, 1000);
+    all.set_apps(&["a".into(), "b".into(), "c".into()]);
+    let partition = Partition::new();
+    let held: Vec<_> = ["a", "b"]
+        .iter()
+        .flat_map(|app| (0..5).map(|_| partition.lend(&all.share(app), 1)).collect::<Vec<_>>())
+        .collect();
+    assert!(!all.share("c").has_room());
+    held.into_iter().for_each(Receipt::resolve);
+    assert!(all.share("c").has_room());
+}
+
+#[test]
+fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
+    let all = InFlight::new(10, 1000);
+    let share = all.share("a");
+    let partition = Partition::new();
+    let held: Vec<_> = (0..5).map(|_| partition.lend(&share, 1)).collect();
+    for receipt in &held {
+        receipt.set_waiting(true);
+    }
+    assert!(!share.has_room());
+    held[0].set_waiting(false);
+    assert!(share.has_room());
+    held.into_iter().for_each(Receipt::resolve);
+    assert_eq!(all.total(), Usage::default());
+}
+
+#[test]
+fn the_smallest_bound_still_lets_one_through() {
+    let all = InFlight::new(1, 1);
+    all.set_apps(&["a".into(), "b".into()]);
+    let (share, partition) = (all.share("a"), Partition::new());
+    assert!(share.has_room());
+    let receipt = partition.lend(&share, 5000);
+    assert!(!share.has_room() && !all.share("b").has_room());
+    receipt.resolve();
+    assert!(share.has_room());
+}
+
+#[test]
+fn a_dropped_receipt_is_counted_and_lent_again() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let receipts: Vec<_> = (0..3).map(|_| partition.lend(&all.share("a"), 1)).collect();
+    assert!(receipts[2].may_send());
+    receipts.into_iter().rev().for_each(drop);
+    assert_eq!((all.lost(), all.total(), partition.assignment.on_stream()), (3, Usage::default(), 0));
+    assert_eq!((partition.position(), partition.in_flight()), (0, 0));
+    assert_eq!(partition.assignment.take_lost(), [0, 1, 2]);
+    assert!(partition.assignment.take_lost().is_empty(), "told once");
+    assert_eq!(partition.assignment.ledger.lock().lend(1, -1, Instant::now()), Lend::New);
+}
+
+#[test]
+fn a_release_while_the_partition_stays_is_lent_again_without_alarm() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    partition.lend(&all.share("a"), 1).release();
+    assert_eq!((all.lost(), partition.assignment.take_lost()), (0, vec![0]));
+}
+
+#[test]
+fn after_the_stop_a_drop_is_a_release_and_a_resolution_still_counts() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let (first, second, third) =
+        (partition.lend(&all.share("a"), 1), partition.lend(&all.share("a"), 1), partition.lend(&all.share("a"), 1));
+    assert!(
+        first.may_send()
+            && !{
+                partition.assignment.stop_sending();
+                second.may_send()
+            }
+    );
+    assert_eq!(partition.assignment.on_stream(), 1);
+    first.resolve();
+    drop(second);
+    third.release();
+    assert_eq!((partition.assignment.on_stream(), partition.position(), all.lost()), (0, 1, 0));
+    assert!(partition.assignment.take_lost().is_empty());
+    assert_eq!(partition.in_flight(), 0);
+}
+
+#[test]
+fn after_the_end_receipts_change_nothing_but_the_counts() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let (first, second, third) =
+        (partition.lend(&all.share("a"), 1), partition.lend(&all.share("a"), 1), partition.lend(&all.share("a"), 1));
+    partition.assignment.end();
+    partition.assignment.stop_sending();
+    assert!(!first.may_send());
+    first.resolve();
+    drop(second);
+    third.release();
+    assert!(!partition.assignment.dirty().load(Ordering::Acquire));
+    assert_eq!((partition.position(), all.lost(), all.total()), (0, 0, Usage::default()));
+    assert!(partition.assignment.take_lost().is_empty());
+}
+
+#[test]
+fn a_receipt_is_on_a_stream_once_however_often_it_asks() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let receipt = partition.lend(&all.share("a"), 1);
+    assert!(receipt.may_send() && receipt.may_send());
+    assert_eq!(partition.assignment.on_stream(), 1);
+    receipt.off_stream();
+    receipt.off_stream();
+    assert_eq!(partition.assignment.on_stream(), 0);
+    assert!(receipt.may_send());
+    receipt.resolve();
+    assert_eq!(partition.assignment.on_stream(), 0);
+}
+
+#[test]
+fn nothing_is_sent_when_the_last_poll_is_older_than_the_session() {
+    let start = Instant::now();
+    let last_poll = LastPoll::new(SESSION, start);
+    assert!(last_poll.is_recent(start + SESSION / 2) && !last_poll.is_recent(start + SESSION));
+    last_poll.touch(start + SESSION / 2);
+    last_poll.touch(start);
+    assert!(last_poll.is_recent(start + SESSION) && !last_poll.is_recent(start + SESSION * 2));
+
+    let all = InFlight::new(10, 1000);
+    let expired = LastPoll::new(Duration::ZERO, start);
+    let partition =
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&expired)), last_poll: expired };
+    let receipt = partition.lend(&all.share("a"), 1);
+    partition.last_poll.touch(Instant::now());
+    assert!(!receipt.may_send(), "a session of no length is always over");
+    assert_eq!(partition.assignment.on_stream(), 0);
+    receipt.release();
+}
+
+/// Whoever stops and then sees nobody on a stream must be right about it.
+#[test]
+fn a_stop_and_a_send_at_once_never_miss_each_other() {
+    for _ in 0..200 {
+        let all = InFlight::new(10, 1000);
+        let partition = Partition::new();
+        let receipt = partition.lend(&all.share("a"), 1);
+        let assignment = Arc::clone(&partition.assignment);
+        let (sent, seen) = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| receipt.may_send());
+            assignment.stop_sending();
+            let seen = assignment.on_stream();
+            (sender.join().unwrap(), seen)
+        });
+        assert!(!sent || seen == 1, "sent although the stop saw nobody");
+        receipt.release();
+    }
+}

@@ -1,0 +1,106 @@
+//! The worker as its users run it: `pusher apns`, configured by environment variables alone, on a leash (see
+//! [`super::process`]), with its log in a file.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use pusher::tally::Totals;
+use serde_json::Value;
+
+use super::process::{self, Server};
+
+/// A running worker.
+pub(crate) struct Worker {
+    server: Option<Server>,
+    folder: PathBuf,
+}
+
+/// What a worker that has ended leaves behind.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) log: Vec<Value>,
+}
+
+impl Worker {
+    /// Starts it with nothing but these variables, in a folder of its own.
+    pub(crate) fn start(environment: &[(String, String)]) -> Worker {
+        let folder = process::folder("worker");
+        // `env` becomes the worker, so that signals meet it and nothing else.
+        let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
+        command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), "apns", "--json"].map(ToOwned::to_owned));
+        let server = Server::start("worker", &folder, &command);
+        Worker { server: Some(server), folder }
+    }
+
+    /// Fails when it has ended by itself.
+    #[track_caller]
+    pub(crate) fn assert_alive(&mut self) {
+        self.server.as_mut().expect("running").assert_alive();
+    }
+
+    /// Waits as [`super::eventually`], and fails at once when the worker has ended.
+    #[track_caller]
+    pub(crate) fn until<T>(&mut self, what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+        super::eventually(what, limit, || {
+            self.assert_alive();
+            condition()
+        })
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Whether a line's message begins so.
+    pub(crate) fn has_said(&self, beginning: &str) -> bool {
+        self.log().iter().any(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning)))
+    }
+
+    /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Totals {
+        let ended = self.end("TERM");
+        let last = ended.log.iter().rev().find(|line| line.get(pusher::pusher::LEDGER).is_some());
+        let last = last.unwrap_or_else(|| panic!("no ledger ({}): {:#?}", ended.status, ended.last_words()));
+        assert!(ended.status.success(), "{}: {:#?}", ended.status, ended.last_words());
+        assert_eq!(last["drained"], true, "{:#?}", ended.last_words());
+        let ledger = last[pusher::pusher::LEDGER].as_str().expect("the ledger is JSON in a text");
+        let totals: Totals = serde_json::from_str(ledger).expect("a ledger");
+        assert_eq!(totals.unaccounted(), 0, "the ledger balances: {totals:?}");
+        totals
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(self) -> Ended {
+        let ended = self.end("KILL");
+        assert_eq!(ended.status.code(), Some(128 + 9), "killed, not ended before: {:#?}", ended.last_words());
+        ended
+    }
+
+    fn end(mut self, signal: &str) -> Ended {
+        let status = self.server.take().expect("running").end(signal);
+        let ended = Ended { status, log: self.log() };
+        std::fs::remove_dir_all(&self.folder).expect("the worker's folder");
+        ended
+    }
+}
+
+impl Drop for Worker {
+    /// A failed test shows what its worker said last; the leash ends the worker.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.as_ref().filter(|_| std::thread::panicking()) {
+            eprintln!("the worker's last words:\n{}", server.log_end());
+        }
+    }
+}
+
+impl Ended {
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> &[Value] {
+        &self.log[self.log.len().saturating_sub(15)..]
+    }
+}
