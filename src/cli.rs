@@ -14,7 +14,7 @@ pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
 
 /// Sends push notifications from Kafka to Apple's push service, losing none.
 ///
-/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration or command line.
+/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration, credentials or command line.
 #[derive(Debug, Parser)]
 #[command(name = "pusher", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
@@ -178,7 +178,7 @@ pub struct SimulateFcm {
     #[arg(long, value_name = "ADDRESS")]
     pub control: Option<SocketAddr>,
     /// Host name or address that the certificate holds besides localhost and the addresses listened on; repeatable. The
-    /// first one is the host of the credentials' token_uri
+    /// first one is the host in the credentials' address for tokens
     #[arg(long, value_name = "NAME")]
     pub name: Vec<String>,
     /// Write the CA's certificate here, for the client's trust store. The CA's own key is kept beside it (ca.pem: ca.key)

@@ -5,7 +5,7 @@
 //!        └─────→ *retry* or *hold*: into the waiting room with the same receipt; holds no task and no stream there.
 //!        └─────→ *released*: given back unresolved; whoever owns the partition next sends it.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,13 +30,15 @@ pub struct Push {
     pub attempts: u32,
     /// Whether a request has left us for it: `sent` counts once per message.
     pub sent: bool,
+    /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
+    pub maybe_delivered: bool,
     /// Why the last attempt did not deliver.
     pub last: Option<Box<Refusal>>,
 }
 
 impl From<Lent> for Push {
     fn from(lent: Lent) -> Self {
-        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, last: None }
+        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, maybe_delivered: false, last: None }
     }
 }
 
@@ -45,7 +47,7 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
     let Some(AppTools { handler, load }) = desk.app(&push.message.origin.app) else {
         // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
         tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
-        return push.receipt.release();
+        return desk.give_back(push);
     };
     let attempt = {
         let _under_way = load.enter();
@@ -81,7 +83,10 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
 
 /// Statistics of one attempt, true as of now.
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
-    let duplicate = push.last.as_ref().is_some_and(|last| last.maybe_delivered);
+    let duplicate = push.maybe_delivered;
+    if let Verdict::Retry(why) | Verdict::Hold(why) = &attempt.verdict {
+        push.maybe_delivered |= why.maybe_delivered;
+    }
     let origin = &push.message.origin;
     desk.tally(&push.message).attempted(attempt, duplicate);
     push.attempts += 1;
@@ -157,8 +162,16 @@ struct Record<'a> {
 }
 
 impl RecordSource for Record<'_> {
+    /// A panic in the provider's code would drop the receipt of a message that has been sent, and send it again for ever:
+    /// the record then names the message and its reason, and nothing else.
     fn record(&self, truncated: bool) -> Vec<u8> {
-        self.handler.feedback(self.message, self.outcome, RecordForm { metadata: self.metadata, truncated })
+        let form = RecordForm { metadata: self.metadata, truncated };
+        catch_unwind(AssertUnwindSafe(|| self.handler.feedback(self.message, self.outcome, form))).unwrap_or_else(|_| {
+            let place = format!("{:?}", self.message);
+            tracing::error!(alarm = true, app = %self.message.origin.app, message = %place, "a handler panicked over a feedback record; a bare one is written");
+            let metadata = serde_json::json!({ "pusherId": self.message.identity() });
+            serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a sender thread has at hand for its messages: handlers, reporters, counters, the way to the waiting room.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -71,7 +72,9 @@ impl Desk {
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.
     pub fn wait(&self, mut push: Push, why: Refusal, handler: &dyn MessageHandler, held: bool) {
         let delay = self.retry.delay(&why, push.attempts.saturating_sub(1), fastrand::u64(..));
-        let delay = match handler.expires_at_ms(&push.message) {
+        // A panic here would drop the receipt, and the message would come again for ever.
+        let expiry = catch_unwind(AssertUnwindSafe(|| handler.expires_at_ms(&push.message))).unwrap_or_default();
+        let delay = match expiry {
             Some(expiry) => delay.min(time_left(expiry)),
             None => delay,
         };

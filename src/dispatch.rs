@@ -57,31 +57,37 @@ fn serve(
     spread: &mut Spread,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
-    let mut lent = Vec::new();
+    let (mut lent, mut is_gone) = (Vec::new(), false);
     let mut outboxes: Vec<Vec<Lent>> = senders.iter().map(|_| Vec::new()).collect();
     while !stop.is_cancelled() {
-        queue.lend(POLL, &mut lent)?;
+        if let Err(error) = queue.lend(POLL, &mut lent) {
+            give_back(lent);
+            return Err(error);
+        }
         for message in lent.drain(..) {
             outboxes[spread.sender(&message.message.origin.app)].push(message);
         }
         for (sender, outbox) in senders.iter().zip(&mut outboxes) {
-            if !outbox.is_empty() {
-                hand_over(sender, std::mem::take(outbox))?;
+            let batch = std::mem::take(outbox);
+            if let Err(batch) = if batch.is_empty() { Ok(()) } else { sender.send(batch) } {
+                give_back(batch);
+                is_gone = true;
             }
+        }
+        // Senders stop by themselves when the end begins, which may be between the look above and now. Before that, one that is
+        // gone has panicked outside of a message's task: the process ends, so that its supervisor starts a whole one.
+        if is_gone && !stop.is_cancelled() {
+            return Err(QueueError::Fatal("a sender thread ended unexpectedly".into()));
         }
     }
     Ok(())
 }
 
-/// A sender that is gone has panicked outside of a message's task: its messages go back, and the process ends so that
-/// its supervisor starts a whole one.
-fn hand_over(sender: &SenderHandle, batch: Vec<Lent>) -> Result<(), QueueError> {
-    sender.send(batch).map_err(|batch| {
-        for lent in batch {
-            lent.receipt.release();
-        }
-        QueueError::Fatal("a sender thread ended unexpectedly".into())
-    })
+/// What no sender has taken over was never accepted.
+fn give_back(lent: Vec<Lent>) {
+    for lent in lent {
+        lent.receipt.release();
+    }
 }
 
 /// Serves the group until every sender has ended or the deadline has come.

@@ -46,6 +46,7 @@ impl Observer for WorkerObserver {
     }
 
     fn receipts_lost(&self, origin: &Origin, n: u64) {
+        self.tally.lane(origin).dropped(n);
         self.count(Metric::ReceiptsLost, &[("topic", &*origin.topic)], n);
     }
 

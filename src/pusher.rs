@@ -12,7 +12,7 @@ use crate::demo;
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::shutdown::Shutdown;
 use crate::simulate;
-use crate::worker::Worker;
+use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
@@ -36,7 +36,11 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
 
 /// A worker, from start to ledger.
 fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Shutdown) -> Result<()> {
-    let worker = Worker::start(config, platform, production, shutdown.clone())?;
+    let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
+        // Shown line by line, as those of every other command.
+        StartError::Config(errors) => anyhow::Error::new(errors),
+        other => anyhow::Error::new(other),
+    })?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;

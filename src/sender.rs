@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
@@ -9,10 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::time::DelayQueue;
 
-use crate::delivery::{Push, deliver};
+use crate::delivery::deliver;
 use crate::desk::{Desk, Waiting};
 use crate::queue::Lent;
 use crate::shutdown::Shutdown;
+
+/// How often a message that waits is looked at: whether its partition is still ours. One that is not makes room at once;
+/// a held one would keep its place in the bounds for minutes, beside its second copy when the partition has come back.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The poll thread's end of a sender.
 #[derive(Debug)]
@@ -65,18 +70,22 @@ async fn run(
     stop: CancellationToken,
 ) {
     let pushes = TaskTracker::new();
-    let mut room: DelayQueue<Push> = DelayQueue::new();
+    let mut room: DelayQueue<Waiting> = DelayQueue::new();
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(Waiting { push, until }) = waiters.recv() => {
-                room.insert_at(push, until.into());
-            }
+            Some(waiting) = waiters.recv() => sit_down(&mut room, waiting),
             Some(due) = room.next(), if !room.is_empty() => {
-                let push = due.into_inner();
-                push.receipt.set_waiting(false);
-                pushes.spawn(deliver(push, desk.clone()));
+                let waiting = due.into_inner();
+                if waiting.push.receipt.is_over() {
+                    desk.give_back(waiting.push);
+                } else if waiting.until > Instant::now() {
+                    sit_down(&mut room, waiting);
+                } else {
+                    waiting.push.receipt.set_waiting(false);
+                    pushes.spawn(deliver(waiting.push, desk.clone()));
+                }
             }
             batch = batches.recv() => match batch {
                 Some(batch) => for lent in batch {
@@ -95,7 +104,7 @@ async fn run(
         }
     }
     while let Some(key) = room.peek() {
-        desk.give_back(room.remove(&key).into_inner());
+        desk.give_back(room.remove(&key).into_inner().push);
     }
     pushes.close();
     waiters.close();
@@ -103,4 +112,10 @@ async fn run(
     while let Ok(Waiting { push, .. }) = waiters.try_recv() {
         desk.give_back(push);
     }
+}
+
+/// Until its moment, or until it is looked at.
+fn sit_down(room: &mut DelayQueue<Waiting>, waiting: Waiting) {
+    let at = waiting.until.min(Instant::now() + LOOK);
+    room.insert_at(waiting, at.into());
 }

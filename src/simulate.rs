@@ -169,7 +169,9 @@ mod tests {
 
     fn arguments(projects: &[&str], file: &Path) -> SimulateFcm {
         let mut line = vec!["pusher", "simulate", "fcm", "--credentials-out", file.to_str().expect("a path")];
-        projects.iter().for_each(|project| line.extend(["--project", project]));
+        for project in projects {
+            line.extend(["--project", project]);
+        }
         match Cli::parse_from(line).command {
             Command::Simulate { provider: Simulate::Fcm(arguments) } => arguments,
             other => panic!("{other:?}"),

@@ -58,6 +58,13 @@ impl Commits {
         self.under_way += 1;
     }
 
+    /// Whether the latest commit was refused because the group has gone on without this member: asking again is in vain.
+    pub(super) fn is_hopeless(&self) -> bool {
+        use RDKafkaErrorCode::{FencedInstanceId, IllegalGeneration, RebalanceInProgress, UnknownMemberId};
+        let code = self.last.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        matches!(code, Some(UnknownMemberId | IllegalGeneration | FencedInstanceId | RebalanceInProgress))
+    }
+
     /// How the latest commit went; a time-out while one is not answered.
     pub(super) fn last_answer(&self) -> KafkaResult<()> {
         if self.is_under_way() {
@@ -74,9 +81,12 @@ impl Commits {
         observer: &dyn Observer,
     ) {
         let mut list = TopicPartitionList::new();
+        let mut asked: Vec<&Partition> = Vec::new();
         for partition in partitions.filter(|partition| partition.take_dirty()) {
             if self.add(&mut list, partition, observer).is_err() {
                 partition.set_dirty();
+            } else {
+                asked.push(partition);
             }
         }
         if list.count() == 0 {
@@ -84,7 +94,10 @@ impl Commits {
         }
         match commit_call::commit(consumer, &list) {
             Ok(()) => self.under_way += 1,
-            Err(error) => observer.commit_failed(&error.to_string()),
+            Err(error) => {
+                asked.into_iter().for_each(Partition::set_dirty);
+                observer.commit_failed(&error.to_string());
+            }
         }
     }
 
@@ -116,15 +129,16 @@ impl Commits {
         (base, map::encode(&map).unwrap_or_default())
     }
 
-    /// An answer has come, with one for each partition. One that was refused stays dirty, for the next strike.
+    /// An answer has come, with one for each partition that is still ours; `whole`: the first refusal of any. One that was refused stays dirty, for the next strike.
     pub(super) fn answered<'a>(
         &mut self,
         result: &KafkaResult<()>,
+        whole: KafkaResult<()>,
         partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
         observer: &dyn Observer,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.last.clone_from(result);
+        self.last = whole;
         let mut refused = result.as_ref().err().cloned();
         for (partition, answer) in partitions {
             let Err(error) = answer else { continue };

@@ -158,6 +158,8 @@ fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
     default("queued.max.messages.kbytes", "2048".into());
     default("fetch.queue.backoff.ms", "5".into());
     default("topic.metadata.refresh.interval.ms", "30000".into());
+    // The default of 10 s would outlast the session timeout: a broker that restarts would cost the membership.
+    default("reconnect.backoff.max.ms", "1000".into());
     // Found where the system keeps it, also by an OpenSSL that was built elsewhere.
     default("ssl.ca.location", "probe".into());
     Ok(options)

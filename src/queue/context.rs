@@ -42,6 +42,11 @@ impl Context {
         self.events.lock().pop_front()
     }
 
+    /// Whether the group has said something that is not acted on yet.
+    pub(super) fn has_news(&self) -> bool {
+        !self.events.lock().is_empty()
+    }
+
     /// An event that cannot be acted on yet.
     pub(super) fn put_back(&self, event: Event) {
         self.events.lock().push_back(event);
@@ -112,6 +117,19 @@ impl ConsumerContext for Context {
 /// Whether the group hands partitions over one by one rather than all at once.
 pub(super) fn is_cooperative(consumer: &Consumer) -> bool {
     matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+}
+
+/// Acknowledges an assignment without reading from it.
+pub(super) fn decline(consumer: &Consumer, partitions: &TopicPartitionList) {
+    let done = if is_cooperative(consumer) {
+        // They must be taken to be given up later.
+        consumer.incremental_assign(partitions).and_then(|()| consumer.pause(partitions))
+    } else {
+        consumer.assign(&TopicPartitionList::new())
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "declining an assignment");
+    }
 }
 
 /// Acknowledges a revocation.

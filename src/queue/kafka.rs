@@ -1,6 +1,5 @@
 //! The Kafka queue: one turn of the poll thread after the other.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::commit::Commits;
 use super::commit_call;
@@ -17,7 +16,7 @@ use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
 use super::partition::{Partition, Turn};
 use super::rebalance::{Pending, leave};
-use super::start;
+use super::seek::Seeks;
 use super::topic::Selection;
 use super::topics::{TopicWatch, Topics};
 use super::wakeup::Wakeup;
@@ -33,8 +32,8 @@ const EVENTS: usize = 32;
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
-/// Longest single question to a broker.
-const CALL: Duration = Duration::from_secs(5);
+/// Pause before a last commit is asked for again.
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 /// Ignored topics named in the log, at most.
 const NAMED: usize = 20;
 
@@ -49,6 +48,8 @@ pub struct KafkaQueue {
     pub(super) commits: Commits,
     pub(super) last_poll: Arc<LastPoll>,
     pub(super) wakeup: Wakeup,
+    /// Positions to go to, until the client has done it.
+    pub(super) seeks: Seeks,
     platform: Platform,
     selection: Selection,
     watch: TopicWatch,
@@ -56,8 +57,6 @@ pub struct KafkaQueue {
     first_look: Option<Topics>,
     subscribed: Vec<String>,
     ignored: Vec<String>,
-    /// Positions to go to, until the client has done it.
-    seeks: BTreeMap<(Arc<str>, i32), i64>,
     turn: usize,
     starved: usize,
     stopped: bool,
@@ -106,7 +105,7 @@ impl KafkaQueue {
             first_look: None,
             subscribed: Vec::new(),
             ignored: Vec::new(),
-            seeks: BTreeMap::new(),
+            seeks: Seeks::default(),
             turn: 0,
             starved: 0,
             stopped: false,
@@ -119,7 +118,7 @@ impl KafkaQueue {
         self.poll_common_queue(now, out)?;
         self.act_on_events();
         if self.stopped {
-            self.pending = None;
+            self.decline_pending();
         } else {
             self.settle_pending(now);
             self.look_at_topics();
@@ -171,7 +170,9 @@ impl KafkaQueue {
             let answer = result.clone().and_then(|()| element.error());
             Some((partition, answer))
         });
-        self.commits.answered(result, concerned, &*self.observer);
+        // A start that is committed has no partition here yet: its refusal is found in the answer itself.
+        let whole = result.clone().and_then(|()| partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error));
+        self.commits.answered(result, whole, concerned, &*self.observer);
         if result.is_ok() {
             self.consumer.context().is_well();
         }
@@ -179,33 +180,23 @@ impl KafkaQueue {
 
     fn on_clock(&mut self, now: Instant) {
         for partition in &mut self.partitions {
-            let lost = partition.assignment.take_lost();
-            if let Some(first) = lost.iter().min() {
-                self.observer.receipts_lost(&partition.origin, lost.len() as u64);
-                self.seeks.insert((partition.origin.topic.clone(), partition.origin.partition), *first);
+            let dropped = partition.assignment.take_dropped();
+            if dropped > 0 {
+                self.observer.receipts_lost(&partition.origin, dropped);
+            }
+            if let Some(first) = partition.assignment.take_lost().first() {
+                self.seeks.back_to(&partition.origin, *first);
             }
         }
         self.seek();
-        self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+        // One at a time: the client sends a refused commit again by itself, and an older one must not come after a newer.
+        if !self.commits.is_under_way() {
+            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+        }
         let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
-    }
-
-    /// Positions that must change; one that the client refuses stays for the next strike of the clock.
-    fn seek(&mut self) {
-        let (consumer, partitions) = (&self.consumer, &self.partitions);
-        self.seeks.retain(|(topic, number), offset| {
-            let ours = partitions.iter().any(|one| one.origin.topic == *topic && one.origin.partition == *number);
-            ours && match consumer.seek(topic, *number, Offset::Offset(*offset), CALL) {
-                Ok(()) => false,
-                Err(error) => {
-                    tracing::warn!(%error, topic = %topic, partition = number, "seeking");
-                    true
-                }
-            }
-        });
     }
 
     fn look_at_topics(&mut self) {
@@ -268,28 +259,11 @@ impl KafkaQueue {
         }
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full);
-        for index in missing {
-            self.on_out_of_range(index);
+        if !missing.is_empty() {
+            missing.into_iter().for_each(|index| self.on_out_of_range(index));
+            self.seek();
         }
         Ok((out.len() > before, full > 0))
-    }
-
-    /// Retention has overtaken us: on with the nearest offset that exists.
-    fn on_out_of_range(&mut self, index: usize) {
-        let origin = self.partitions[index].origin.clone();
-        let next = self.partitions[index].assignment.ledger.lock().next();
-        let offset = match self.consumer.fetch_watermarks(&origin.topic, origin.partition, CALL) {
-            Ok((low, high)) => {
-                let start = start::out_of_range(next, low, high, false);
-                self.lost_by_the_log(&origin, start.offset, start.skipped);
-                start.offset
-            }
-            Err(error) => {
-                tracing::warn!(%error, topic = %origin.topic, partition = origin.partition, "asking for the log's ends");
-                next // asks again, and comes back here
-            }
-        };
-        self.seeks.insert((origin.topic.clone(), origin.partition), offset);
     }
 
     /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
@@ -300,11 +274,21 @@ impl KafkaQueue {
         self.commits.last_answer()
     }
 
-    /// The last commit of partitions that are going away.
-    pub(super) fn commit_last(&mut self, going: &mut [Partition]) {
-        let deadline = Instant::now() + CALL.min(self.settings.session_timeout / 2);
-        self.commits.ask(&self.consumer, going.iter_mut(), &*self.observer);
-        self.await_commits(deadline);
+    /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
+    /// deadline has come.
+    pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
+        loop {
+            // An older commit that is still under way must not come after the last one.
+            self.await_commits(deadline);
+            let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
+            self.commits.ask(&self.consumer, going, &*self.observer);
+            self.await_commits(deadline);
+            let is_dirty = self.partitions.iter().any(|partition| is_going(&partition.origin) && partition.is_dirty());
+            if !is_dirty || self.commits.is_hopeless() || Instant::now() >= deadline {
+                return;
+            }
+            std::thread::park_timeout(COMMIT_AGAIN);
+        }
     }
 
     /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
@@ -355,26 +339,21 @@ impl Queue for KafkaQueue {
         let until = Instant::now() + deadline;
         self.stop();
         self.act_on_events();
-        let mut partitions = std::mem::take(&mut self.partitions);
-        loop {
-            self.commits.ask(&self.consumer, partitions.iter_mut(), &*self.observer);
-            self.partitions = partitions;
-            self.await_commits(until);
-            partitions = std::mem::take(&mut self.partitions);
-            let dirty = partitions.iter().any(Partition::is_dirty);
-            if !dirty || Instant::now() >= until {
-                break;
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        for partition in &partitions {
-            partition.assignment.end();
-        }
-        drop(partitions);
-        let KafkaQueue { consumer, watch, .. } = *self;
-        drop(watch);
+        self.commit_last(|_| true, until);
+        let consumer = self.consumer.clone();
+        drop(self);
         leave(consumer, until.saturating_duration_since(Instant::now()).max(Duration::from_secs(2)));
         Ok(())
+    }
+}
+
+impl Drop for KafkaQueue {
+    /// The client waits for an answer to all that the group announces, also when it is dropped by a panic.
+    fn drop(&mut self) {
+        self.partitions.iter().for_each(|partition| partition.assignment.end());
+        self.partitions.clear();
+        self.dismiss();
+        self.consumer.context().close();
     }
 }
 

@@ -4,7 +4,7 @@
 //! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `topics`, `context` (callbacks),
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `seek`, `topics`, `context` (callbacks),
 //!   [`config`].
 //!
 //! # Invariants
@@ -32,6 +32,7 @@ pub mod memory;
 pub mod offsets;
 mod partition;
 mod rebalance;
+mod seek;
 mod start;
 pub mod topic;
 mod topics;

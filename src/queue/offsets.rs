@@ -99,6 +99,33 @@ impl Ledger {
         }
     }
 
+    /// The log lost everything below `low`: reading goes on there, and what was given back below is never read again and
+    /// holds the position no longer. How many of those there were.
+    pub fn abandon(&mut self, low: i64) -> i64 {
+        let gone: Vec<_> = self.given_back().take_while(|offset| *offset < low).collect();
+        for offset in &gone {
+            if let Some(entry) = self.unresolved.get_mut(*offset) {
+                entry.state = State::InFlight;
+            }
+            self.unresolved.resolve(*offset);
+        }
+        if self.next < low {
+            self.next = low;
+            self.claims.read(low - 1);
+        }
+        gone.len() as i64
+    }
+
+    /// Where reading must go on so that nothing is missed: at the first offset that was given back, else at
+    /// [`Ledger::next`].
+    pub fn read_from(&self) -> i64 {
+        self.given_back().next().unwrap_or(self.next)
+    }
+
+    fn given_back(&self) -> impl Iterator<Item = i64> {
+        self.unresolved.iter().filter(|entry| entry.state == State::GivenBack).map(|entry| entry.offset)
+    }
+
     /// The offset to commit: the first that is not resolved. When all that was read is, that is [`Ledger::next`], or the
     /// end of the claim that begins there.
     pub fn position(&self) -> i64 {
@@ -287,6 +314,17 @@ mod tests {
         assert_eq!(ledger.oldest().map(|(offset, _)| offset), Some(0));
         assert!(ledger.resolve(0));
         assert_eq!(ledger.position(), 2);
+    }
+
+    #[test]
+    fn what_the_log_lost_before_it_was_read_again_is_abandoned() {
+        let mut ledger = Ledger::new(0, vec![]);
+        (0..6).for_each(|offset| assert_eq!(lend(&mut ledger, offset), Lend::New));
+        assert!(ledger.forget(1) && ledger.forget(4) && ledger.resolve(0));
+        assert_eq!((ledger.read_from(), ledger.abandon(3), ledger.read_from()), (1, 1, 4));
+        assert_eq!((ledger.position(), ledger.in_flight()), (2, 3), "what is in flight is not given up");
+        assert_eq!((ledger.abandon(10), ledger.read_from(), ledger.next()), (1, 10, 10));
+        assert_eq!(lend(&mut ledger, 4), Lend::Skip(Skipped::Resolved));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
-use super::in_flight::{Assignment, Share, lend};
+use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map::{self, OffsetMap};
 use super::offsets::{Ledger, Lend};
 use super::{Lent, Observer};
@@ -132,6 +132,14 @@ impl Partition {
         } else {
             observer.map_dropped(&self.origin, "of another log");
         }
+    }
+
+    /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
+    pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
+        self.assignment.end();
+        self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll);
+        self.map = None;
+        self.set_dirty();
     }
 
     /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{self, Consumer};
+use super::context::{self, Consumer, Event};
 use super::in_flight::Assignment;
 use super::kafka::KafkaQueue;
 use super::offsets::Ledger;
@@ -52,6 +52,11 @@ impl KafkaQueue {
     fn assign(&mut self, partitions: &TopicPartitionList) -> KafkaResult<()> {
         let starts = self.starts(partitions)?;
         self.commit_starts(&starts)?;
+        if self.consumer.context().has_news() {
+            // The group has changed its mind meanwhile: that comes first.
+            self.on_assigned(partitions);
+            return Ok(());
+        }
         let mut list = TopicPartitionList::new();
         for (origin, start) in &starts {
             list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(start.offset))?;
@@ -138,22 +143,42 @@ impl KafkaQueue {
         Some(Partition::new(origin, assignment, share, queue, start.map))
     }
 
+    /// Partitions that come while the process ends: acknowledged, for the group waits for that, and not read.
+    pub(super) fn decline_pending(&mut self) {
+        if let Some(Pending { partitions, .. }) = self.pending.take() {
+            context::decline(&self.consumer, &partitions);
+        }
+    }
+
+    /// Acknowledges all that the group has announced and nobody will act on: the client waits for that before it leaves.
+    pub(super) fn dismiss(&mut self) {
+        self.decline_pending();
+        let consumer = self.consumer.clone();
+        while let Some(event) = consumer.context().next_event() {
+            match event {
+                Event::Assigned(partitions) => context::decline(&consumer, &partitions),
+                Event::Revoked { partitions, .. } => context::give_up(&consumer, &partitions),
+                Event::Committed { .. } => {}
+            }
+        }
+    }
+
     /// The group takes these away. What is on a stream may end within a bounded wait, and is committed; then the epoch is over.
     pub(super) fn on_revoked(&mut self, revoked: &TopicPartitionList, lost: bool) {
         let is_revoked = |origin: &Origin| revoked.find_partition(&origin.topic, origin.partition).is_some();
         self.pending = self.pending.take().and_then(|pending| pending.without(revoked));
-        let (mut going, staying): (Vec<_>, Vec<_>) =
+        let going = || self.partitions.iter().filter(|partition| is_revoked(&partition.origin));
+        going().for_each(|partition| partition.assignment.stop_sending());
+        if !lost {
+            self.wait_for_streams(going);
+            self.commit_last(is_revoked, Instant::now() + CALL.min(self.settings.session_timeout / 2));
+        }
+        let (going, staying): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.partitions).into_iter().partition(|partition| is_revoked(&partition.origin));
         self.partitions = staying;
         for partition in &going {
-            partition.assignment.stop_sending();
-        }
-        if !lost {
-            self.wait_for_streams(&going);
-            self.commit_last(&mut going);
-        }
-        for partition in &going {
             partition.assignment.end();
+            self.seeks.forget(&partition.origin);
         }
         let count = going.len();
         drop(going);
@@ -162,9 +187,9 @@ impl KafkaQueue {
         self.observer.assigned(self.partitions.len());
     }
 
-    fn wait_for_streams(&self, going: &[Partition]) {
+    fn wait_for_streams<'a, P: Iterator<Item = &'a Partition>>(&self, going: impl Fn() -> P) {
         let deadline = Instant::now() + FAREWELL.min(self.settings.session_timeout / 2);
-        while going.iter().any(|partition| partition.assignment.on_stream() > 0) && Instant::now() < deadline {
+        while going().any(|partition| partition.assignment.on_stream() > 0) && Instant::now() < deadline {
             std::thread::park_timeout(LOOK);
         }
     }
@@ -185,7 +210,6 @@ impl Pending {
 
 /// Leaves the group. Destroying a client can hang; it is done aside, and waited for no longer than `limit`.
 pub(super) fn leave(consumer: Arc<Consumer>, limit: Duration) {
-    consumer.context().close();
     let (done, left) = std::sync::mpsc::sync_channel::<()>(1);
     let body = move || {
         drop(consumer);

@@ -65,8 +65,7 @@ fn a_hundred_thousand_pushes_have_one_outcome_each() {
     assert_eq!(ledger.requests, rig.simulator.stats().counts.requests);
 
     let living = tokens.into_iter().filter(|(_, expected)| !matches!(expected, Expected::Rejected(_)));
-    let rows: BTreeSet<_> =
-        rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
+    let rows: BTreeSet<_> = rig.database.query(&format!("SELECT token FROM \"{}\"", rig.table())).into_iter().flatten().collect();
     assert_eq!(rows, living.map(|(token, _)| token).collect(), "dead tokens are gone, and no other");
 }
 
@@ -127,21 +126,23 @@ fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
         let map = map::decode(&one.metadata).expect("our own map");
         let beyond = map.map_or(Vec::new(), |map| map.resolved);
         let of_partition = placed.iter().filter(|placed| placed.record.partition == one.partition);
-        let done = of_partition
-            .map(|placed| placed.record.offset)
-            .filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
+        let done = of_partition.map(|placed| placed.record.offset).filter(|at| *at < base || beyond.iter().any(|r| r.contains(at)));
         resolved.extend(done.map(|offset| (one.partition, offset)));
     }
     resolved
 }
 
-/// What the next life may repeat after a kill: serials that were accepted and are not in the committed map, each with how
-/// often it was accepted.
-type Repeatable = BTreeMap<u64, u32>;
+/// What the next life may repeat after a kill.
+struct Kill {
+    /// Serials that were accepted and are not in the committed map, each with how often it was accepted.
+    deliveries: BTreeMap<u64, u32>,
+    /// Places that are not in the committed map.
+    unresolved: BTreeSet<(i32, i64)>,
+}
 
-/// Kills the worker. What this life adds to the repeatable is not more than the streams that were open and what was
+/// Kills the worker. What this life adds to what may be repeated is not more than the streams that were open and what was
 /// accepted within the commit interval.
-fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable>) {
+fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
     /// `queue.commitInterval`, and as much again for a commit's way to the broker on a busy machine.
     const INTERVAL: Duration = Duration::from_secs(2);
     let since = Instant::now().checked_sub(INTERVAL).expect("the machine is older");
@@ -150,32 +151,30 @@ fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable
     let stats = eventually("the simulator has seen its end", PATIENCE, || {
         Some(rig.simulator.stats()).filter(|stats| stats.counts.open_connections == 0)
     });
-    let placed = rig.placed_so_far();
+    let mut placed = rig.placed_so_far();
     let (resolved, ledger) = (resolved(rig, &placed), rig.simulator.handle().ledger());
-    let unrecorded = placed.iter().filter(|one| !resolved.contains(&(one.record.partition, one.record.offset)));
-    let serials = unrecorded.filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
-    let repeatable: Repeatable = serials.filter(|(_, times)| *times > 0).collect();
+    placed.retain(|one| !resolved.contains(&one.place()));
+    let serials = placed.iter().filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
+    let deliveries: BTreeMap<u64, u32> = serials.filter(|(_, times)| *times > 0).collect();
     // What an earlier life left, and this one did not come to, is not its doing.
-    let is_new = |serial: &u64, times: u32| kills.last().and_then(|before| before.get(serial)).is_none_or(|before| times > *before);
-    let new = repeatable.iter().filter(|(serial, times)| is_new(serial, **times)).count() as u64;
+    let left = |serial| kills.last().and_then(|before| before.deliveries.get(serial));
+    let new = deliveries.iter().filter(|(serial, times)| left(serial).is_none_or(|before| *times > before)).count() as u64;
     let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
     eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);
     assert!(new <= bound, "{new} may be repeated, more than {bound}");
-    kills.push(repeatable);
+    kills.push(Kill { deliveries, unresolved: placed.iter().map(Placed::place).collect() });
 }
 
 /// Every repeat is explained by a kill.
-fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Repeatable]) {
+fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Kill]) {
     for (serial, times) in &repeats.deliveries {
-        let reasons = kills.iter().filter(|repeatable| repeatable.contains_key(serial)).count();
+        let reasons = kills.iter().filter(|kill| kill.deliveries.contains_key(serial)).count();
         assert!(*times as usize <= 1 + reasons, "serial {serial} was accepted {times} times, with {reasons} reasons");
     }
-    eprintln!(
-        "{}: {} deliveries and {} feedback records repeated",
-        rig.app,
-        repeats.deliveries.len(),
-        repeats.feedback.len()
-    );
+    for place in &repeats.feedback {
+        assert!(kills.iter().any(|kill| kill.unresolved.contains(place)), "the feedback of {place:?} came twice");
+    }
+    eprintln!("{}: {} deliveries and {} feedback records repeated", rig.app, repeats.deliveries.len(), repeats.feedback.len());
 }
 
 #[test]

@@ -144,20 +144,15 @@ fn app(config: &Config, name: &str) -> Result<App, ConfigError> {
             rule: format!("must be set: app {name} of apns.apps needs authKeyPath, keyID, teamID and topic"),
         })
     };
-    let topic = given(&TOPIC)?;
+    let [auth_key_path, key_id, team_id, topic] =
+        [given(&AUTH_KEY_PATH)?, given(&KEY_ID)?, given(&TEAM_ID)?, given(&TOPIC)?];
     let printable = topic.bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::from_str(&topic).ok().filter(|_| printable).ok_or_else(|| ConfigError {
         key: TOPIC.name.replace("<app>", name),
         value: Some(topic),
         rule: "must be a bundle id such as com.example.game".into(),
     })?;
-    Ok(App {
-        name: name.into(),
-        auth_key_path: given(&AUTH_KEY_PATH)?.into(),
-        key_id: given(&KEY_ID)?,
-        team_id: given(&TEAM_ID)?,
-        topic: value,
-    })
+    Ok(App { name: name.into(), auth_key_path: auth_key_path.into(), key_id, team_id, topic: value })
 }
 
 fn authority(config: &Config, production: bool) -> Result<Authority, ConfigError> {

@@ -59,6 +59,8 @@ pub struct Assignment {
     to_lend_again: Mutex<Vec<i64>>,
     /// Whether that list holds anything, so that asking takes no lock.
     any_to_lend_again: AtomicBool,
+    /// Receipts dropped without an end while live.
+    dropped: AtomicU64,
 }
 
 impl Assignment {
@@ -72,6 +74,7 @@ impl Assignment {
             dirty: AtomicBool::new(false),
             to_lend_again: Mutex::default(),
             any_to_lend_again: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
         })
     }
 
@@ -103,6 +106,16 @@ impl Assignment {
         offsets
     }
 
+    /// Receipts dropped without an end since this was asked last: bugs, told apart from what was released.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the epoch is over: its messages are somebody else's.
+    pub fn is_over(&self) -> bool {
+        self.stage() == ENDED
+    }
+
     /// Set whenever an offset is resolved; whoever commits clears it before reading the ledger.
     pub fn dirty(&self) -> &AtomicBool {
         &self.dirty
@@ -123,6 +136,10 @@ impl Assignment {
         self.to_lend_again.lock().push(offset);
         self.any_to_lend_again.store(true, Ordering::Release);
         true
+    }
+
+    pub(super) fn note_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn may_send(&self) -> bool {

@@ -56,6 +56,11 @@ impl Receipt {
         may
     }
 
+    /// Whether the message is somebody else's by now: what this receipt says changes nothing any more.
+    pub fn is_over(&self) -> bool {
+        self.assignment.is_over()
+    }
+
     /// The attempt ended without an outcome; the message waits for a retry.
     pub fn off_stream(&self) {
         if self.on_stream.swap(false, Ordering::AcqRel) {
@@ -75,6 +80,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.ended && self.assignment.give_back(self.offset) {
             self.share.all.lost.fetch_add(1, Ordering::Relaxed);
+            self.assignment.note_dropped();
             tracing::error!(alarm = true, app = %self.share.app, offset = self.offset, "a message was dropped without an outcome; it is sent again");
         }
         self.off_stream();

@@ -176,7 +176,7 @@ impl Simulator {
         let handle = Handle::new(service, Arc::clone(&listener.shared));
         let control =
             settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
-        Ok(Simulator { listener, control, ca_pem, ca_key_pem, projects, key, token_uri, handle })
+        Ok(Simulator { listener, control, ca_pem, projects, ca_key_pem, key, token_uri, handle })
     }
 
     /// Where the push endpoint listens.

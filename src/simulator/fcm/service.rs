@@ -264,6 +264,8 @@ impl Provider for Fcm {
         self.ledger.reset();
         self.validated.store(0, Relaxed);
         self.oauth.forget();
-        self.projects.iter().for_each(|(_, bucket)| *bucket.lock() = Bucket::default());
+        for (_, bucket) in &self.projects {
+            *bucket.lock() = Bucket::default();
+        }
     }
 }

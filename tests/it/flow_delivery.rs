@@ -1,0 +1,334 @@
+//! Dispatch, senders, delivery and desk on the queue in memory, with a handler that does as it is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pusher::delivery::FeedbackSwitches;
+use pusher::desk::{AppTools, Desk};
+use pusher::dispatch::{self, Ended};
+use pusher::handlers::retry::Policy;
+use pusher::handlers::{BoxFuture, Gate, MessageHandler, RecordForm};
+use pusher::message::{Lane, Origin, Platform, QueueMessage};
+use pusher::outcome::{Acceptance, Attempt, Class, Outcome, Refusal, Source, Verdict};
+use pusher::queue::InFlight;
+use pusher::queue::memory::MemoryLog;
+use pusher::reporters::stats::Stats;
+use pusher::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource, Reporters};
+use pusher::sender::SenderHandle;
+use pusher::shutdown::Shutdown;
+use pusher::spread::Spread;
+use pusher::tally::{Tally, Totals};
+use tokio::sync::Notify;
+
+use crate::support::eventually;
+
+const LONG: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A door that tasks wait at until it is opened.
+#[derive(Default)]
+struct Door {
+    open: AtomicBool,
+    opened: Notify,
+}
+
+impl Door {
+    fn open(&self) {
+        self.open.store(true, SeqCst);
+        self.opened.notify_waiters();
+    }
+
+    async fn pass(&self) {
+        let opened = self.opened.notified();
+        tokio::pin!(opened);
+        opened.as_mut().enable();
+        if !self.open.load(SeqCst) {
+            opened.await;
+        }
+    }
+}
+
+/// Does what the payload says.
+#[derive(Default)]
+struct Script {
+    attempts: Mutex<HashMap<i64, u32>>,
+    door: Door,
+    on_stream: AtomicUsize,
+}
+
+fn refusal(class: Class, key: &'static str) -> Refusal {
+    Refusal { source: Source::Network, ..Refusal::local(class, key, "Scripted", "") }
+}
+
+fn sent(verdict: Verdict) -> Attempt {
+    Attempt { verdict, requests: 1, round_trip: Duration::from_micros(10) }
+}
+
+fn delivered() -> Verdict {
+    Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None }))
+}
+
+impl MessageHandler for Script {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            *self.attempts.lock().entry(message.offset).or_default() += 1;
+            if !gate.pass() {
+                return Attempt::local(Verdict::Released);
+            }
+            sent(match &message.payload[..] {
+                b"retry twice" if attempt < 2 => Verdict::Retry(refusal(Class::Provider, "again")),
+                b"retry for ever" => Verdict::Retry(refusal(Class::Provider, "again")),
+                b"hold" => Verdict::Hold(refusal(Class::Configuration, "held")),
+                b"reject" | b"feedback panic" => Verdict::Resolved(Outcome::Rejected(refusal(Class::Message, "no"))),
+                b"expire" if attempt == 0 => Verdict::Retry(refusal(Class::Provider, "again")),
+                b"expire" => Verdict::Resolved(Outcome::Expired(None)),
+                b"panic" => panic!("on purpose"),
+                b"slow" => {
+                    self.on_stream.fetch_add(1, SeqCst);
+                    self.door.pass().await;
+                    delivered()
+                }
+                _ => delivered(),
+            })
+        })
+    }
+
+    fn feedback(&self, message: &QueueMessage, outcome: &Outcome, _: RecordForm) -> Vec<u8> {
+        assert_ne!(&message.payload[..], b"feedback panic", "on purpose");
+        let history = matches!(outcome, Outcome::Expired(Some(_)));
+        format!("{} {} {history}", message.offset, outcome.key().unwrap_or("delivered")).into_bytes()
+    }
+
+    fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
+        assert_ne!(&message.payload[..], b"hold", "on purpose: a message without a readable expiry waits all the same");
+        (&message.payload[..] == b"expire").then_some(0)
+    }
+
+    fn client(&self) -> &'static str {
+        "script"
+    }
+}
+
+/// Feedback that waits at a door.
+#[derive(Default)]
+struct Records {
+    door: Door,
+    waiting: AtomicUsize,
+    written: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl FeedbackReporter for Records {
+    async fn send_feedback(&self, _: &Origin, record: &dyn RecordSource) -> FeedbackFate {
+        self.waiting.fetch_add(1, SeqCst);
+        self.door.pass().await;
+        self.written.lock().push(String::from_utf8(record.record(false)).expect("text"));
+        FeedbackFate::Acknowledged
+    }
+    async fn check(&self, _: &[(Arc<str>, Platform)], _: Duration) -> Result<(), CheckError> {
+        Ok(())
+    }
+    async fn flush(&self, _: Duration) -> bool {
+        true
+    }
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
+}
+
+/// The middle of a worker: everything between the queue and the provider.
+struct Middle {
+    log: MemoryLog,
+    in_flight: Arc<InFlight>,
+    tally: Arc<Tally>,
+    script: Arc<Script>,
+    records: Arc<Records>,
+    shutdown: Shutdown,
+    poll: std::thread::JoinHandle<Ended>,
+}
+
+fn log() -> MemoryLog {
+    let origin = Origin { topic: "push-game_apns".into(), partition: 0, app: "game".into(), platform: Platform("apns"), lane: Lane::Single };
+    MemoryLog::new([origin])
+}
+
+impl Middle {
+    /// With feedback that is acknowledged at once.
+    fn start(log: &MemoryLog, max_in_flight: usize) -> Middle {
+        let middle = Middle::with(log, max_in_flight, GRACE, 2);
+        middle.records.door.open();
+        middle
+    }
+
+    fn with(log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
+        let (script, records) = (Arc::new(Script::default()), Arc::new(Records::default()));
+        let (in_flight, tally, shutdown) = (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+        let reporters = Arc::new(Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []));
+        let spread = Spread::new([("game".into(), "key".into())], senders, 1, |_, _| 0);
+        let start = |index| {
+            let (load, script, reporters, tally) = (spread.load("game"), script.clone(), reporters.clone(), tally.clone());
+            let desk = move |waiting_room| {
+                let apps = HashMap::from([("game".into(), AppTools { handler: script, load })]);
+                let policy = Policy { first: Some(Duration::from_millis(40)) };
+                Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, tally, policy, waiting_room)
+            };
+            SenderHandle::start(&format!("send-{index}"), max_in_flight, &shutdown, desk).expect("a thread")
+        };
+        let senders: Vec<_> = (0..senders).map(start).collect();
+        let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
+        let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stop, grace, || {}, |_| {}));
+        Middle { log: log.clone(), in_flight, tally, script, records, shutdown, poll }
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, done: impl Fn(&Totals) -> bool) {
+        eventually(what, LONG, || done(&self.tally.totals()).then_some(()));
+    }
+
+    #[track_caller]
+    fn until_committed(&self, offset: i64) {
+        eventually("the commit", LONG, || (self.log.committed(0).offset == offset).then_some(()));
+    }
+
+    /// Ends it; what the ledger says then.
+    fn stop(self) -> (Totals, bool) {
+        self.shutdown.begin("test");
+        let ended = self.poll.join().expect("the poll thread");
+        assert!(ended.error.is_none(), "{:?}", ended.error);
+        if ended.drained {
+            assert_eq!((self.in_flight.total().messages, self.in_flight.lost()), (0, 0), "every receipt has ended");
+        }
+        (self.tally.totals(), ended.drained)
+    }
+}
+
+#[test]
+fn every_kind_of_verdict_comes_to_its_end_once() {
+    let log = log();
+    for payload in ["deliver", "retry twice", "reject", "expire", "panic", "feedback panic", "deliver"] {
+        log.push(0, payload);
+    }
+    let middle = Middle::start(&log, 100);
+    middle.until_committed(7);
+    assert_eq!(middle.script.attempts.lock()[&1], 3);
+    let mut written = middle.records.written.lock().clone();
+    written.sort();
+    let bare = written.pop().expect("the record of the panic");
+    assert_eq!(written, ["2 no false", "3 expired true", "4 internal false"], "an expiry tells why it was not sent before");
+    assert!(bare.contains(r#""Reason":"no""#) && bare.contains("pusherId"), "{bare}");
+    let (totals, drained) = middle.stop();
+    assert!(drained);
+    assert_eq!((totals.lent, totals.delivered, totals.rejected, totals.expired, totals.failed), (7, 3, 2, 1, 1));
+    assert_eq!((totals.retries, totals.released, totals.unaccounted(), totals.feedback), (3, 0, 0, 4));
+    assert_eq!(log.committed(0).metadata, "");
+}
+
+#[test]
+fn feedback_that_waits_holds_the_offset_and_nothing_else() {
+    let log = log();
+    log.push(0, "reject");
+    (0..50).for_each(|_| drop(log.push(0, "deliver")));
+    let middle = Middle::with(&log, 100, GRACE, 2);
+    middle.until("deliveries behind it", |totals| totals.delivered == 50);
+    eventually("the record", LONG, || (middle.records.waiting.load(SeqCst) == 1).then_some(()));
+    eventually("the map", LONG, || log.committed(0).map().filter(|map| map.resolved == [1..51]));
+    assert_eq!((log.committed(0).offset, middle.tally.totals().rejected), (0, 0), "not before it is acknowledged");
+    middle.records.door.open();
+    middle.until_committed(51);
+    let (totals, _) = middle.stop();
+    assert_eq!((totals.rejected, totals.feedback), (1, 1));
+}
+
+#[test]
+fn held_messages_fill_half_of_the_bounds_and_the_rest_goes_on() {
+    let log = log();
+    (0..100).for_each(|_| drop(log.push(0, "hold")));
+    let middle = Middle::start(&log, 20);
+    middle.until("a full waiting room", |totals| totals.holds >= 10);
+    eventually("waiters", LONG, || (middle.in_flight.usage("game").waiting >= 10).then_some(()));
+    let (totals, drained) = middle.stop();
+    assert!(drained && totals.lent <= 20, "{totals:?}");
+    assert_eq!((totals.released, totals.unaccounted()), (totals.lent, 0), "what waits is given back at once");
+    assert_eq!(log.committed(0).offset, 0);
+}
+
+#[test]
+fn the_end_finishes_what_is_on_a_stream_and_releases_the_rest_at_once() {
+    let log = log();
+    for payload in ["slow", "retry for ever", "hold", "deliver", "slow"] {
+        log.push(0, payload);
+    }
+    let middle = Middle::start(&log, 100);
+    middle.until("waiters", |totals| totals.retries >= 1 && totals.holds == 1 && totals.delivered == 1);
+    eventually("two streams", LONG, || (middle.script.on_stream.load(SeqCst) == 2).then_some(()));
+    middle.shutdown.begin("test");
+    middle.until("releases", |totals| totals.released == 2);
+    assert_eq!(middle.tally.totals().delivered, 1, "the streams are still open");
+    middle.script.door.open();
+    let (totals, drained) = middle.stop();
+    assert!(drained);
+    assert_eq!((totals.delivered, totals.released, totals.unaccounted()), (3, 2, 0));
+    assert_eq!((log.committed(0).offset, log.committed(0).map().expect("a map").resolved), (1, vec![3..5]));
+    let next = Middle::start(&log, 100);
+    next.until("what was released", |totals| totals.retries >= 1 && totals.holds == 1);
+    assert_eq!(next.stop().0.lent, 2, "and nothing else");
+}
+
+#[test]
+fn what_is_on_a_stream_at_the_deadline_stays_uncommitted() {
+    let log = log();
+    log.push(0, "slow");
+    log.push(0, "deliver");
+    let middle = Middle::with(&log, 100, Duration::from_millis(300), 1);
+    eventually("a stream", LONG, || (middle.script.on_stream.load(SeqCst) == 1).then_some(()));
+    middle.until("its neighbour", |totals| totals.delivered == 1);
+    let script = middle.script.clone();
+    let began = Instant::now();
+    let (totals, drained) = middle.stop();
+    assert!(!drained && began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((totals.unaccounted(), log.committed(0).offset), (1, 0));
+    script.door.open();
+    let next = Middle::start(&log, 100);
+    next.script.door.open();
+    next.until_committed(2);
+    assert_eq!(next.stop().0.lent, 1);
+}
+
+#[test]
+fn thousands_come_through_small_bounds_and_are_counted_once() {
+    let log = log();
+    let kinds = ["deliver", "retry twice", "reject", "panic", "expire"];
+    (0..5_000).for_each(|n| drop(log.push(0, kinds[if n % 100 < 96 { 0 } else { n % 5 }])));
+    let middle = Middle::start(&log, 50);
+    let mut most = 0;
+    eventually("the end of the log", Duration::from_secs(60), || {
+        most = most.max(middle.in_flight.total().messages);
+        (log.committed(0).offset == 5_000).then_some(())
+    });
+    assert!(most <= 50, "{most}");
+    let (totals, _) = middle.stop();
+    assert_eq!((totals.lent, totals.resolved(), totals.unaccounted(), totals.released), (5_000, 5_000, 0, 0));
+    assert_eq!((totals.delivered, totals.rejected, totals.failed, totals.expired), (4_850, 50, 50, 50));
+}
+
+#[test]
+fn an_end_at_any_moment_is_a_clean_end() {
+    for round in 0..30 {
+        let log = log();
+        (0..300).for_each(|n| drop(log.push(0, if n % 10 == 0 { "retry for ever" } else { "deliver" })));
+        let middle = Middle::start(&log, 60);
+        middle.until("some", |totals| totals.lent >= round * 5);
+        let (totals, drained) = middle.stop();
+        assert!(drained);
+        assert_eq!((totals.unaccounted(), totals.resolved()), (0, totals.delivered));
+        let next = Middle::start(&log, 1_000);
+        next.until("all that can be delivered", |next| {
+            next.delivered + totals.delivered == 270 && next.lent >= 300 - totals.delivered
+        });
+        assert_eq!(next.stop().0.lent, 300 - totals.delivered, "nothing is repeated, nothing lost");
+    }
+}

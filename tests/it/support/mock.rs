@@ -1,0 +1,103 @@
+//! librdkafka's mock cluster: a Kafka in this process, with levers. It keeps 5 MiB per partition and drops what is older.
+#![expect(unsafe_code, reason = "the crate does not wrap the one lever that makes groups form at once")]
+
+use std::time::Duration;
+
+use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+const REQUEST: Duration = Duration::from_secs(20);
+/// How long a new group waits for more members: Kafka's 3 s would be most of a test's time.
+const GROUP_DELAY_MS: i32 = 100;
+
+/// A cluster of one broker, and a producer for it.
+pub(crate) struct Mock {
+    producer: BaseProducer,
+    /// The bootstrap address.
+    pub(crate) brokers: String,
+}
+
+impl Mock {
+    /// A cluster with these topics (name, partitions).
+    pub(crate) fn start(topics: &[(&str, i32)]) -> Mock {
+        let producer: BaseProducer =
+            ClientConfig::new().set("test.mock.num.brokers", "1").set("linger.ms", "1").create().expect("a mock cluster");
+        // SAFETY: the client lives, and was created with a mock cluster, which lives as long.
+        unsafe {
+            let cluster = rd_kafka_handle_mock_cluster(producer.client().native_ptr());
+            assert!(!cluster.is_null());
+            rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, GROUP_DELAY_MS);
+        }
+        let brokers = producer.client().mock_cluster().expect("its cluster").bootstrap_servers();
+        let mock = Mock { producer, brokers };
+        topics.iter().for_each(|(topic, partitions)| mock.create_topic(topic, *partitions));
+        mock
+    }
+
+    /// The levers.
+    pub(crate) fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.producer.client().mock_cluster().expect("its cluster")
+    }
+
+    pub(crate) fn create_topic(&self, topic: &str, partitions: i32) {
+        self.cluster().create_topic(topic, partitions, 1).expect("a new topic");
+    }
+
+    /// Appends records and waits until they are in the log.
+    pub(crate) fn produce<P: AsRef<[u8]>>(&self, topic: &str, partition: i32, payloads: impl IntoIterator<Item = P>) {
+        payloads.into_iter().for_each(|payload| self.append(topic, partition, payload));
+        self.flush();
+    }
+
+    /// Gives one record to the producer.
+    pub(crate) fn append(&self, topic: &str, partition: i32, payload: impl AsRef<[u8]>) {
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload.as_ref());
+        self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
+    }
+
+    /// Waits until all records are in the log.
+    pub(crate) fn flush(&self) {
+        self.producer.flush(REQUEST).expect("all records in the log");
+    }
+
+    /// First offset of a partition and the one after its last.
+    pub(crate) fn ends(&self, topic: &str, partition: i32) -> (i64, i64) {
+        self.consumer("ends").fetch_watermarks(topic, partition, REQUEST).expect("watermarks")
+    }
+
+    /// What a group has committed: offset and metadata.
+    pub(crate) fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<(i64, String)> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let answer = self.consumer(group).committed_offsets(list, REQUEST).expect("committed offsets");
+        let element = answer.find_partition(topic, partition).expect("an answer");
+        element.offset().to_raw().filter(|offset| *offset >= 0).map(|offset| (offset, element.metadata().to_owned()))
+    }
+
+    /// Commits as a group that has no member at present.
+    pub(crate) fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &str) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+        list.find_partition(topic, partition).expect("it").set_metadata(metadata);
+        self.consumer(group).commit(&list, CommitMode::Sync).expect("a commit");
+    }
+
+    /// The payloads of a partition, from its first record to its present end.
+    pub(crate) fn records(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
+        let (consumer, mut from) = (self.consumer("records"), TopicPartitionList::new());
+        from.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
+        consumer.assign(&from).expect("an assignment");
+        let (low, high) = self.ends(topic, partition);
+        let next = || consumer.poll(REQUEST).expect("the next record").expect("a record");
+        (low..high).map(|_| next().payload().unwrap_or_default().to_vec()).collect()
+    }
+
+    fn consumer(&self, group: &str) -> BaseConsumer {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).set("group.id", group).create().expect("a consumer")
+    }
+}
