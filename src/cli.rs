@@ -87,14 +87,20 @@ The last one runs without a key on Google's machines, by their metadata server. 
 development hosts: --production changes nothing. It stops as pusher apns does.")]
     Gcm,
     /// Run a stand-in for a provider
-    #[command(after_help = "Example:\n  pusher simulate apns --ca-out ca.pem --key-out key.p8")]
+    #[command(after_help = "\
+Examples:
+  pusher simulate apns --ca-out ca.pem --key-out key.p8
+  pusher simulate fcm --ca-out ca.pem --credentials-out account.json")]
     Simulate {
         /// Which one.
         #[command(subcommand)]
         provider: Simulate,
     },
     /// Make test messages
-    #[command(after_help = "Example:\n  pusher generate apns --count 3")]
+    #[command(after_help = "\
+Examples:
+  pusher generate apns --count 3
+  pusher generate gcm --count 3")]
     Generate {
         /// For which provider.
         #[command(subcommand)]
@@ -123,6 +129,13 @@ Examples:
   PUSHER_APNS_CERTS_GAME_TEAMID=SIMTEAM001 PUSHER_APNS_CERTS_GAME_TOPIC=com.example.game \\
   pusher apns")]
     Apns(SimulateApns),
+    /// A strict FCM (HTTP v1) server and its OAuth token endpoint over TLS, with answers and faults to choose
+    #[command(after_help = "\
+Examples:
+  pusher simulate fcm --ca-out ca.pem --credentials-out account.json
+  pusher simulate fcm --project one --project two --credentials-out account.json
+      writes account.one.json and account.two.json")]
+    Fcm(SimulateFcm),
 }
 
 /// Arguments of `simulate apns`.
@@ -162,6 +175,47 @@ pub struct SimulateApns {
     pub processing: Duration,
 }
 
+/// Arguments of `simulate fcm`.
+#[derive(Args, Debug)]
+pub struct SimulateFcm {
+    /// Address to listen on for messages; port 0 takes a free one and prints it
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8453")]
+    pub listen: SocketAddr,
+    /// Address to listen on for token requests
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8454")]
+    pub oauth: SocketAddr,
+    /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
+    #[arg(long, value_name = "ADDRESS")]
+    pub control: Option<SocketAddr>,
+    /// Host name or address that the certificate holds besides localhost and the addresses listened on; repeatable. The
+    /// first one is the host in the credentials' address for tokens
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// Write the CA's certificate here, for the client's trust store. The CA's own key is kept beside it (ca.pem: ca.key)
+    /// and used again by the next start, so that who trusts the file goes on to trust
+    #[arg(long, value_name = "FILE")]
+    pub ca_out: Option<PathBuf>,
+    /// Write the service account's JSON here; with several projects, one file for each. The private key of a file that
+    /// is there already is used again
+    #[arg(long, value_name = "FILE")]
+    pub credentials_out: Option<PathBuf>,
+    /// A project that messages may be sent for; repeatable
+    #[arg(long, value_name = "ID", default_value = "simulated-project")]
+    pub project: Vec<String>,
+    /// Messages a minute that each project may send; 0: any
+    #[arg(long, value_name = "N", default_value_t = 600_000)]
+    pub quota: u64,
+    /// Life of an access token
+    #[arg(long, value_name = "TIME", default_value = "3599s", value_parser = time)]
+    pub token_lifetime: Duration,
+    /// Network round trip: delays everything the client sees of the push endpoint
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
+    pub rtt: Duration,
+    /// Time to an answer, on top of the round trip
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
+    pub processing: Duration,
+}
+
 /// For whom messages are made.
 #[derive(Debug, Subcommand)]
 pub enum Generate {
@@ -173,12 +227,19 @@ Examples:
       --bootstrap-server kafka:9092 --topic push-game_apns-massive
   pusher generate apns --count 1000000 --rate 5000 \\
       --brokers kafka:9092 --topic push-game_apns-massive")]
-    Apns(GenerateApns),
+    Apns(GenerateFor),
+    /// Messages as producers write them for GCM (FCM), one JSON object per line
+    #[command(after_help = "\
+Examples:
+  pusher generate gcm --count 3
+  pusher generate gcm --count 1000000 --rate 5000 \\
+      --brokers kafka:9092 --topic push-game_gcm-massive")]
+    Gcm(GenerateFor),
 }
 
-/// Arguments of `generate apns`.
+/// Arguments of `generate`, whatever the provider.
 #[derive(Args, Debug)]
-pub struct GenerateApns {
+pub struct GenerateFor {
     /// The app (game) that the messages are for
     #[arg(long, default_value = "game")]
     pub app: String,
@@ -194,8 +255,8 @@ pub struct GenerateApns {
     /// Produce to these Kafka brokers (comma-separated) instead of printing
     #[arg(long, value_name = "HOST:PORT,…")]
     pub brokers: Option<String>,
-    /// Topic to produce to.
-    #[arg(long, requires = "brokers", help = "Topic to produce to [default: push-<APP>_apns-single]")]
+    /// Topic to produce to [default: the app's single topic, push-<APP>_<PROVIDER>-single]
+    #[arg(long, requires = "brokers")]
     pub topic: Option<String>,
     /// Messages per second; without it as fast as it goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -255,6 +316,8 @@ mod tests {
 
     #[test]
     fn a_topic_without_brokers_is_refused() {
-        assert!(Cli::try_parse_from(["pusher", "generate", "apns", "--topic", "t"]).is_err());
+        for provider in ["apns", "gcm"] {
+            assert!(Cli::try_parse_from(["pusher", "generate", provider, "--topic", "t"]).is_err());
+        }
     }
 }

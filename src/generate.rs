@@ -2,9 +2,11 @@
 //! `kafka-console-producer`, each with a serial and with what must become of it.
 //!
 //! The same settings give the same lines, on every machine: no clock, no global randomness. A platform is a [`Shape`];
-//! [`apns`] is one. Tokens steer the simulator's answers by their text (see `simulator::apns::convention`).
+//! [`apns`] and
+//! [`gcm`] are two. Tokens steer the simulators' answers by their text (see `simulator::steering`).
 
 pub mod apns;
+pub mod gcm;
 pub mod produce;
 
 use fastrand::Rng;
@@ -62,7 +64,7 @@ pub enum Expected {
 pub struct Generated {
     /// The record's value, without a line end.
     pub line: String,
-    /// Its number; in the payload as `m.serial`, except in malformed ones.
+    /// Its number; in the payload as a member named `serial`, except in malformed ones.
     pub serial: u64,
     /// What must become of it.
     pub expected: Expected,
@@ -158,6 +160,17 @@ impl<S: Shape> Iterator for Generator<S> {
         let left = usize::try_from(self.settings.count - self.next).unwrap_or(usize::MAX);
         (left, Some(left))
     }
+}
+
+/// A text of this length.
+fn words(rng: &mut Rng, length: usize) -> String {
+    const WORDS: [&str; 8] = ["your ", "heroes ", "wait ", "at ", "the ", "gate ", "of ", "dawn "];
+    let mut text = String::with_capacity(length + 8);
+    while text.len() < length {
+        text.push_str(WORDS[rng.usize(..WORDS.len())]);
+    }
+    text.truncate(length);
+    text
 }
 
 #[cfg(test)]

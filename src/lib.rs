@@ -15,7 +15,7 @@
 //! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
 //!   them what the queue saw.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -45,6 +45,7 @@ pub mod reporters;
 pub mod sender;
 pub mod settings;
 pub mod shutdown;
+pub mod simulate;
 pub mod simulator;
 pub mod spread;
 pub mod tally;

@@ -1,19 +1,17 @@
 //! What each command runs.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Cli, Command, Demo, Generate, GenerateApns, Simulate, SimulateApns};
+use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
 use crate::config::Config;
 use crate::demo;
-use crate::generate::{self, Generator, apns::Apns, produce::LineProducer};
+use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::shutdown::Shutdown;
-use crate::simulator::apns::{self as simulator, Simulator};
+use crate::simulate;
 use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
@@ -24,8 +22,14 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
         Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
-        Command::Simulate { provider: Simulate::Apns(arguments) } => simulate_apns(arguments, shutdown),
-        Command::Generate { provider: Generate::Apns(arguments) } => generate_apns(arguments, shutdown),
+        Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
+        Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
+        Command::Generate { provider: Generate::Apns(arguments) } => {
+            generate("apns", Apns { app: arguments.app.clone() }, arguments, shutdown)
+        }
+        Command::Generate { provider: Generate::Gcm(arguments) } => {
+            generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
+        }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Version => Ok(()),
     }
@@ -45,89 +49,18 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
     Ok(())
 }
 
-fn simulate_apns(arguments: &SimulateApns, shutdown: &Shutdown) -> Result<()> {
-    let settings = simulator_settings(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let simulator = Simulator::start(settings).await.context("starting the simulator")?;
-        if let Some(file) = &arguments.ca_out {
-            write_secret(&ca_key_file(file), simulator.ca_key_pem())?;
-            write(file, simulator.ca_pem())?;
-        }
-        if let Some(file) = &arguments.key_out {
-            write_secret(file, &simulator.key().pem)?;
-        }
-        println!("APNs simulator at https://{}", simulator.address());
-        if let Some(control) = simulator.control_address() {
-            println!("control endpoint at http://{control}");
-        }
-        shutdown.token().cancelled().await;
-        simulator.shutdown().await;
-        Ok(())
-    })
-}
-
-/// Keys of an earlier start are used again: who trusts them need not be told of a restart.
-fn simulator_settings(arguments: &SimulateApns) -> Result<simulator::Settings> {
-    let mut settings = simulator::Settings {
-        listen: arguments.listen,
-        control: arguments.control,
-        topics: arguments.topic.clone(),
-        ca_key: arguments.ca_out.as_deref().map(ca_key_file).map(|file| kept(&file)).transpose()?.flatten(),
-        ..simulator::Settings::default()
-    };
-    let pem = match arguments.key_out.as_deref().map(kept).transpose()?.flatten() {
-        Some(pem) => pem,
-        None => simulator::Key::generate()?.pem,
-    };
-    let (key_id, team_id) = (arguments.key_id.clone(), arguments.team_id.clone());
-    settings.keys = vec![simulator::Key { key_id, team_id, pem }];
-    settings.names.extend(arguments.name.iter().cloned());
-    settings.faults.connection.rtt_ms = arguments.rtt.as_millis() as u64;
-    settings.faults.processing_ms = arguments.processing.as_millis() as u64;
-    Ok(settings)
-}
-
-/// `ca.pem` → `ca.key`.
-fn ca_key_file(ca: &Path) -> PathBuf {
-    ca.with_extension("key")
-}
-
-/// What an earlier start wrote.
-fn kept(file: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
-    }
-}
-
-fn write(file: &Path, pem: &str) -> Result<()> {
-    std::fs::write(file, pem).with_context(|| format!("writing {}", file.display()))
-}
-
-/// Writes a private key that only its owner may read, unless the file is there: it holds this key then.
-fn write_secret(file: &Path, pem: &str) -> Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    match options.write(true).create_new(true).mode(0o600).open(file) {
-        Ok(mut out) => out.write_all(pem.as_bytes()).with_context(|| format!("writing {}", file.display())),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("writing {}", file.display())),
-    }
-}
-
-fn generate_apns(arguments: &GenerateApns, shutdown: &Shutdown) -> Result<()> {
+fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown: &Shutdown) -> Result<()> {
     let settings = generate::Settings {
         count: arguments.count,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
         size: arguments.size as usize,
         ..generate::Settings::default()
     };
-    let lines = Generator::new(Apns { app: arguments.app.clone() }, settings).map(|push| push.line);
+    let lines = Generator::new(shape, settings).map(|push| push.line);
     match &arguments.brokers {
         None => print_lines(lines, shutdown),
         Some(brokers) => {
-            let topic = arguments.topic.clone().unwrap_or_else(|| format!("push-{}_apns-single", arguments.app));
+            let topic = arguments.topic.clone().unwrap_or_else(|| format!("push-{}_{platform}-single", arguments.app));
             let mut producer = LineProducer::new(brokers, &topic, arguments.rate)?;
             produce_lines(lines, &mut producer, arguments.count, shutdown)
         }

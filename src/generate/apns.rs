@@ -55,7 +55,7 @@ impl Apns {
             json!({ "DeviceToken": token, "Payload": payload, "push_expiry": expiry, "metadata": metadata }).to_string()
         };
         let bare = build("").len();
-        build(&words(rng, size.saturating_sub(bare)))
+        build(&super::words(rng, size.saturating_sub(bare)))
     }
 }
 
@@ -70,16 +70,6 @@ fn token(rng: &mut Rng, steering: &str, serial: u64) -> String {
         token.push(char::from(b"0123456789abcdef"[rng.usize(..16)]));
     }
     token
-}
-
-fn words(rng: &mut Rng, length: usize) -> String {
-    const WORDS: [&str; 8] = ["your ", "heroes ", "wait ", "at ", "the ", "gate ", "of ", "dawn "];
-    let mut text = String::with_capacity(length + 8);
-    while text.len() < length {
-        text.push_str(WORDS[rng.usize(..WORDS.len())]);
-    }
-    text.truncate(length);
-    text
 }
 
 /// Breaks a message in one of the ways that producers do. None of them can be sent.

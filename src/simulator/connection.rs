@@ -9,39 +9,34 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::Request;
-use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
 use super::counters::{Connection as OwnCounters, Counters};
+use super::levers::Levers;
 use super::limits::{Judgement, Limits};
-use super::service::{Command, GoAway, Opening, Service};
+use super::service::{Command, Farewell, Service};
 use super::wire::{Wire, WireControl};
 
-/// Body bytes read before a request is judged as it is: larger than any body that a provider takes.
-pub const BODY_READ: usize = 8 * 1024;
 /// Requests judged in one go.
 const BATCH: usize = 512;
 /// How long a connection that was ended waits for the peer to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
+mod ending;
+mod incoming;
 mod outgoing;
 
-use outgoing::Due;
-
-struct Arrival {
-    request: Parts,
-    body: Result<BytesMut, ()>,
-    respond: SendResponse<Bytes>,
-}
+use self::incoming::Arrival;
+use self::outgoing::Due;
 
 /// A connection being served.
 pub struct Connection<S: Service, IO> {
@@ -52,7 +47,10 @@ pub struct Connection<S: Service, IO> {
     counters: Arc<Counters>,
     own: Arc<OwnCounters>,
     limits: Limits,
-    strict_streams: bool,
+    levers: Levers,
+    /// When it began, and when it last had a stream.
+    opened: Instant,
+    quiet_since: Instant,
     /// Streams opened and not ended.
     active: usize,
     arrived: Vec<Arrival>,
@@ -60,6 +58,8 @@ pub struct Connection<S: Service, IO> {
     due: BTreeMap<(Instant, u64), Due>,
     sequence: u64,
     silent: Vec<SendResponse<Bytes>>,
+    /// Answers that have begun and will not end.
+    stalled: Vec<SendStream<Bytes>>,
     /// Streams above the last one processed: kept, so that nothing is said about them (h2 resets what is dropped).
     ignored: Vec<(Option<RecvStream>, SendResponse<Bytes>)>,
     /// Highest stream taken in; what GOAWAY says.
@@ -75,25 +75,25 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     /// Does the HTTP/2 handshake.
     pub async fn open(
         io: IO,
-        opening: Opening,
+        levers: Levers,
         service: Arc<S>,
         counters: Arc<Counters>,
         own: Arc<OwnCounters>,
     ) -> Result<Self, h2::Error> {
         let wire = WireControl::default();
-        if opening.mute {
+        if levers.mute {
             wire.mute();
         }
         // SETTINGS as seen from APNs (jchambers/pushy issue 476); MAX_CONCURRENT_STREAMS is added by the wire.
         let h2 = h2::server::Builder::new()
             .header_table_size(4096)
-            .initial_window_size(opening.stream_window)
-            .initial_connection_window_size(opening.connection_window)
+            .initial_window_size(levers.stream_window)
+            .initial_connection_window_size(levers.connection_window)
             .max_frame_size(16_384)
             .max_header_list_size(8_000)
             .max_concurrent_reset_streams(10_000)
             .max_pending_accept_reset_streams(10_000)
-            .handshake(Wire::new(io, wire.clone(), opening.streams))
+            .handshake(Wire::new(io, wire.clone(), levers.initial_streams))
             .await?;
         let session = service.open(own.number);
         Ok(Connection {
@@ -103,14 +103,17 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             service,
             counters,
             own,
-            limits: Limits::new(opening.streams),
-            strict_streams: opening.strict_streams,
+            limits: Limits::new(levers.initial_streams),
+            levers,
+            opened: Instant::now(),
+            quiet_since: Instant::now(),
             active: 0,
             arrived: Vec::new(),
             bodies: FuturesUnordered::new(),
             due: BTreeMap::new(),
             sequence: 0,
             silent: Vec::new(),
+            stalled: Vec::new(),
             ignored: Vec::new(),
             last_stream: 0,
             judged: 0,
@@ -125,7 +128,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
-            let wake_at = self.due.first_key_value().map(|((at, _), _)| *at).into_iter().chain(self.end_by).min();
+            let due = self.due.first_key_value().map(|((at, _), _)| *at);
+            let wake_at = [due, self.end_by, self.farewell_at().map(|(at, _)| at)].into_iter().flatten().min();
             if let Some(at) = wake_at.filter(|at| *at != timer.deadline()) {
                 timer.as_mut().reset(at);
             }
@@ -137,6 +141,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
             self.serve_arrived();
             self.answer_due();
+            self.part_if_due();
             if self.broken || self.end_by.is_some_and(|at| at <= Instant::now()) {
                 return;
             }
@@ -158,10 +163,10 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     /// Takes in what has arrived. Ready with `false` when the connection has ended.
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut ended = false;
+        let (mut ended, mut parted) = (false, false);
         while self.arrived.len() < BATCH {
             let polled = self.h2.poll_accept(cx);
-            self.counters.pings.fetch_add(self.wire.take_pings(), Relaxed);
+            parted |= self.note_pings();
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.admit(cx, request, respond),
                 Poll::Ready(Some(Err(error))) => {
@@ -184,14 +189,14 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
         match (ended, self.arrived.is_empty()) {
             (true, true) => Poll::Ready(false),
-            (false, true) => Poll::Pending,
-            (_, false) => Poll::Ready(true),
+            (false, true) if !parted => Poll::Pending,
+            _ => Poll::Ready(true),
         }
     }
 
     /// Judges a new stream by the limit and reads its body.
     fn admit(&mut self, cx: &mut Context<'_>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let (request, mut body) = request.into_parts();
+        let (request, body) = request.into_parts();
         if self.going_away {
             self.ignored.push((Some(body), respond));
             return;
@@ -204,8 +209,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
         match self.limits.judge(self.active + 1) {
             Judgement::Serve => {}
-            Judgement::Violation if self.strict_streams => {
-                self.go_away(&GoAway { code: 0, debug: self.service.too_many_streams() });
+            Judgement::Violation if self.levers.strict_streams => {
+                self.go_away(&self.service.farewell(Farewell::TooManyStreams));
                 self.ignored.push((Some(body), respond));
                 return;
             }
@@ -216,26 +221,24 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
         }
         self.active += 1;
+        self.quiet_since = Instant::now();
         self.last_stream = self.last_stream.max(respond.stream_id().as_u32());
         self.counters.max_streams.fetch_max(self.active as u64, Relaxed);
         self.own.max_streams.fetch_max(self.active as u64, Relaxed);
-        let mut read = BytesMut::new();
-        match poll_body(cx, &mut body, &mut read) {
-            Poll::Ready(ended) => self.arrived.push(Arrival { request, body: ended.map(|()| read), respond }),
-            Poll::Pending => self.bodies.push(Box::pin(async move {
-                let ended = std::future::poll_fn(|cx| poll_body(cx, &mut body, &mut read)).await;
-                Arrival { request, body: ended.map(|()| read), respond }
-            })),
+        match incoming::read(cx, request, body, respond, S::BODY_READ) {
+            Ok(arrival) => self.arrived.push(arrival),
+            Err(later) => self.bodies.push(later),
         }
     }
 
     /// Gives back the places of streams that the client has reset while they waited.
     fn forget_cancelled(&mut self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let before = self.due.len() + self.silent.len();
+        let before = self.due.len() + self.silent.len() + self.stalled.len();
         self.due.retain(|_, due| due.respond.poll_reset(&mut cx).is_pending());
         self.silent.retain_mut(|respond| respond.poll_reset(&mut cx).is_pending());
-        let gone = before - self.due.len() - self.silent.len();
+        self.stalled.retain_mut(|stream| stream.poll_reset(&mut cx).is_pending());
+        let gone = before - self.due.len() - self.silent.len() - self.stalled.len();
         self.active -= gone;
         self.counters.cancelled.fetch_add(gone as u64, Relaxed);
     }
@@ -277,21 +280,6 @@ impl<S: Service, IO> Drop for Connection<S, IO> {
     fn drop(&mut self) {
         self.own.closed.store(true, Relaxed);
     }
-}
-
-/// Reads a body until its end or [`BODY_READ`]; an error means that the stream was reset.
-fn poll_body(cx: &mut Context<'_>, body: &mut RecvStream, read: &mut BytesMut) -> Poll<Result<(), ()>> {
-    while read.len() <= BODY_READ {
-        match std::task::ready!(body.poll_data(cx)) {
-            None => return Poll::Ready(Ok(())),
-            Some(Err(_)) => return Poll::Ready(Err(())),
-            Some(Ok(data)) => {
-                let _ = body.flow_control().release_capacity(data.len());
-                read.extend_from_slice(&data);
-            }
-        }
-    }
-    Poll::Ready(Ok(()))
 }
 
 fn now_ms() -> i64 {

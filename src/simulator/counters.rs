@@ -38,6 +38,8 @@ pub struct Counters {
     pub goaways: AtomicU64,
     /// PING frames received, acknowledgements not counted.
     pub pings: AtomicU64,
+    /// Acknowledgements of PINGs that were sent.
+    pub pings_answered: AtomicU64,
     /// Most streams at once on one connection.
     pub max_streams: AtomicU64,
     answers: Mutex<BTreeMap<(u16, Cow<'static, str>), u64>>,
@@ -75,6 +77,7 @@ pub struct Counts {
     pub unanswered: u64,
     pub goaways: u64,
     pub pings: u64,
+    pub pings_answered: u64,
     pub max_streams: u64,
     /// Answers by reason, `200` for those without one.
     pub answers: BTreeMap<String, u64>,
@@ -137,6 +140,7 @@ impl Counters {
             unanswered: self.unanswered.load(Relaxed),
             goaways: self.goaways.load(Relaxed),
             pings: self.pings.load(Relaxed),
+            pings_answered: self.pings_answered.load(Relaxed),
             max_streams: self.max_streams.load(Relaxed),
             answers,
             each_connection,
@@ -157,6 +161,7 @@ impl Counters {
             &self.unanswered,
             &self.goaways,
             &self.pings,
+            &self.pings_answered,
             &self.max_streams,
         ] {
             counter.store(0, Relaxed);

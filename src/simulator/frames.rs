@@ -87,6 +87,14 @@ pub fn goaway(last_stream: u32, code: u32, debug: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// A PING frame.
+pub fn ping(payload: [u8; 8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(HEADER + 8);
+    Head { length: 8, kind: PING, flags: 0, stream: 0 }.write(&mut frame);
+    frame.put_slice(&payload);
+    frame.freeze()
+}
+
 /// Follows a byte stream through its frames, told only how many bytes passed.
 #[derive(Debug, Default)]
 pub struct Borders {
@@ -131,6 +139,7 @@ mod tests {
     fn frames_are_written_as_rfc_9113_draws_them() {
         assert_eq!(&settings(1)[..], [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]);
         assert_eq!(&goaway(5, 2, b"x")[..], [0, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, b'x']);
+        assert_eq!(&ping(*b"12345678")[..], b"\0\0\x08\x06\0\0\0\0\x0012345678");
         let head = Head::read(&[0, 1, 2, 1, 5, 0x80, 0, 0, 7]).expect("nine bytes");
         assert_eq!(head, Head { length: 258, kind: HEADERS, flags: 5, stream: 7 });
         assert_eq!(Head::read(&[0; 8]), None);

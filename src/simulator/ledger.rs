@@ -1,7 +1,7 @@
 //! Which messages arrived, by a **serial** in the payload: the ledger that another program's promises are checked against.
 //!
 //! A serial is the number of the first JSON member named `serial`, wherever it stands (`{"m":{"serial":7}}`), found by a scan
-//! for the text, also inside a payload that was sent as a JSON string. It belongs to the message and not to the
+//! for the text, also inside a payload that was sent as a JSON string, and also as a string of digits. It belongs to the message and not to the
 //! request: a message that is sent twice under two identities is found out all the same, and a changed identity too.
 
 use std::collections::HashMap;
@@ -21,12 +21,14 @@ const PAGES: usize = 16_384;
 pub const NAMED: usize = 1_000;
 
 static SERIAL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#""serial\\?"\s*:\s*(\d{1,19})"#).unwrap_or_else(|error| unreachable!("a constant pattern: {error}"))
+    Regex::new(r#""serial\\?"\s*:\s*(?:\\?"(\d{1,19})\\?"|(\d{1,19}))"#)
+        .unwrap_or_else(|error| unreachable!("a constant pattern: {error}"))
 });
 
 /// The serial in a payload.
 pub fn serial_of(body: &[u8]) -> Option<u64> {
-    let digits = SERIAL.captures(body)?.get(1)?;
+    let found = SERIAL.captures(body)?;
+    let digits = found.get(1).or(found.get(2))?;
     std::str::from_utf8(digits.as_bytes()).ok()?.parse().ok()
 }
 
@@ -61,7 +63,7 @@ pub struct Sums {
     pub accepted: u64,
     /// Acceptances beyond a serial's first.
     pub repeated: u64,
-    /// Requests with a serial that came before under another identity (`apns-id`).
+    /// Requests with a serial that came before under another identity (`apns-id`; FCM has none).
     pub identity_changes: u64,
     /// Requests without a serial.
     pub without_serial: u64,
@@ -185,7 +187,9 @@ mod tests {
         assert_eq!(serial_of(br#"{"aps":{},"serial":7}"#), Some(7));
         assert_eq!(serial_of(br#"{"M": {"serial" : 18446744073}}"#), Some(18_446_744_073));
         assert_eq!(serial_of(br#""{\"m\":{\"serial\":12}}""#), Some(12), "a payload sent as a string");
-        assert_eq!(serial_of(br#"{"xserial":7,"serial":"a"}"#), None);
+        assert_eq!(serial_of(br#"{"data":{"serial":"12"}}"#), Some(12), "a number as a string");
+        assert_eq!(serial_of(br#"{"data":{"m":"{\"serial\":\"12\"}"}}"#), Some(12), "the same inside a string");
+        assert_eq!(serial_of(br#"{"xserial":7,"serial":"a","b":{"serial":"7b"}}"#), None);
         assert_eq!(serial_of(b"\xff\xfe"), None);
     }
 

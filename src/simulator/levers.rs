@@ -22,6 +22,16 @@ pub struct Levers {
     pub connection_window: u32,
     /// Going over an acknowledged stream limit ends the connection with GOAWAY; else the stream gets `REFUSED_STREAM`.
     pub strict_streams: bool,
+    /// A PING to the client after every answer.
+    pub ping_after_answer: bool,
+    /// The last DATA frame of an answer is empty, after one with the whole body.
+    pub empty_last_frame: bool,
+    /// GOAWAY when a connection is this old, ms; 0: never.
+    pub max_age_ms: u64,
+    /// GOAWAY when a connection has had no stream for so long, ms; 0: never.
+    pub idle_ms: u64,
+    /// GOAWAY when this many PINGs of the client came without a request between them; 0: never.
+    pub most_pings: u32,
 }
 
 impl Default for Levers {
@@ -36,6 +46,11 @@ impl Default for Levers {
             stream_window: 65_535,
             connection_window: 65_535,
             strict_streams: true,
+            ping_after_answer: false,
+            empty_last_frame: false,
+            max_age_ms: 0,
+            idle_ms: 0,
+            most_pings: 0,
         }
     }
 }

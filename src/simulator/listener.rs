@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +22,7 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::delay::delayed;
 use super::levers::Levers;
-use super::service::{Command, Opening, Service};
+use super::service::{Command, Service};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before a port that another process has taken meanwhile is tried again.
@@ -224,21 +225,15 @@ async fn serve_one<S: Service>(
     let commands = shared.orders.subscribe();
     let acceptor = TlsAcceptor::from(Arc::clone(&shared.tls));
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-    let Ok(Ok(stream)) = handshake else {
+    let greeted = |stream: &TlsStream<_>| !S::NEEDS_ALPN || stream.get_ref().1.alpn_protocol().is_some();
+    let Some(stream) = handshake.ok().and_then(Result::ok).filter(greeted) else {
         shared.counters.tls_failures.fetch_add(1, Relaxed);
         own.closed.store(true, Relaxed);
         return;
     };
     shared.counters.tls_handshakes.fetch_add(1, Relaxed);
-    let opening = Opening {
-        streams: levers.initial_streams,
-        stream_window: levers.stream_window,
-        connection_window: levers.connection_window,
-        strict_streams: levers.strict_streams,
-        mute: levers.mute,
-    };
     let opened =
-        Connection::open(stream, opening, Arc::clone(&shared.service), Arc::clone(&shared.counters), Arc::clone(&own));
+        Connection::open(stream, levers, Arc::clone(&shared.service), Arc::clone(&shared.counters), Arc::clone(&own));
     match opened.await {
         Ok(connection) => connection.run(commands).await,
         Err(error) => {

@@ -12,6 +12,10 @@ use http::request::Parts;
 pub trait Service: Send + Sync + 'static {
     /// What is remembered per connection.
     type Session: Send;
+    /// Body bytes read before a request is judged as it is: more than any body that the provider takes.
+    const BODY_READ: usize;
+    /// Whether a client must name its protocol in the TLS handshake (ALPN).
+    const NEEDS_ALPN: bool;
 
     /// A connection begins; `number` counts from 1.
     fn open(&self, number: u64) -> Self::Session;
@@ -19,8 +23,21 @@ pub trait Service: Send + Sync + 'static {
     /// Judges one complete request. `now_ms` counts from the epoch.
     fn serve(&self, session: &mut Self::Session, request: &Parts, body: &[u8], now_ms: i64) -> Reply;
 
-    /// The debug data of the GOAWAY for too many streams.
-    fn too_many_streams(&self) -> Bytes;
+    /// What the provider says when it ends a connection for this.
+    fn farewell(&self, why: Farewell) -> GoAway;
+}
+
+/// Why a connection ends on the simulator's own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// More streams than an acknowledged limit allows.
+    TooManyStreams,
+    /// More PINGs than the provider likes.
+    TooManyPings,
+    /// It is old.
+    MaxAge,
+    /// Nothing happened on it for long.
+    Idle,
 }
 
 /// What becomes of a stream.
@@ -28,6 +45,8 @@ pub trait Service: Send + Sync + 'static {
 pub enum Action {
     /// An answer, and the name that it is counted under.
     Answer(Response<()>, Bytes, Cow<'static, str>),
+    /// An answer's header, and never its end.
+    Stall(Response<()>),
     /// Never an answer.
     Silence,
     /// `RST_STREAM`.
@@ -78,19 +97,4 @@ pub enum Command {
     Close,
     /// See [`super::wire::WireControl::mute`].
     Mute,
-}
-
-/// What a connection starts with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// Stream limit in the first SETTINGS.
-    pub streams: u32,
-    /// Window of each stream, bytes.
-    pub stream_window: u32,
-    /// Window of the connection, bytes.
-    pub connection_window: u32,
-    /// Whether going over an acknowledged stream limit ends the connection with GOAWAY; else `REFUSED_STREAM`.
-    pub strict_streams: bool,
-    /// Whether it is mute from the start.
-    pub mute: bool,
 }

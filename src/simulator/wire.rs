@@ -1,79 +1,32 @@
 //! The byte layer between TLS and the `h2` crate, for what a server on `h2` cannot do: announce another stream limit on the
-//! fly, send GOAWAY with debug data and an exact last-stream-id, fall silent, and see acknowledgements and pings.
+//! fly, send GOAWAY with debug data and an exact last-stream-id, PING, fall silent, and see acknowledgements and pings.
 //!
 //! Frames of ours are written only where a frame of `h2` has just ended. `h2` never learns of our SETTINGS: their
-//! acknowledgements are taken out on the way in (it would call them a protocol error). Its own first SETTINGS are completed
+//! acknowledgements are taken out on the way in (it would call them a protocol error), those of our PINGs too. Its own first SETTINGS are completed
 //! with the stream limit, which `h2` is left without, so that judging streams is ours alone.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use parking_lot::Mutex;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{self, ACK, Borders, Head};
 
+mod control;
+
+pub use self::control::WireControl;
+
 const READ_AT_ONCE: usize = 32 * 1024;
-
-#[derive(Debug, Default)]
-struct State {
-    outgoing: VecDeque<Bytes>,
-    /// Of each acknowledgement of SETTINGS: the highest stream opened before it.
-    acknowledged_after: VecDeque<u32>,
-    highest_stream: u32,
-    /// SETTINGS sent and not acknowledged.
-    unacknowledged: u32,
-    pings: u64,
-    muted: bool,
-    finishing: bool,
-    flushed: bool,
-}
-
-/// The levers of one [`Wire`]. What they ask for happens when the connection is polled next.
-#[derive(Clone, Debug, Default)]
-pub struct WireControl(Arc<Mutex<State>>);
-
-impl WireControl {
-    /// Writes a frame at the next border between frames.
-    pub fn inject(&self, frame: Bytes) {
-        let mut state = self.0.lock();
-        state.unacknowledged += u32::from(Head::read(&frame).is_some_and(|head| head.kind == frames::SETTINGS));
-        state.outgoing.push_back(frame);
-    }
-
-    /// From now on nothing is written, and what comes is read and thrown away: a peer that is gone without a word. For good:
-    /// the frames lost meanwhile cannot be made up.
-    pub fn mute(&self) {
-        self.0.lock().muted = true;
-    }
-
-    /// Ends the connection in order: what is queued is written, then TLS closes; what still comes is thrown away, so that
-    /// the peer can read the last answers (closing over unread bytes would reset the connection).
-    pub fn finish(&self) {
-        self.0.lock().finishing = true;
-    }
-
-    /// Takes the oldest acknowledgement of SETTINGS, if it came before `stream` was opened. h2 hands streams out in
-    /// batches: what matters is the order on the wire.
-    pub fn take_acknowledgement(&self, stream: u32) -> bool {
-        self.0.lock().acknowledged_after.pop_front_if(|after| *after < stream).is_some()
-    }
-
-    /// PINGs received since the last call.
-    pub fn take_pings(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().pings)
-    }
-}
 
 /// What is between the incoming bytes' last border and now.
 #[derive(Debug)]
 enum Incoming {
     /// This many bytes to pass on before the next header.
     Pass(usize),
+    /// This many bytes to leave out before the next header.
+    Skip(usize),
     /// A header comes next.
     Header,
 }
@@ -143,7 +96,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let before = into.filled().len();
         while !self.buffer.is_empty() && into.remaining() > 0 {
             match self.incoming {
-                Incoming::Pass(0) => self.incoming = Incoming::Header,
+                Incoming::Pass(0) | Incoming::Skip(0) => self.incoming = Incoming::Header,
+                Incoming::Skip(left) => {
+                    let step = left.min(self.buffer.len());
+                    self.buffer.advance(step);
+                    self.incoming = Incoming::Skip(left - step);
+                }
                 Incoming::Pass(left) => {
                     let step = left.min(self.buffer.len()).min(into.remaining());
                     into.put_slice(&self.buffer[..step]);
@@ -155,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     if self.note(head) {
                         self.incoming = Incoming::Pass(frames::HEADER + head.length);
                     } else {
-                        self.buffer.advance(frames::HEADER);
+                        self.incoming = Incoming::Skip(frames::HEADER + head.length);
                     }
                 }
             }
@@ -167,8 +125,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn note(&mut self, head: Head) -> bool {
         let mut state = self.control.0.lock();
         match head.kind {
-            frames::PING if head.flags & ACK == 0 => state.pings += 1,
-            frames::HEADERS => state.highest_stream = state.highest_stream.max(head.stream),
+            frames::PING if head.flags & ACK == 0 => {
+                state.pings += 1;
+                state.pings_in_a_row += 1;
+                state.most_pings_in_a_row = state.most_pings_in_a_row.max(state.pings_in_a_row);
+            }
+            frames::PING if state.unanswered_pings > 0 => {
+                state.unanswered_pings -= 1;
+                state.pings_answered += 1;
+                return false; // h2 did not ask
+            }
+            frames::HEADERS => {
+                state.pings_in_a_row = 0;
+                state.highest_stream = state.highest_stream.max(head.stream);
+            }
             _ => {}
         }
         if !head.is_settings_ack() || head.length != 0 {

@@ -25,8 +25,10 @@ fn help_of_every_command() {
         &["apns", "--help"],
         &["simulate", "--help"],
         &["simulate", "apns", "--help"],
+        &["simulate", "fcm", "--help"],
         &["generate", "--help"],
         &["generate", "apns", "--help"],
+        &["generate", "gcm", "--help"],
         &["demo", "--help"],
         &["version", "--help"],
     ] {

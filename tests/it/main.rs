@@ -21,5 +21,6 @@ mod reporters_feedback;
 mod reporters_postgres;
 mod reporters_statsd;
 mod simulator_apns;
+mod simulator_fcm;
 mod simulator_strict;
 mod support;

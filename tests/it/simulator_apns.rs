@@ -1,5 +1,6 @@
 //! The APNs simulator against a client on the bare `h2` crate, one connection per question, and against foreign clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -44,8 +45,12 @@ pub(crate) fn jwt(key: &Key, issued_at: i64) -> String {
 }
 
 pub(crate) async fn tls(simulator: &Simulator, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_to(simulator.address(), simulator.ca_pem(), alpn).await
+}
+
+pub(crate) async fn tls_to(address: SocketAddr, ca_pem: &str, alpn: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(simulator.ca_pem().as_bytes()).expect("pem")).expect("ca");
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("pem")).expect("ca");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -53,7 +58,7 @@ pub(crate) async fn tls(simulator: &Simulator, alpn: &[&[u8]]) -> std::io::Resul
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let tcp = TcpStream::connect(simulator.address()).await?;
+    let tcp = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").expect("name"), tcp).await
 }
 
@@ -67,8 +72,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -144,7 +149,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// One request of the control endpoint.
 async fn control(simulator: &Simulator, method: &str, path: &str, body: &str) -> (u16, String) {
-    let address = simulator.control_address().expect("control endpoint");
+    plain_http(simulator.control_address().expect("control endpoint"), method, path, body).await
+}
+
+pub(crate) async fn plain_http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("connection");
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",

@@ -6,6 +6,7 @@
 //! at all: see [`Fate`]. Any other token of hex digits, of any even length, is accepted. docs/simulator.md has the table.
 
 use super::reason::Reason;
+use crate::simulator::steering::Code;
 
 /// What befalls the pushes to one device token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,19 +78,11 @@ pub fn read(token: &str) -> Option<Fate> {
     if bytes.is_empty() || bytes.len() % 2 == 1 || !bytes.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    Some(steering(bytes).unwrap_or(Fate::Accept))
+    Some(Code::read(token).and_then(fate).unwrap_or(Fate::Accept))
 }
 
-fn steering(token: &[u8]) -> Option<Fate> {
-    let (magic, rest) = token.split_at_checked(4)?;
-    if !magic.eq_ignore_ascii_case(b"dead") {
-        return None;
-    }
-    let code = std::str::from_utf8(rest.get(..4)?).ok()?;
-    let variant = usize::from_str_radix(&code[..1], 16).ok()?;
-    let status: u16 = code[1..].parse().ok()?;
-    let attempts =
-        rest.get(4..6).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).unwrap_or(0);
+fn fate(Code { variant, status, attempts }: Code) -> Option<Fate> {
+    let variant = usize::from(variant);
     if status == 0 {
         return ODD.get(variant).map(|&odd| Fate::Odd { odd, attempts });
     }

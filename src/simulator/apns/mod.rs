@@ -1,7 +1,7 @@
 //! A stand-in for the Apple Push Notification service: strict, and faulty on request. docs/simulator.md is its manual.
 //!
 //! [`check`] is what APNs checks, [`reason`] its words, [`provider_token`] its view of a JWT, [`convention`] how a device
-//! token asks for an answer, [`faults`] what can be switched, `service` joins them, `answer` writes what goes out, `routes` is the control endpoint.
+//! token asks for an answer, [`faults`] what can be switched, `service` joins them, `answer` writes what goes out.
 
 mod answer;
 pub mod check;
@@ -9,7 +9,6 @@ pub mod convention;
 pub mod faults;
 pub mod provider_token;
 pub mod reason;
-mod routes;
 mod service;
 
 use std::io;
@@ -20,12 +19,11 @@ use serde::Serialize;
 
 use self::faults::Faults;
 use self::provider_token::{Keys, PublicKey};
-use self::service::Apns;
+pub use self::service::Apns;
 use super::control;
 use super::counters::{Counters, Counts};
-use super::ledger::{Ledger, Sums};
-use super::listener::{Listener, Shared};
-use super::service::Command;
+use super::ledger::Sums;
+use super::listener::Listener;
 use super::tls::{self, TlsError};
 
 /// A key that the simulator trusts.
@@ -148,13 +146,7 @@ pub struct Stats {
 }
 
 /// The levers and the view of a running simulator. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    service: Arc<Apns>,
-    counters: Arc<Counters>,
-    shared: Arc<Shared<Apns>>,
-    initial: Arc<Faults>,
-}
+pub type Handle = super::handle::Handle<Apns>;
 
 impl Simulator {
     /// Starts listening.
@@ -173,19 +165,17 @@ impl Simulator {
             names.push(own);
         }
         let identity = tls::identity(&names, settings.ca_key.as_deref())?;
-        let counters = Arc::new(Counters::default());
         let levers = settings.faults.connection;
-        let service = Arc::new(Apns::new(keys, settings.topics, settings.seed, settings.faults.clone()));
+        let service = Arc::new(Apns::new(keys, settings.topics, settings.seed, settings.faults));
         let mut listener = Listener::start(
             settings.listen,
             settings.threads,
             identity.server.clone(),
             Arc::clone(&service),
-            Arc::clone(&counters),
+            Arc::new(Counters::default()),
             levers,
         )?;
-        let shared = Arc::clone(&listener.shared);
-        let handle = Handle { service, counters, shared, initial: Arc::new(settings.faults) };
+        let handle = Handle::new(service, Arc::clone(&listener.shared));
         let control =
             settings.control.map(|address| control_endpoint(&mut listener, address, handle.clone())).transpose()?;
         let tls::Identity { ca_pem, ca_key_pem, .. } = identity;
@@ -235,65 +225,6 @@ impl Simulator {
 
 fn control_endpoint(listener: &mut Listener<Apns>, address: SocketAddr, handle: Handle) -> io::Result<SocketAddr> {
     let (socket, address) = control::bind(address)?;
-    listener.beside("simulator-control", move |stop| control::serve(socket, routes::routes(handle), stop))?;
+    listener.beside("simulator-control", move |stop| control::serve(socket, control::routes(handle), stop))?;
     Ok(address)
-}
-
-impl Handle {
-    /// The faults in force.
-    pub fn faults(&self) -> Faults {
-        Faults::clone(&self.service.faults.read())
-    }
-
-    /// Replaces all faults. The error names the value and its rule.
-    pub fn set_faults(&self, faults: Faults) -> Result<(), String> {
-        faults.validate()?;
-        self.shared.set_levers(faults.connection);
-        *self.service.faults.write() = Arc::new(faults);
-        Ok(())
-    }
-
-    /// Changes some faults; the error is as in [`Handle::set_faults`].
-    pub fn change(&self, edit: impl FnOnce(&mut Faults)) -> Result<(), String> {
-        let mut faults = self.faults();
-        edit(&mut faults);
-        self.set_faults(faults)
-    }
-
-    /// GOAWAY with `reason` on every open connection; what was taken in is answered.
-    pub fn goaway(&self, reason: &str) {
-        self.shared.order(Command::GoAway(answer::goaway(reason)));
-    }
-
-    /// Breaks every open connection without a word.
-    pub fn close_connections(&self) {
-        self.shared.order(Command::Close);
-    }
-
-    /// Silences every open connection for good: bytes are taken, nothing is said.
-    pub fn mute_connections(&self) {
-        self.shared.order(Command::Mute);
-    }
-
-    /// What was seen.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            counts: self.counters.counts(),
-            messages: self.service.ledger.sums(),
-            provider_tokens: self.service.provider_tokens(),
-        }
-    }
-
-    /// Which serials arrived.
-    pub fn ledger(&self) -> &Ledger {
-        &self.service.ledger
-    }
-
-    /// Forgets what was seen and returns to the faults of the start. Connections stay.
-    pub fn reset(&self) {
-        self.service.forget();
-        self.counters.reset();
-        self.shared.set_levers(self.initial.connection);
-        *self.service.faults.write() = Arc::clone(&self.initial);
-    }
 }

@@ -6,17 +6,11 @@
 use std::collections::HashMap;
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
 use super::reason::Reason;
-
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+use crate::simulator::jwt::decode;
 
 /// A key that providers may sign with.
 #[derive(Clone)]
@@ -84,13 +78,6 @@ struct Claims {
     iat: i64,
 }
 
-/// The token in an `authorization` header; `None`: another scheme, or no token.
-pub fn bearer(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = header.split_at_checked(7)?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
-}
-
 /// Checks form, key, team and signature. `None`: an invalid provider token.
 pub fn verify(token: &[u8], keys: &Keys) -> Option<Verified> {
     let token = std::str::from_utf8(token).ok()?;
@@ -106,10 +93,6 @@ pub fn verify(token: &[u8], keys: &Keys) -> Option<Verified> {
     let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature);
     let holds = jsonwebtoken::crypto::verify(&signature, message.as_bytes(), &key.key, Algorithm::ES256);
     holds.unwrap_or(false).then_some(Verified { key_id: header.kid, team_id: claims.iss, issued_at: claims.iat })
-}
-
-fn decode(part: &str) -> Option<Vec<u8>> {
-    URL_SAFE.decode(part).or_else(|_| STANDARD.decode(part)).ok()
 }
 
 /// r‖s of 64 bytes, from itself or from DER: SEQUENCE of two INTEGERs.
@@ -181,7 +164,7 @@ mod tests {
             let expected = Verified { key_id: "KEYID00001".into(), team_id: "TEAMID0001".into(), issued_at: NOW };
             assert_eq!(verify(token.as_bytes(), &keys), Some(expected.clone()));
             let (message, signature) = token.rsplit_once('.').expect("three parts");
-            let raw = URL_SAFE.decode(signature).expect("base64");
+            let raw = decode(signature).expect("base64");
             let lenient = format!("{message}.{}", base64::engine::general_purpose::STANDARD.encode(der(&raw)));
             assert_eq!(verify(lenient.as_bytes(), &keys), Some(expected));
         }
@@ -212,14 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn age_and_scheme() {
+    fn age_counts_in_both_directions() {
         let token = Verified { key_id: String::new(), team_id: String::new(), issued_at: NOW };
         assert_eq!(token.age(NOW + 3600, 3600), Ok(()));
         assert_eq!(token.age(NOW + 3601, 3600), Err(Reason::ExpiredProviderToken));
         assert_eq!(token.age(NOW - 3601, 3600), Err(Reason::InvalidProviderToken));
-        assert_eq!(bearer(b"bearer abc"), Some(&b"abc"[..]));
-        assert_eq!(bearer(b"Bearer  abc"), Some(&b"abc"[..]));
-        assert_eq!(bearer(b"basic abc"), None);
-        assert_eq!(bearer(b"bearer "), None);
     }
 }

@@ -10,42 +10,43 @@ use http::HeaderValue;
 use http::request::Parts;
 use parking_lot::{Mutex, RwLock};
 
+use super::Stats;
 use super::answer::{Decision, action, drawn, goaway, strange};
 use super::check::{Passed, check};
 use super::convention::{Fate, Odd};
 use super::faults::{AnswerFault, Faults};
-use super::provider_token::{Keys, Verified, bearer, verify};
+use super::provider_token::{Keys, Verified, verify};
 use super::reason::Reason;
+use crate::simulator::attempts::Attempts;
+use crate::simulator::counters::Counts;
+use crate::simulator::handle::Provider;
+use crate::simulator::jwt::bearer;
 use crate::simulator::ledger::{Ledger, serial_of};
-use crate::simulator::service::{Action, Reply, Service};
+use crate::simulator::levers::Levers;
+use crate::simulator::service::{Action, Farewell, GoAway, Reply, Service};
 
 /// Provider tokens remembered per connection.
 const CACHED: usize = 64;
-/// Device tokens and provider tokens remembered by their hashes.
+/// Provider tokens remembered by their hashes.
 const REMEMBERED: usize = 1 << 20;
 
 /// The stand-in for APNs.
 #[derive(Debug)]
-pub(crate) struct Apns {
-    pub(crate) keys: Keys,
-    pub(crate) topics: Vec<String>,
-    pub(crate) seed: u64,
-    pub(crate) faults: RwLock<Arc<Faults>>,
-    pub(crate) ledger: Ledger,
-    seen: Mutex<Seen>,
+pub struct Apns {
+    keys: Keys,
+    topics: Vec<String>,
+    seed: u64,
+    faults: RwLock<Arc<Faults>>,
+    ledger: Ledger,
+    attempts: Attempts,
+    /// Hashes of the provider tokens seen.
+    provider_tokens: Mutex<HashSet<u64>>,
     hasher: RandomState,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// Attempts so far, of device tokens that count them.
-    attempts: HashMap<u64, u8>,
-    provider_tokens: HashSet<u64>,
 }
 
 /// What APNs remembers per connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     random: fastrand::Rng,
     requests: u64,
     verified: HashMap<Bytes, Option<Verified>>,
@@ -57,26 +58,17 @@ pub(crate) struct Session {
 }
 
 impl Apns {
-    pub(crate) fn new(keys: Keys, topics: Vec<String>, seed: u64, faults: Faults) -> Self {
+    pub(super) fn new(keys: Keys, topics: Vec<String>, seed: u64, faults: Faults) -> Self {
         Apns {
             keys,
             topics,
             seed,
             faults: RwLock::new(Arc::new(faults)),
             ledger: Ledger::default(),
-            seen: Mutex::default(),
+            attempts: Attempts::default(),
+            provider_tokens: Mutex::default(),
             hasher: RandomState::new(),
         }
-    }
-
-    /// Different provider tokens seen, valid or not.
-    pub(crate) fn provider_tokens(&self) -> u64 {
-        self.seen.lock().provider_tokens.len() as u64
-    }
-
-    pub(crate) fn forget(&self) {
-        *self.seen.lock() = Seen::default();
-        self.ledger.reset();
     }
 
     /// Judges the provider token of a request.
@@ -109,9 +101,9 @@ impl Apns {
         if let Some(known) = session.verified.get(token) {
             return known.clone();
         }
-        let mut seen = self.seen.lock();
-        if seen.provider_tokens.len() < REMEMBERED {
-            seen.provider_tokens.insert(self.hasher.hash_one(token));
+        let mut seen = self.provider_tokens.lock();
+        if seen.len() < REMEMBERED {
+            seen.insert(self.hasher.hash_one(token));
         }
         drop(seen);
         let verified = verify(token, &self.keys);
@@ -122,22 +114,6 @@ impl Apns {
         verified
     }
 
-    /// Whether this attempt is among the first `attempts` to a device token (0: it always is).
-    fn still(&self, device: &str, attempts: u8) -> bool {
-        if attempts == 0 {
-            return true;
-        }
-        let mut seen = self.seen.lock();
-        let key = self.hasher.hash_one(device.as_bytes());
-        if seen.attempts.len() >= REMEMBERED && !seen.attempts.contains_key(&key) {
-            return false;
-        }
-        let so_far = seen.attempts.entry(key).or_default();
-        let still = *so_far < attempts;
-        *so_far += u8::from(still);
-        still
-    }
-
     /// What becomes of a request whose form and provider token are in order: the faults, the token's fate, the body.
     fn decide(&self, session: &mut Session, passed: Passed<'_>, faults: &Faults, now_ms: i64) -> Decision {
         if let Some(fault) = drawn(&mut session.random, faults, now_ms) {
@@ -145,14 +121,16 @@ impl Apns {
         }
         let body = passed.body;
         match passed.fate {
-            Fate::Refuse { reason, attempts, retry_after } if self.still(passed.device, attempts) => {
+            Fate::Refuse { reason, attempts, retry_after } if self.attempts.still(passed.device, attempts) => {
                 let retry_after = retry_after.then_some(1);
                 Decision::Error(AnswerFault { retry_after, ..AnswerFault::all(reason.status, reason.word) }, now_ms)
             }
             Fate::Odd { odd: Odd::Slow, attempts } if body.is_ok() => {
                 Decision::Slow(Duration::from_millis(u64::from(attempts) * 10))
             }
-            Fate::Odd { odd, attempts } if odd != Odd::Slow && self.still(passed.device, attempts) => strange(odd),
+            Fate::Odd { odd, attempts } if odd != Odd::Slow && self.attempts.still(passed.device, attempts) => {
+                strange(odd)
+            }
             _ => match body {
                 Ok(()) => Decision::Accept,
                 Err(reason) => Decision::Error(AnswerFault::all(reason.status, reason.word), now_ms),
@@ -163,6 +141,8 @@ impl Apns {
 
 impl Service for Apns {
     type Session = Session;
+    const BODY_READ: usize = 8 * 1024;
+    const NEEDS_ALPN: bool = false;
 
     fn open(&self, number: u64) -> Session {
         Session {
@@ -203,9 +183,49 @@ impl Service for Apns {
         reply
     }
 
-    /// jchambers/pushy issue 356.
-    fn too_many_streams(&self) -> Bytes {
-        Bytes::from_static(b"{\"reason\":\"Maximum active streams violated for this endpoint\"}")
+    /// Words: jchambers/pushy issue 356 for the streams, Apple's table of reasons for the rest.
+    fn farewell(&self, why: Farewell) -> GoAway {
+        match why {
+            Farewell::TooManyStreams => goaway("Maximum active streams violated for this endpoint"),
+            Farewell::Idle => goaway("IdleTimeout"),
+            Farewell::MaxAge | Farewell::TooManyPings => goaway("Shutdown"),
+        }
+    }
+}
+
+impl Provider for Apns {
+    type Faults = Faults;
+    type Stats = Stats;
+
+    fn faults(&self) -> &RwLock<Arc<Faults>> {
+        &self.faults
+    }
+
+    fn validate(faults: &Faults) -> Result<(), String> {
+        faults.validate()
+    }
+
+    fn levers(faults: &Faults) -> Levers {
+        faults.connection
+    }
+
+    fn goaway(reason: Option<&str>) -> GoAway {
+        goaway(reason.unwrap_or("Shutdown"))
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn stats(&self, counts: Counts) -> Stats {
+        let provider_tokens = self.provider_tokens.lock().len() as u64;
+        Stats { counts, messages: self.ledger.sums(), provider_tokens }
+    }
+
+    fn forget(&self) {
+        self.attempts.forget();
+        self.provider_tokens.lock().clear();
+        self.ledger.reset();
     }
 }
 

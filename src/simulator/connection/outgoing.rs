@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
+use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -61,16 +62,23 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     }
 
     fn act(&mut self, mut respond: SendResponse<Bytes>, action: Action) {
+        self.quiet_since = Instant::now();
         match action {
             Action::Answer(response, body, name) => {
                 self.active -= 1;
                 let status = response.status().as_u16();
-                let sent = respond.send_response(response, body.is_empty());
-                let sent = sent.and_then(|mut s| if body.is_empty() { Ok(()) } else { s.send_data(body, true) });
-                match sent {
+                match send(&mut respond, response, body, self.levers.empty_last_frame) {
                     Ok(()) => self.counters.answer(status, name),
                     Err(_) => drop(self.counters.cancelled.fetch_add(1, Relaxed)),
                 }
+                if self.levers.ping_after_answer {
+                    self.wire.inject(frames::ping(*b"are you?"));
+                }
+            }
+            Action::Stall(response) => {
+                self.counters.unanswered.fetch_add(1, Relaxed);
+                self.active -= usize::from(self.going_away);
+                self.stalled.extend(respond.send_response(response, false));
             }
             Action::Silence => {
                 self.counters.unanswered.fetch_add(1, Relaxed);
@@ -103,9 +111,23 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             return;
         }
         self.going_away = true;
-        self.active -= self.silent.len().min(self.active);
+        self.active -= (self.silent.len() + self.stalled.len()).min(self.active);
         self.own.goaway.store(true, Relaxed);
         self.counters.goaways.fetch_add(1, Relaxed);
         self.wire.inject(frames::goaway(self.last_stream, goaway.code, &goaway.debug));
     }
+}
+
+fn send(
+    respond: &mut SendResponse<Bytes>,
+    response: Response<()>,
+    body: Bytes,
+    empty_last_frame: bool,
+) -> Result<(), h2::Error> {
+    if body.is_empty() {
+        return respond.send_response(response, true).map(drop);
+    }
+    let mut stream = respond.send_response(response, false)?;
+    stream.send_data(body, !empty_last_frame)?;
+    if empty_last_frame { stream.send_data(Bytes::new(), true) } else { Ok(()) }
 }
