@@ -180,7 +180,7 @@ impl Middle {
         };
         let senders: Vec<_> = (0..senders).map(start).collect();
         let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
-        let poll = std::thread::spawn(move || dispatch::run(queue, senders, spread, &stop, grace, || {}, |_| {}));
+        let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stop, grace, || {}, |_| {}));
         Middle { log: log.clone(), in_flight, tally, script, records, shutdown, poll }
     }
 

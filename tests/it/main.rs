@@ -6,6 +6,7 @@ mod cli_config;
 mod cli_docs;
 mod cli_help;
 mod flow_delivery;
+mod flow_worker;
 mod house_rules;
 mod http2_nginx;
 mod http2_pool;
