@@ -283,8 +283,10 @@ impl KafkaQueue {
             let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
             self.commits.ask(&self.consumer, going, &*self.observer);
             self.await_commits(deadline);
-            let is_dirty = self.partitions.iter().any(|partition| is_going(&partition.origin) && partition.is_dirty());
-            if !is_dirty || self.commits.is_hopeless() || Instant::now() >= deadline {
+            let is_left = |partition: &Partition| {
+                is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
+            };
+            if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
                 return;
             }
             std::thread::park_timeout(COMMIT_AGAIN);

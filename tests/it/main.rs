@@ -15,6 +15,7 @@ mod packaging;
 mod queue_flow;
 mod real_malformed;
 mod real_outages;
+mod real_queue;
 mod real_support;
 mod real_worker;
 mod reporters_feedback;
