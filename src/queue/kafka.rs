@@ -171,7 +171,9 @@ impl KafkaQueue {
             Some((partition, answer))
         });
         // A start that is committed has no partition here yet: its refusal is found in the answer itself.
-        let whole = result.clone().and_then(|()| partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error));
+        let whole = result.clone().and_then(|()| {
+            partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
+        });
         self.commits.answered(result, whole, concerned, &*self.observer);
         if result.is_ok() {
             self.consumer.context().is_well();
@@ -260,7 +262,9 @@ impl KafkaQueue {
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full);
         if !missing.is_empty() {
-            missing.into_iter().for_each(|index| self.on_out_of_range(index));
+            for index in missing {
+                self.on_out_of_range(index);
+            }
             self.seek();
         }
         Ok((out.len() > before, full > 0))

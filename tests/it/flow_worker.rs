@@ -19,7 +19,7 @@ use crate::support::{eventually, wait_for};
 const TOPIC: &str = "push-game_apns-single";
 const FEEDBACK: &str = "push-game-apns-feedbacks";
 const PARTITIONS: i32 = 3;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Both far ends, and what a worker needs to know about them.
 struct Ends {
@@ -79,7 +79,9 @@ impl Ends {
     }
 
     fn is_settled(&self) -> bool {
-        (0..PARTITIONS).all(|partition| self.mock.committed("test", TOPIC, partition) == Some((self.produced[partition as usize], String::new())))
+        (0..PARTITIONS).all(|partition| {
+            self.mock.committed("test", TOPIC, partition) == Some((self.produced[partition as usize], String::new()))
+        })
     }
 
     #[track_caller]
@@ -155,7 +157,10 @@ fn the_books_of_worker_simulator_and_feedback_agree() {
     assert_eq!((totals.delivered, &totals.reasons), (1_500 - refused, &reasons));
     assert_eq!((totals.retries, totals.feedback, totals.feedback_lost), (waited as u64, refused, 0));
     let seen = ends.simulator.stats();
-    assert_eq!((seen.messages.accepted, seen.messages.repeated, seen.messages.identity_changes), (totals.delivered, 0, 0));
+    assert_eq!(
+        (seen.messages.accepted, seen.messages.repeated, seen.messages.identity_changes),
+        (totals.delivered, 0, 0)
+    );
     assert_eq!((seen.counts.requests, seen.counts.protocol_errors), (totals.requests, 0));
     assert_eq!(ends.feedback().len() as u64, refused);
 }
@@ -186,7 +191,10 @@ fn a_provider_that_refuses_everything_for_a_while_gets_everything_in_the_end() {
     let running = ends.worker();
     running.until("every message refused", |totals| totals.retries >= 300);
     assert_eq!(running.worker.tally().totals().resolved(), 0, "a provider's fault fails no message");
-    ends.simulator.handle().set_faults(Faults { break_every: 70, goaway_every: 40, ..Faults::default() }).expect("valid");
+    ends.simulator
+        .handle()
+        .set_faults(Faults { break_every: 70, goaway_every: 40, ..Faults::default() })
+        .expect("valid");
     ends.settle();
     let totals = running.stop().totals;
     assert_eq!((totals.delivered, totals.unaccounted()), (300, 0));
@@ -200,14 +208,20 @@ fn a_message_that_expires_while_it_waits_says_why_it_was_not_delivered() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     // Whole seconds: what is sent as `apns-expiration` has no more.
     let expiry = (now / 1000 + 3) * 1000;
-    let line = format!(r#"{{"DeviceToken":"dead050300{:054}","Payload":{{"aps":{{"alert":"x"}}}},"push_expiry":{expiry}}}"#, 0);
+    let line = format!(
+        r#"{{"DeviceToken":"dead050300{:054}","Payload":{{"aps":{{"alert":"x"}}}},"push_expiry":{expiry}}}"#,
+        0
+    );
     ends.produce([line.as_str()]);
     let running = ends.worker();
     ends.produced = [1, 0, 0];
     ends.settle();
     let totals = running.stop().totals;
     assert_eq!((totals.expired, totals.lent, totals.unaccounted()), (1, 1, 0));
-    assert!(totals.requests >= 1 && totals.retries == u64::from(u32::try_from(totals.requests).expect("few")), "{totals:?}");
+    assert!(
+        totals.requests >= 1 && totals.retries == u64::from(u32::try_from(totals.requests).expect("few")),
+        "{totals:?}"
+    );
     let feedback = ends.feedback();
     let record = feedback.values().next().expect("one");
     assert!(record.to_string().contains("while it waited"), "{record}");

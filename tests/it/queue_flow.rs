@@ -35,15 +35,21 @@ fn numbers(n: usize) -> impl Iterator<Item = String> {
 #[test]
 fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() {
     let foreign = ["push-game_gcm-single", "push-third_apns-single", "push-game-apns-feedbacks", "unrelated"];
-    let mock = Mock::start(&[(TOPIC, 3), (OTHER, 1), (foreign[0], 1), (foreign[1], 1), (foreign[2], 1), (foreign[3], 1)]);
+    let mock =
+        Mock::start(&[(TOPIC, 3), (OTHER, 1), (foreign[0], 1), (foreign[1], 1), (foreign[2], 1), (foreign[3], 1)]);
     for partition in 0..3 {
         mock.produce(TOPIC, partition, numbers(200));
     }
     mock.produce(OTHER, 0, ["one"]);
-    foreign.iter().for_each(|topic| mock.produce(topic, 0, ["not ours"]));
+    for topic in foreign {
+        mock.produce(topic, 0, ["not ours"]);
+    }
     let mut reader = start(&mock, &[]);
     let lent = reader.read(601);
-    let places: BTreeSet<_> = lent.iter().map(|lent| (lent.message.origin.topic.clone(), lent.message.origin.partition, lent.message.offset)).collect();
+    let places: BTreeSet<_> = lent
+        .iter()
+        .map(|lent| (lent.message.origin.topic.clone(), lent.message.origin.partition, lent.message.offset))
+        .collect();
     assert_eq!(places.len(), 601);
     assert!(lent.iter().all(|lent| &*lent.message.origin.topic == OTHER || lent.message.payload == lent.message.offset.to_string()));
     assert_eq!((reader.told().ignored, reader.told().assigned), (Some(3), 4), "unrelated names are no push topics");
@@ -53,7 +59,9 @@ fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() 
         assert_eq!(mock.committed("test", TOPIC, partition), Some((200, String::new())));
     }
     assert_eq!(mock.committed("test", OTHER, 0), Some((1, String::new())));
-    foreign.iter().for_each(|topic| assert_eq!(mock.committed("test", topic, 0), None));
+    for topic in foreign {
+        assert_eq!(mock.committed("test", topic, 0), None);
+    }
 }
 
 #[test]
@@ -61,7 +69,8 @@ fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(100));
     let mut reader = start(&mock, &[]);
-    let (stragglers, done): (Vec<_>, Vec<_>) = reader.read(100).into_iter().partition(|lent| [3, 57, 58].contains(&lent.message.offset));
+    let (stragglers, done): (Vec<_>, Vec<_>) =
+        reader.read(100).into_iter().partition(|lent| [3, 57, 58].contains(&lent.message.offset));
     resolve(done);
     reader.close();
     let (offset, metadata) = mock.committed("test", TOPIC, 0).expect("a commit");
@@ -88,7 +97,9 @@ fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
     let late = lent.split_off(60);
     let held = lent.remove(0);
     resolve(lent);
-    reader.until("a commit with its map", |_, _| mock.committed("test", TOPIC, 0).is_some_and(|(_, metadata)| !metadata.is_empty()));
+    reader.until("a commit with its map", |_, _| {
+        mock.committed("test", TOPIC, 0).is_some_and(|(_, metadata)| !metadata.is_empty())
+    });
     let before = mock.committed("test", TOPIC, 0);
     resolve(late);
     drop((reader, held)); // neither closed nor committed
@@ -127,7 +138,9 @@ fn a_committed_offset_that_the_log_does_not_have_goes_to_the_nearest_end() {
     assert!(low > 0 && high == 8, "{low} {high}");
     mock.commit("test", TOPIC, 0, 0, "");
     let mut reader = start(&mock, &[]);
-    let lent = reader.until("both ends", |reader, lent| lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2);
+    let lent = reader.until("both ends", |reader, lent| {
+        lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2
+    });
     assert_eq!(offsets(&lent), (low..high).collect::<Vec<_>>());
     assert_eq!(reader.told().out_of_range.iter().sum::<u64>(), low as u64);
     resolve(lent);
@@ -146,7 +159,7 @@ fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
     mock.produce(TOPIC, 0, numbers(10));
     mock.produce(OTHER, 0, numbers(10));
     mock.commit("test", TOPIC, 0, 5, "somebody else's note");
-    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: vec![6..10] };
+    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: [6..10].to_vec() };
     mock.commit("test", OTHER, 0, 5, &map::encode(&elsewhere).expect("a small map"));
     let mut reader = start(&mock, &[]);
     let mut read = offsets(&reader.read(10));
@@ -228,13 +241,16 @@ fn two_members_hand_over_without_loss() {
     let mut held: [Vec<Lent>; 2] = Default::default();
     let mut second: Option<Reader> = None;
     let (began, mut produced_rest) = (Instant::now(), false);
-    let all_committed = || (0..2).all(|partition| mock.committed("test", TOPIC, partition) == Some((RECORDS, String::new())));
+    let all_committed =
+        || (0..2).all(|partition| mock.committed("test", TOPIC, partition) == Some((RECORDS, String::new())));
     while times.len() < 2 * RECORDS as usize || held.iter().any(|held| !held.is_empty()) || !all_committed() {
         assert!(began.elapsed() < LONG, "{} of {} messages", times.len(), 2 * RECORDS);
         for (index, reader) in [Some(&mut first), second.as_mut()].into_iter().flatten().enumerate() {
             let mut lent = Vec::new();
             reader.turn(&mut lent);
-            lent.iter().for_each(|lent| *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1);
+            for lent in &lent {
+                *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1;
+            }
             held[index].append(&mut lent);
             // The older half: the rest stays in flight for another turn.
             let half = held[index].len().div_ceil(2);

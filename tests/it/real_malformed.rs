@@ -37,7 +37,10 @@ fn malformed() -> Vec<(Value, &'static str)> {
         (Some(vec![0; 64]), "malformed-json"),
         (Some(vec![0xc3; 1000]), "bad-utf8"),
         (text("{}"), "missing-device-token"),
-        (payload("{}").map(|line| String::from_utf8_lossy(&line).replace("DeviceToken", "Receiver").into_bytes()), "missing-device-token"),
+        (
+            payload("{}").map(|line| String::from_utf8_lossy(&line).replace("DeviceToken", "Receiver").into_bytes()),
+            "missing-device-token",
+        ),
         (to("null"), "missing-device-token"),
         (to("\"\""), "missing-device-token"),
         (to("42"), "wrong-type"),
@@ -71,7 +74,8 @@ fn malformed() -> Vec<(Value, &'static str)> {
 
 /// As producers of any make can: with or without a value, up to what the broker takes.
 fn produce(topic: &str, partition: i32, values: &[Value]) {
-    let producer: BaseProducer = support::kafka().config().set("message.max.bytes", "1048000").create().expect("a producer");
+    let producer: BaseProducer =
+        support::kafka().config().set("message.max.bytes", "1048000").create().expect("a producer");
     for value in values {
         let record = BaseRecord::<(), Vec<u8>>::to(topic).partition(partition);
         let record = if let Some(value) = value { record.payload(value) } else { record };
@@ -85,7 +89,8 @@ fn produce(topic: &str, partition: i32, values: &[Value]) {
 fn a_malformed_message_has_one_outcome_and_harms_no_neighbour() {
     let mut rig = Rig::new("malformed", 2);
     let malformed = malformed();
-    let neighbours = rig.generate(Settings { count: malformed.len() as u64 * 3, mix: Mix::CALM, ..Settings::default() });
+    let neighbours =
+        rig.generate(Settings { count: malformed.len() as u64 * 3, mix: Mix::CALM, ..Settings::default() });
     let mut values = Vec::new();
     for ((value, key), neighbours) in malformed.iter().zip(neighbours.chunks(3)) {
         rig.note(value.clone().unwrap_or_default(), Fate::Refused(key));
@@ -130,8 +135,14 @@ fn topics_of_others_are_never_touched() {
         format!("old-push-{app}_apns-massive"),
     ];
     let serials = 1_000_000..1_000_000 + 20 * theirs.len() as u64;
-    let settings = Settings { count: 20 * theirs.len() as u64, first_serial: serials.start, mix: Mix::CALM, ..Settings::default() };
-    let pushes: Vec<_> = Generator::new(Apns { app: app.clone() }, settings).map(|push| Some(push.line.into_bytes())).collect();
+    let settings = Settings {
+        count: 20 * theirs.len() as u64,
+        first_serial: serials.start,
+        mix: Mix::CALM,
+        ..Settings::default()
+    };
+    let pushes: Vec<_> =
+        Generator::new(Apns { app: app.clone() }, settings).map(|push| Some(push.line.into_bytes())).collect();
     for (topic, pushes) in theirs.iter().zip(pushes.chunks(20)) {
         support::kafka().create_topic(topic, 1);
         produce(topic, 0, pushes);
@@ -144,10 +155,15 @@ fn topics_of_others_are_never_touched() {
     // As the original's default: one pattern for all apps and both platforms. Everything would be read from its beginning.
     let mut worker = rig.worker(&[("QUEUE_TOPICS", "^push-[^-_]+_(apns|gcm)[_-](single|massive) ^.*")]);
     rig.settle(&mut worker, PATIENCE);
-    let extra = Generator::new(Apns { app: app.clone() }, Settings { count: 10, first_serial: 900_000, mix: Mix::CALM, ..Settings::default() });
+    let extra = Generator::new(
+        Apns { app: app.clone() },
+        Settings { count: 10, first_serial: 900_000, mix: Mix::CALM, ..Settings::default() },
+    );
     produce(&single, 0, &extra.map(|push| Some(push.line.into_bytes())).collect::<Vec<_>>());
     worker.until("our other lane", PATIENCE, || (rig.accepted() == rig.deliveries() + 10).then_some(()));
-    worker.until("its commit", PATIENCE, || (support::kafka().committed(&rig.group, &single)[0].offset == Some(10)).then_some(()));
+    worker.until("its commit", PATIENCE, || {
+        (support::kafka().committed(&rig.group, &single)[0].offset == Some(10)).then_some(())
+    });
     assert_eq!(worker.stop().consumed(), 510);
 
     let ledger = rig.simulator.handle().ledger();

@@ -50,7 +50,9 @@ fn refusals_that_pass_delay_and_lose_nothing() {
     let (mut rig, mut worker) = warm("refusals", &[]);
     for (status, reason) in [(429, "TooManyRequests"), (500, "InternalServerError"), (503, "ServiceUnavailable")] {
         let begin = |handle: &Handle| {
-            handle.set_faults(Faults { answers: vec![AnswerFault::all(status, reason)], ..Faults::default() }).expect("valid faults");
+            handle
+                .set_faults(Faults { answers: vec![AnswerFault::all(status, reason)], ..Faults::default() })
+                .expect("valid faults");
         };
         let felt = |handle: &Handle| handle.stats().counts.answers.get(reason).is_some_and(|times| *times >= 300);
         outage(&mut rig, &mut worker, 300, begin, felt);
@@ -64,10 +66,12 @@ fn refusals_that_pass_delay_and_lose_nothing() {
 fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     let (mut rig, mut worker) = warm("network", &[("APNS_TIMEOUT", "1s")]);
     // Silent at first: the requests are on their streams when the time is up.
-    let silence = |handle: &Handle| handle.set_faults(Faults { silent_share: 1.0, ..Faults::default() }).expect("valid faults");
+    let silence =
+        |handle: &Handle| handle.set_faults(Faults { silent_share: 1.0, ..Faults::default() }).expect("valid faults");
     outage(&mut rig, &mut worker, 300, silence, |handle| handle.stats().counts.cancelled >= 300);
     type Lever = fn(&mut Faults);
-    let levers: [Lever; 2] = [|faults| faults.connection.refuse_connections = true, |faults| faults.connection.fail_tls = true];
+    let levers: [Lever; 2] =
+        [|faults| faults.connection.refuse_connections = true, |faults| faults.connection.fail_tls = true];
     for lever in levers {
         let begin = |handle: &Handle| {
             handle.change(lever).expect("valid faults");
@@ -110,8 +114,10 @@ fn lost_connections_lose_nothing_and_every_repeat_is_counted() {
 #[test]
 fn a_revoked_key_holds_pushes_until_it_is_restored() {
     let (mut rig, mut worker) = warm("revoked", &[]);
-    let revoke = |handle: &Handle| handle.change(|faults| faults.rejected_keys = vec!["*".into()]).expect("valid faults");
-    let felt = |handle: &Handle| handle.stats().counts.answers.get("InvalidProviderToken").is_some_and(|times| *times >= 50);
+    let revoke =
+        |handle: &Handle| handle.change(|faults| faults.rejected_keys = vec!["*".into()]).expect("valid faults");
+    let felt =
+        |handle: &Handle| handle.stats().counts.answers.get("InvalidProviderToken").is_some_and(|times| *times >= 50);
     outage(&mut rig, &mut worker, 50, revoke, felt);
     let ledger = worker.stop();
     assert_eq!(assert_all_delivered(&rig, &ledger), Repeats::default());

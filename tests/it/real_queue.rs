@@ -49,7 +49,10 @@ fn produce(topic: &str, partition: i32, n: usize) {
     let producer: BaseProducer = support::kafka().config().create().expect("a producer");
     for number in 0..n {
         let payload = number.to_string();
-        producer.send(BaseRecord::<(), str>::to(topic).partition(partition).payload(&payload)).map_err(|(error, _)| error).expect("room");
+        producer
+            .send(BaseRecord::<(), str>::to(topic).partition(partition).payload(&payload))
+            .map_err(|(error, _)| error)
+            .expect("room");
     }
     producer.flush(LONG).expect("all records in the log");
 }
@@ -96,7 +99,8 @@ fn a_map_of_a_topic_that_was_made_anew_is_dropped() {
     let place = Place::new(1);
     place.produce(0, 100);
     let mut reader = place.reader(&[], 1_000);
-    let (stragglers, done): (Vec<_>, Vec<_>) = reader.read(100).into_iter().partition(|lent| [3, 50].contains(&lent.message.offset));
+    let (stragglers, done): (Vec<_>, Vec<_>) =
+        reader.read(100).into_iter().partition(|lent| [3, 50].contains(&lent.message.offset));
     resolve(done);
     reader.close();
     drop(stragglers);
@@ -129,7 +133,9 @@ fn a_partition_whose_commit_is_refused_does_not_take_the_others_with_it() {
     let lent = reader.read(20);
     delete(&gone);
     resolve(lent);
-    reader.until("the other's commit, and a refusal", |reader, _| place.committed().0 == Some(10) && reader.told().commits_failed > 0);
+    reader.until("the other's commit, and a refusal", |reader, _| {
+        place.committed().0 == Some(10) && reader.told().commits_failed > 0
+    });
     reader.close();
 }
 
@@ -150,7 +156,9 @@ fn hand_over(assignment: &str) {
         for (reader, held) in readers.iter_mut().zip(&mut held) {
             let mut lent = Vec::new();
             reader.turn(&mut lent);
-            lent.iter().for_each(|lent| *times.entry(place_of(lent)).or_default() += 1);
+            for lent in &lent {
+                *times.entry(place_of(lent)).or_default() += 1;
+            }
             in_flight.extend(held.iter().filter(|held| held.receipt.is_over()).map(place_of));
             held.append(&mut lent);
             // Slow until the hand-over, which is to fall into the middle.
@@ -161,7 +169,11 @@ fn hand_over(assignment: &str) {
             readers.push(place.reader(&options, 40));
         }
     }
-    assert_eq!(readers.iter().map(|reader| reader.told().assigned).collect::<Vec<_>>(), [1, 1], "it was handed over in time");
+    assert_eq!(
+        readers.iter().map(|reader| reader.told().assigned).collect::<Vec<_>>(),
+        [1, 1],
+        "it was handed over in time"
+    );
     let repeated: Vec<_> = times.iter().filter(|(_, times)| **times > 1).map(|(place, _)| *place).collect();
     assert!(repeated.iter().all(|place| in_flight.contains(place)), "{repeated:?} beyond {in_flight:?}");
     readers.into_iter().for_each(Reader::close);

@@ -156,7 +156,9 @@ fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable
     let serials = unrecorded.filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
     let repeatable: Repeatable = serials.filter(|(_, times)| *times > 0).collect();
     // What an earlier life left, and this one did not come to, is not its doing.
-    let is_new = |serial: &u64, times: u32| kills.last().and_then(|before| before.get(serial)).is_none_or(|before| times > *before);
+    let is_new = |serial: &u64, times: u32| {
+        kills.last().and_then(|before| before.get(serial)).is_none_or(|before| times > *before)
+    };
     let new = repeatable.iter().filter(|(serial, times)| is_new(serial, **times)).count() as u64;
     let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
     eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);

@@ -25,8 +25,11 @@ pub(crate) struct Mock {
 impl Mock {
     /// A cluster with these topics (name, partitions).
     pub(crate) fn start(topics: &[(&str, i32)]) -> Mock {
-        let producer: BaseProducer =
-            ClientConfig::new().set("test.mock.num.brokers", "1").set("linger.ms", "1").create().expect("a mock cluster");
+        let producer: BaseProducer = ClientConfig::new()
+            .set("test.mock.num.brokers", "1")
+            .set("linger.ms", "1")
+            .create()
+            .expect("a mock cluster");
         // SAFETY: the client lives, and was created with a mock cluster, which lives as long.
         unsafe {
             let cluster = rd_kafka_handle_mock_cluster(producer.client().native_ptr());
@@ -35,7 +38,9 @@ impl Mock {
         }
         let brokers = producer.client().mock_cluster().expect("its cluster").bootstrap_servers();
         let mock = Mock { producer, brokers };
-        topics.iter().for_each(|(topic, partitions)| mock.create_topic(topic, *partitions));
+        for (topic, partitions) in topics {
+            mock.create_topic(topic, *partitions);
+        }
         mock
     }
 

@@ -68,7 +68,8 @@ pub(crate) struct Reader {
 impl Reader {
     /// At most so many `messages` in flight; commits often, begins with what is there.
     pub(crate) fn new(brokers: &str, apps: &[&str], more: &[(&str, &str)], messages: usize) -> Reader {
-        let pairs = [("queue.brokers", brokers), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
+        let pairs =
+            [("queue.brokers", brokers), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
         let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
         let settings = Settings::from_config(&config).expect("settings");
         let (in_flight, ear) = (InFlight::new(messages, 64 << 20), Arc::new(Ear::default()));
@@ -94,7 +95,12 @@ impl Reader {
         let (began, mut lent) = (Instant::now(), Vec::new());
         while !done(self, &lent) {
             self.turn(&mut lent);
-            assert!(began.elapsed() < LONG, "{what}: not within {LONG:?}; lent {:?}, told {:?}", offsets(&lent), self.told());
+            assert!(
+                began.elapsed() < LONG,
+                "{what}: not within {LONG:?}; lent {:?}, told {:?}",
+                offsets(&lent),
+                self.told()
+            );
         }
         lent
     }
