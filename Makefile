@@ -23,9 +23,9 @@ demo: deps-build ## the whole worker on embedded parts: 20,000 pushes, a table, 
 build: deps-build ## a development build: target/debug/pusher
 	$(CARGO) build --locked
 
-release: deps-build ## a release build that depends on glibc alone (needs perl; OpenSSL and zlib inside): target/release/pusher
+release: deps-build ## a release build that depends on glibc alone (needs perl; OpenSSL and zlib inside): target/dist/pusher
 	@command -v perl >/dev/null || { echo "missing: perl (OpenSSL's own build needs it); apt-get install -y perl" >&2; exit 1; }
-	$(CARGO) build --locked --release --features static
+	$(CARGO) build --locked --profile dist --features static
 
 docker: ## the container image: IMAGE=pusher
 	docker build -t $(IMAGE) .

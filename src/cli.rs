@@ -14,7 +14,7 @@ pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
 
 /// Sends push notifications from Kafka to Apple's push service, losing none.
 ///
-/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration or command line.
+/// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration, credentials or command line.
 #[derive(Debug, Parser)]
 #[command(name = "pusher", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
@@ -76,6 +76,16 @@ SIGINT and SIGTERM stop it: pushes on their way are waited for (gracefulShutdown
 the rest stays in Kafka. A second signal exits at once with code 1; what was on its way
 may then be sent again.")]
     Apns,
+    /// Run the worker for Google's push service (Firebase Cloud Messaging)
+    #[command(after_help = "\
+Examples:
+  pusher gcm --config config/default.yaml
+  PUSHER_GCM_APPS=game PUSHER_GCM_FIREBASECREDENTIALSFILE_GAME=/keys/game.json pusher gcm -j
+  PUSHER_GCM_APPS=game PUSHER_GCM_PROJECTID_GAME=my-project pusher gcm
+
+The last one runs without a key on Google's machines, by their metadata server. FCM has no
+development hosts: --production changes nothing. It stops as pusher apns does.")]
+    Gcm,
     /// Run a stand-in for a provider
     #[command(after_help = "Example:\n  pusher simulate apns --ca-out ca.pem --key-out key.p8")]
     Simulate {
@@ -184,8 +194,8 @@ pub struct GenerateApns {
     /// Produce to these Kafka brokers (comma-separated) instead of printing
     #[arg(long, value_name = "HOST:PORT,…")]
     pub brokers: Option<String>,
-    /// Topic to produce to [default: push-<APP>_apns-single]
-    #[arg(long, requires = "brokers")]
+    /// Topic to produce to.
+    #[arg(long, requires = "brokers", help = "Topic to produce to [default: push-<APP>_apns-single]")]
     pub topic: Option<String>,
     /// Messages per second; without it as fast as it goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -30,13 +30,34 @@ pub struct Push {
     pub attempts: u32,
     /// Whether a request has left us for it: `sent` counts once per message.
     pub sent: bool,
+    /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
+    pub maybe_delivered: bool,
     /// Why the last attempt did not deliver.
     pub last: Option<Box<Refusal>>,
 }
 
 impl From<Lent> for Push {
     fn from(lent: Lent) -> Self {
-        Push { message: lent.message, receipt: lent.receipt, attempts: 0, sent: false, last: None }
+        Push {
+            message: lent.message,
+            receipt: lent.receipt,
+            attempts: 0,
+            sent: false,
+            maybe_delivered: false,
+            last: None,
+        }
+    }
+}
+
+impl Push {
+    /// Notes the end of an attempt; whether its requests may have repeated what an earlier attempt delivered.
+    fn attempted(&mut self, attempt: &Attempt) -> bool {
+        let duplicate = self.maybe_delivered;
+        if let Verdict::Retry(why) | Verdict::Hold(why) = &attempt.verdict {
+            self.maybe_delivered |= why.maybe_delivered;
+        }
+        self.attempts += 1;
+        duplicate
     }
 }
 
@@ -81,10 +102,9 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
 
 /// Statistics of one attempt, true as of now.
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
-    let duplicate = push.last.as_ref().is_some_and(|last| last.maybe_delivered);
+    let duplicate = push.attempted(attempt);
     let origin = &push.message.origin;
     desk.tally(&push.message).attempted(attempt, duplicate);
-    push.attempts += 1;
     if attempt.requests == 0 {
         return;
     }
@@ -95,6 +115,9 @@ fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: 
         stats.count(Metric::PossibleDuplicates, &tags, 1);
     }
     stats.latency(origin, handler.client(), attempt.round_trip);
+    if let Some(metric) = handler.own_latency().and_then(Metric::named) {
+        stats.time(metric, &[("game", &*origin.app)], attempt.round_trip);
+    }
     if !push.sent {
         push.sent = true;
         stats.sent(origin);
@@ -175,5 +198,30 @@ struct ReceiptGate<'a>(&'a Receipt);
 impl Gate for ReceiptGate<'_> {
     fn pass(&self) -> bool {
         self.0.may_send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Lane, Origin, Platform};
+    use crate::outcome::Acceptance;
+    use crate::queue::memory::MemoryLog;
+    use crate::queue::{InFlight, Queue as _};
+
+    #[test]
+    fn a_lost_answer_makes_every_later_request_a_possible_duplicate() {
+        let platform = Platform("apns");
+        let origin = Origin { topic: "t".into(), partition: 0, app: "game".into(), platform, lane: Lane::Single };
+        let (log, mut lent) = (MemoryLog::new([origin]), Vec::new());
+        log.push(0, "push");
+        log.queue(&InFlight::new(1, 100)).lend(std::time::Duration::ZERO, &mut lent).expect("a message");
+        let mut push = Push::from(lent.remove(0));
+        let retry = |maybe| Attempt::local(Verdict::Retry(Refusal::network("key", "Reason", "", maybe)));
+        let accepted = Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None }));
+        let attempts = [retry(false), retry(true), retry(false), retry(false), Attempt::local(accepted)];
+        assert_eq!(attempts.map(|attempt| push.attempted(&attempt)), [false, false, true, true, true]);
+        assert_eq!(push.attempts, 5);
+        push.receipt.resolve();
     }
 }

@@ -12,7 +12,8 @@
 //! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
 //! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
 //! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger.
+//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
+//!   them what the queue saw.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.

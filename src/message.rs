@@ -72,7 +72,8 @@ pub struct QueueMessage {
     pub payload: Bytes,
 }
 
-/// Namespace of the identities below: UUIDv5 of the URL namespace and the name `pusher/message`.
+/// Namespace of the identities below, drawn once and documented (docs/guarantee.md). It must stay: with another one a replay
+/// would come under new identities.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7c1e_4c1b_6f3a_5d0e_9b52_8a4f_3c6d_21e7);
 
 impl QueueMessage {

@@ -14,7 +14,7 @@ use crate::demo;
 use crate::generate::{self, Generator, apns::Apns, produce::LineProducer};
 use crate::shutdown::Shutdown;
 use crate::simulator::apns::{self as simulator, Simulator};
-use crate::worker::Worker;
+use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
@@ -23,6 +23,7 @@ pub const LEDGER: &str = "ledger";
 pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
+        Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate_apns(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => generate_apns(arguments, shutdown),
         Command::Demo(arguments) => run_demo(arguments, shutdown),
@@ -32,7 +33,11 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
 
 /// A worker, from start to ledger.
 fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Shutdown) -> Result<()> {
-    let worker = Worker::start(config, platform, production, shutdown.clone())?;
+    let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
+        // Shown line by line, as those of every other command.
+        StartError::Config(errors) => anyhow::Error::new(errors),
+        other => anyhow::Error::new(other),
+    })?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
@@ -40,12 +40,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Why a worker did not start. All of them are found before anything is consumed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A key's value that the operator must mend.
+    /// Values that the operator must mend.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     /// A credential that the operator must mend.
     #[error(transparent)]
-    Provider(ProviderError),
+    Provider(#[from] ProviderError),
     /// A feedback topic that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
@@ -63,15 +63,6 @@ impl StartError {
     /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
     pub fn is_configuration(&self) -> bool {
         !matches!(self, StartError::Machine { .. })
-    }
-}
-
-impl From<ProviderError> for StartError {
-    fn from(error: ProviderError) -> Self {
-        match error {
-            ProviderError::Config(error) => StartError::Config(error),
-            other => StartError::Provider(other),
-        }
     }
 }
 
@@ -99,13 +90,9 @@ impl Worker {
     /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let settings = WorkerSettings::from_config(config)?;
-        let queue_settings = queue::config::Settings::from_config(config)?;
-        let feedback = feedback::Settings::from_config(config)?;
         let house = house()?;
-        let reporters = Arc::new(Reporters::from_config(config, house.handle())?);
-        let provider = handlers::provider(platform, config, production)
-            .inspect_err(|error| tell_initialize_failure(&reporters, error))?;
+        let Configured { settings, queue, feedback, reporters, provider } =
+            Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
@@ -113,7 +100,8 @@ impl Worker {
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue_settings, provider.platform(), &known, &apps, in_flight.clone(), observer)?;
+        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+            .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
         parts.assemble(Box::new(queue), house, shutdown)
@@ -157,6 +145,38 @@ impl std::fmt::Debug for Worker {
     }
 }
 
+/// What the configuration says, room by room.
+struct Configured {
+    settings: WorkerSettings,
+    queue: queue::config::Settings,
+    feedback: feedback::Settings,
+    reporters: Arc<Reporters>,
+    provider: Arc<dyn Provider>,
+}
+
+impl Configured {
+    /// Reads all rooms before it gives up: one start names everything that is wrong. Connects to nothing.
+    fn read(config: &Config, platform: &str, production: bool, house: &Runtime) -> Result<Configured, StartError> {
+        let mut problems = Problems::default();
+        let settings = problems.take(WorkerSettings::from_config(config));
+        let queue = problems.take(queue::config::Settings::from_config(config));
+        let feedback = problems.take(feedback::Settings::from_config(config));
+        let reporters = problems.take(Reporters::from_config(config, house.handle()));
+        let provider = match handlers::provider(platform, config, production) {
+            Err(ProviderError::Config(error)) => problems.take(Err(error)),
+            other => Some(other),
+        };
+        config.check(problems)?;
+        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
+            (settings, queue, feedback, reporters, provider)
+        else {
+            unreachable!("what is missing has left a problem, and there is none")
+        };
+        let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
+        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
+    }
+}
+
 /// What a worker is made of, besides its queue.
 #[derive(Clone)]
 struct Parts {
@@ -174,6 +194,7 @@ impl Parts {
             self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
         let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
+        self.provider.start(house.handle());
         let senders = self.start_senders(&spread, &shutdown)?;
         house.spawn(tell_gauges(self.clone(), shutdown.clone()));
         let Parts { settings, provider, reporters, tally, in_flight, .. } = self;

@@ -31,9 +31,21 @@ impl std::error::Error for ConfigError {}
 pub struct Problems(Vec<ConfigError>);
 
 impl Problems {
-    /// The value, or `None` after the error was noted.
+    /// The value, or `None` after the error was noted. Two rooms that read the same value note the same error once.
     pub fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
-        result.map_err(|error| self.0.push(error)).ok()
+        let note = |error| {
+            if !self.0.contains(&error) {
+                self.0.push(error);
+            }
+        };
+        result.map_err(note).ok()
+    }
+}
+
+fn shown(error: &ConfigError, source: Option<Source>) -> String {
+    match source {
+        Some(source) => format!("{error} ({source})"),
+        None => error.to_string(),
     }
 }
 
@@ -44,14 +56,14 @@ pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
     pub(super) fn new(problems: &Problems, source: impl Fn(&str) -> Option<Source>) -> Result<(), Self> {
-        let shown = |error: &ConfigError| match source(&error.key) {
-            Some(source) => format!("{error} ({source})"),
-            None => error.to_string(),
-        };
         match problems.0.as_slice() {
             [] => Ok(()),
-            errors => Err(ConfigErrors(errors.iter().map(shown).collect())),
+            errors => Err(ConfigErrors(errors.iter().map(|error| shown(error, source(&error.key))).collect())),
         }
+    }
+
+    pub(super) fn one(error: &ConfigError, source: Option<Source>) -> Self {
+        ConfigErrors(vec![shown(error, source)])
     }
 
     /// The lines.

@@ -171,7 +171,16 @@ impl Config {
     /// `Ok` when `problems` is empty; else all of them, each with the place where the value was written.
     #[expect(clippy::needless_pass_by_value, reason = "the collection ends here")]
     pub fn check(&self, problems: Problems) -> Result<(), ConfigErrors> {
-        ConfigErrors::new(&problems, |name| self.values.get(&name.to_lowercase()).map(|written| written.source.clone()))
+        ConfigErrors::new(&problems, |name| self.place(name))
+    }
+
+    /// An error that was found alone, with the place where the value was written.
+    pub fn placed(&self, error: &ConfigError) -> ConfigErrors {
+        ConfigErrors::one(error, self.place(&error.key))
+    }
+
+    fn place(&self, name: &str) -> Option<Source> {
+        self.values.get(&name.to_lowercase()).map(|written| written.source.clone())
     }
 
     fn error_named(&self, key: &Key, name: String, rule: String) -> ConfigError {

@@ -89,7 +89,7 @@ impl FromValue for Vec<String> {
 }
 
 /// Durations with a unit: `250ms`, `1s`, `50m`, `1h`. A bare number is refused unless the key is read with
-/// [`Config::millis`] or [`Config::seconds`], which is how the original's unit-less keys are read.
+/// [`Config::millis`](super::Config::millis) or [`Config::seconds`](super::Config::seconds), which is how the original's unit-less keys are read.
 impl FromValue for Duration {
     fn from_value(value: &Value) -> Result<Self, String> {
         let text = String::from_value(value)?;

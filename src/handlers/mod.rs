@@ -4,7 +4,12 @@
 //! [`providers`]. Nothing here knows the queue, the statistics or the database; nothing outside knows a provider's protocol.
 
 pub mod apns;
+mod clock;
+pub mod gcm;
+mod json;
 pub mod retry;
+mod settings;
+mod unanswered;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,14 +37,22 @@ pub type Build = fn(&Config, bool) -> Result<Arc<dyn Provider>, ProviderError>;
 
 /// The platforms that exist.
 pub fn providers() -> &'static [Registration] {
-    &[Registration {
-        platform: apns::PLATFORM,
-        keys: apns::KEYS,
-        ignored: apns::IGNORED,
-        build: |config, production| {
-            Ok(Arc::new(apns::ApnsProvider::new(apns::Settings::from_config(config, production)?)?))
+    &[
+        Registration {
+            platform: apns::PLATFORM,
+            keys: apns::KEYS,
+            ignored: apns::IGNORED,
+            build: |config, production| {
+                Ok(Arc::new(apns::ApnsProvider::new(apns::Settings::from_config(config, production)?)?))
+            },
         },
-    }]
+        Registration {
+            platform: gcm::PLATFORM,
+            keys: gcm::KEYS,
+            ignored: gcm::IGNORED,
+            build: |config, _| Ok(Arc::new(gcm::GcmProvider::new(gcm::Settings::from_config(config)?)?)),
+        },
+    ]
 }
 
 /// Sets up the platform of this name.
@@ -94,6 +107,12 @@ pub fn home_sender(pool_key: &str, senders: usize) -> usize {
     crc32fast::hash(pool_key.as_bytes()) as usize % senders.max(1)
 }
 
+/// A sender's part of the connections of a process: never none, for a sender that is given pushes must send them.
+fn share(all: usize, sender: Sender) -> usize {
+    let senders = sender.of.max(1);
+    (all / senders + usize::from(sender.index < all % senders)).max(1)
+}
+
 /// A boxed future, as an object-safe trait needs it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -139,6 +158,11 @@ pub trait MessageHandler: Send + Sync {
 
     /// The `client` tag of `send_notification_latency`.
     fn client(&self) -> &'static str;
+
+    /// Another metric that each round trip is told to, by app alone: one that the original had beside the common one.
+    fn own_latency(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// One platform, set up once per process: credentials read and checked, nothing connected yet.
@@ -148,6 +172,12 @@ pub trait Provider: Send + Sync {
 
     /// The apps that this provider is configured for, in the configuration's order and case.
     fn apps(&self) -> Vec<Arc<str>>;
+
+    /// Begins what the provider does besides pushes (access tokens that must be kept fresh), on the runtime `house`. Called
+    /// once, before the first handler is asked for.
+    fn start(&self, house: &tokio::runtime::Handle) {
+        let _ = house;
+    }
 
     /// The handler of `app` on sender thread `sender` of `senders`. Called on that thread, inside its runtime:
     /// connections belong to the runtime that made them. Panics for an app that [`Provider::apps`] does not list.

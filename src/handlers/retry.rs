@@ -12,6 +12,7 @@
 //! | one device (APNs 429 `TooManyRequests`) | 5 s | 5 min | Apple counts pushes in a row to one token: only time helps |
 //! | provider (500, 503) | 1 s | 60 s | Apple asks for patience (15 min) with a *request*, jitter spreads ours; the outage may be a second |
 //! | provider token (`ExpiredProviderToken`) | 10 s | 5 min | a new token is allowed every 20 minutes |
+//! | no access token yet (FCM) | 0.5 s | 15 s | whoever fetches it has a backoff, which is the floor; back soon after it is there |
 //! | configuration (held) | 30 s | 15 min | waits for a person; asks seldom |
 
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub const LONGEST_WISH: Duration = Duration::from_hours(1);
 
 /// Keys of refusals about our provider token, which have a curve of their own.
 const PROVIDER_TOKEN_KEYS: [&str; 1] = ["expired-provider-token"];
+/// Keys of refusals because a credential is not there yet: no request was made, and nobody is spared by waiting.
+const WAITING_KEYS: [&str; 1] = ["no-access-token"];
 
 /// Ceilings of the pauses of one kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ impl Policy {
         let curve = match (class, source) {
             (Class::Configuration, _) => return CONFIGURATION,
             (_, Source::Network) => NETWORK,
+            (_, Source::Project) if WAITING_KEYS.contains(&key) => NETWORK,
             (_, Source::Device | Source::Local) => DEVICE,
             (_, Source::Project) if PROVIDER_TOKEN_KEYS.contains(&key) => return PROVIDER_TOKEN,
             (_, Source::Project) => PROJECT,
@@ -113,6 +117,7 @@ mod tests {
             Just((Class::Provider, Source::Device, "too-many-requests")),
             Just((Class::Provider, Source::Project, "service-unavailable")),
             Just((Class::Provider, Source::Project, "expired-provider-token")),
+            Just((Class::Provider, Source::Project, "no-access-token")),
             Just((Class::Configuration, Source::Project, "invalid-provider-token")),
         ]
     }

@@ -91,7 +91,7 @@ impl Driver {
         let limit = probe.current_max_send_streams();
         if limit != self.limit {
             self.limit = limit;
-            let limit = limit.min(self.shared.settings.max_streams);
+            let limit = self.shared.settings.streams(limit);
             self.shared.with_state(|state| {
                 if let Some(member) = state.member(self.id) {
                     member.places.set_limit(limit);

@@ -5,9 +5,9 @@
 //!
 //! What holds here, and why:
 //! - *Never above the peer's limit.* `h2` queues requests above `MAX_CONCURRENT_STREAMS` in silence, so places are counted
-//!   here ([`places`]) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
+//!   here (`places`) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
 //! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
-//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` ([`traffic`]) for this.
+//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` (`traffic`) for this.
 //! - *Everything ends.* Connects, requests and silent peers have deadlines; a connection is recycled before its stream
 //!   ids run out; one tick per connection watches all of its requests instead of one timer per push.
 //! - *One lock per pool*, held for nanoseconds, never over an await: a pool lives on one sender thread.
@@ -58,6 +58,8 @@ pub struct PoolSettings {
     pub streams_until_proven: Option<usize>,
     /// Most streams on one connection, whatever the peer allows: a peer may name no limit at all.
     pub max_streams: usize,
+    /// The same for a peer that names no limit of its own.
+    pub streams_unless_named: usize,
     /// PING when nothing was received for this long; `None`: never ping (FCM).
     pub ping_after: Option<Duration>,
     /// A ping or a request unanswered, with nothing else received, for this long means a dead peer.
@@ -89,6 +91,7 @@ impl PoolSettings {
             min_idle: 0,
             streams_until_proven: None,
             max_streams: 1000,
+            streams_unless_named: 1000,
             ping_after: None,
             dead_after: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(10),
@@ -99,6 +102,14 @@ impl PoolSettings {
             max_age: Some(Duration::from_hours(24)),
             proves: |_| true,
         }
+    }
+}
+
+impl PoolSettings {
+    /// Streams on a connection whose peer allows `named`; `h2` says `usize::MAX` for a peer that names no limit.
+    fn streams(&self, named: usize) -> usize {
+        let named = if named == usize::MAX { self.streams_unless_named } else { named };
+        named.min(self.max_streams)
     }
 }
 

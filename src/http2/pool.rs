@@ -55,9 +55,9 @@ impl Pool {
         Pool { owner: Arc::new(Owner(shared)) }
     }
 
-    /// Waits for a place, first come, first served. Fails with [`Failure::Connect`] when the connect that it waits for
+    /// Waits for a place, first come, first served. Fails with [`Failure::Connect`](super::Failure::Connect) when the connect that it waits for
     /// fails while no other connection lives, and at once during the pause after such a failure; with
-    /// [`Failure::Closed`] when the pool is closed.
+    /// [`Failure::Closed`](super::Failure::Closed) when the pool is closed.
     pub async fn acquire(&self) -> Result<Slot, SendError> {
         match self.owner.0.enter()? {
             Entry::Place(slot) => Ok(slot),

@@ -97,7 +97,7 @@ impl<T> State<T> {
     ) -> u64 {
         self.next_id += 1;
         self.totals.handshakes += 1;
-        let limit = send.current_max_send_streams().min(settings.max_streams);
+        let limit = settings.streams(send.current_max_send_streams());
         let now = Instant::now();
         self.members.push(Member {
             id: self.next_id,

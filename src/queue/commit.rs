@@ -9,9 +9,11 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
 use super::commit_call;
-use super::context::Consumer;
+use super::context::{Consumer, Event};
+use super::kafka::KafkaQueue;
 use super::map::{self, OffsetMap};
 use super::partition::Partition;
+use crate::message::Origin;
 
 /// The commit clock, and what it is waiting for.
 #[derive(Debug)]
@@ -168,4 +170,73 @@ fn is_in_vain(error: &KafkaError) -> bool {
                 | UnknownTopicOrPartition
         )
     )
+}
+
+/// Pause before a last commit is asked for again.
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
+
+impl KafkaQueue {
+    /// A commit was answered, partition by partition.
+    pub(super) fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
+        let concerned = self.partitions.iter_mut().filter_map(|partition| {
+            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
+            let answer = result.clone().and_then(|()| element.error());
+            Some((partition, answer))
+        });
+        // A start that is committed has no partition here yet: its refusal is found in the answer itself.
+        let whole = result.clone().and_then(|()| {
+            partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
+        });
+        self.commits.answered(result, whole, concerned, &*self.observer);
+        if result.is_ok() {
+            self.consumer.context().is_well();
+        }
+    }
+
+    /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
+    pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
+        commit_call::commit(&self.consumer, list)?;
+        self.commits.asked();
+        self.await_commits(Instant::now() + limit);
+        self.commits.last_answer()
+    }
+
+    /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
+    /// deadline has come.
+    pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
+        loop {
+            // An older commit that is still under way must not come after the last one.
+            self.await_commits(deadline);
+            let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
+            self.commits.ask(&self.consumer, going, &*self.observer);
+            self.await_commits(deadline);
+            let is_left = |partition: &Partition| {
+                is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
+            };
+            if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
+                return;
+            }
+            std::thread::park_timeout(COMMIT_AGAIN);
+        }
+    }
+
+    /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
+    pub(super) fn await_commits(&mut self, deadline: Instant) {
+        let consumer = self.consumer.clone();
+        let mut later = Vec::new();
+        while self.commits.is_under_way() && Instant::now() < deadline {
+            if let Some(Err(error)) = consumer.poll(Duration::from_millis(5)) {
+                consumer.context().complain(&error, "");
+            }
+            while let Some(event) = consumer.context().next_event() {
+                match event {
+                    Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
+                    other => later.push(other),
+                }
+            }
+        }
+        for event in later {
+            consumer.context().put_back(event);
+        }
+    }
 }

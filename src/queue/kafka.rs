@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, TopicPartitionList};
 
+use super::client::{client, fatal, is_hopeless};
 use super::commit::Commits;
-use super::commit_call;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
@@ -22,7 +20,7 @@ use super::topics::{TopicWatch, Topics};
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError};
 use crate::config::ConfigError;
-use crate::message::{Origin, Platform};
+use crate::message::Platform;
 
 /// Records taken from one partition before the next one has its turn.
 const BURST: usize = 64;
@@ -32,11 +30,6 @@ const EVENTS: usize = 32;
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
-/// Pause before a last commit is asked for again.
-const COMMIT_AGAIN: Duration = Duration::from_millis(100);
-/// Ignored topics named in the log, at most.
-const NAMED: usize = 20;
-
 /// The queue of one platform's push topics.
 pub struct KafkaQueue {
     pub(super) consumer: Arc<Consumer>,
@@ -50,13 +43,13 @@ pub struct KafkaQueue {
     pub(super) wakeup: Wakeup,
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
-    platform: Platform,
-    selection: Selection,
-    watch: TopicWatch,
+    pub(super) platform: Platform,
+    pub(super) selection: Selection,
+    pub(super) watch: TopicWatch,
     /// The partitions that were there at the first look; what is not among them appeared while we run.
-    first_look: Option<Topics>,
-    subscribed: Vec<String>,
-    ignored: Vec<String>,
+    pub(super) first_look: Option<Topics>,
+    pub(super) subscribed: Vec<String>,
+    pub(super) ignored: Vec<String>,
     turn: usize,
     starved: usize,
     stopped: bool,
@@ -164,22 +157,6 @@ impl KafkaQueue {
         }
     }
 
-    fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
-        let concerned = self.partitions.iter_mut().filter_map(|partition| {
-            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
-            let answer = result.clone().and_then(|()| element.error());
-            Some((partition, answer))
-        });
-        // A start that is committed has no partition here yet: its refusal is found in the answer itself.
-        let whole = result.clone().and_then(|()| {
-            partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
-        });
-        self.commits.answered(result, whole, concerned, &*self.observer);
-        if result.is_ok() {
-            self.consumer.context().is_well();
-        }
-    }
-
     fn on_clock(&mut self, now: Instant) {
         for partition in &mut self.partitions {
             let dropped = partition.assignment.take_dropped();
@@ -199,50 +176,6 @@ impl KafkaQueue {
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
-    }
-
-    fn look_at_topics(&mut self) {
-        let Some(topics) = self.watch.latest() else { return };
-        let (ours, others): (Vec<_>, Vec<_>) =
-            topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
-        let others: Vec<_> = others
-            .into_iter()
-            .filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"))
-            .collect();
-        self.observer.ignored_topics(others.len());
-        if others != self.ignored {
-            let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            tracing::info!(platform = %self.platform, count = others.len(), topics = named, "topics that are not ours to send: not consumed");
-            self.ignored = others;
-        }
-        if ours != self.subscribed {
-            let names: Vec<_> = ours.iter().map(String::as_str).collect();
-            tracing::info!(topics = names.join(", "), "subscribing");
-            let done = if names.is_empty() {
-                let _: () = self.consumer.unsubscribe();
-                Ok(())
-            } else {
-                self.consumer.subscribe(&names)
-            };
-            match done {
-                Ok(()) => self.subscribed = ours,
-                Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
-            }
-        } else if self.first_look.is_none() && ours.is_empty() {
-            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; looking again every 10 s");
-        }
-        self.first_look.get_or_insert(topics);
-    }
-
-    /// Whether a partition came into being while we run.
-    pub(super) fn appeared(&self, topic: &str, partition: i32) -> bool {
-        let known = self.first_look.as_ref().map(|topics| topics.get(topic).copied().unwrap_or(0));
-        known.is_some_and(|partitions| partition >= partitions)
-    }
-
-    pub(super) fn origin(&self, topic: &str, partition: i32) -> Option<Arc<Origin>> {
-        let (app, lane) = self.selection.origin(topic)?;
-        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform: self.platform, lane }))
     }
 
     /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
@@ -268,53 +201,6 @@ impl KafkaQueue {
             self.seek();
         }
         Ok((out.len() > before, full > 0))
-    }
-
-    /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
-    pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
-        commit_call::commit(&self.consumer, list)?;
-        self.commits.asked();
-        self.await_commits(Instant::now() + limit);
-        self.commits.last_answer()
-    }
-
-    /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
-    /// deadline has come.
-    pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
-        loop {
-            // An older commit that is still under way must not come after the last one.
-            self.await_commits(deadline);
-            let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
-            self.commits.ask(&self.consumer, going, &*self.observer);
-            self.await_commits(deadline);
-            let is_left = |partition: &Partition| {
-                is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
-            };
-            if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
-                return;
-            }
-            std::thread::park_timeout(COMMIT_AGAIN);
-        }
-    }
-
-    /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
-    fn await_commits(&mut self, deadline: Instant) {
-        let consumer = self.consumer.clone();
-        let mut later = Vec::new();
-        while self.commits.is_under_way() && Instant::now() < deadline {
-            if let Some(Err(error)) = consumer.poll(Duration::from_millis(5)) {
-                consumer.context().complain(&error, "");
-            }
-            while let Some(event) = consumer.context().next_event() {
-                match event {
-                    Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
-                    other => later.push(other),
-                }
-            }
-        }
-        for event in later {
-            consumer.context().put_back(event);
-        }
     }
 }
 
@@ -370,42 +256,4 @@ impl std::fmt::Debug for KafkaQueue {
             .field("partitions", &self.partitions.len())
             .finish_non_exhaustive()
     }
-}
-
-fn client(settings: &Settings) -> ClientConfig {
-    let mut client = ClientConfig::new();
-    for (name, value) in &settings.options {
-        client.set(name, value);
-    }
-    let session = settings.session_timeout.as_millis();
-    client
-        .set("bootstrap.servers", &settings.brokers)
-        .set("group.id", &settings.group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "false");
-    if settings.options.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
-        client.set("session.timeout.ms", session.to_string());
-        client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
-    }
-    client
-}
-
-/// Errors after which trying on would be silence: somebody must mend the group or the permissions.
-fn is_hopeless(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::InconsistentGroupProtocol | RDKafkaErrorCode::GroupAuthorizationFailed)
-}
-
-fn fatal(code: RDKafkaErrorCode) -> QueueError {
-    let advice = match code {
-        RDKafkaErrorCode::InconsistentGroupProtocol => {
-            "; another member of the group shares partitions in another way: use the same queue.assignment for all"
-        }
-        RDKafkaErrorCode::GroupAuthorizationFailed => {
-            "; allow this user to read the group (kafka-acls --add --operation Read --group …)"
-        }
-        _ => "",
-    };
-    QueueError::Fatal(format!("kafka: {code}{advice}"))
 }

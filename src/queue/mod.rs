@@ -4,7 +4,8 @@
 //! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `seek`, `topics`, `context` (callbacks),
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `seek`,
+//!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
 //!   [`config`].
 //!
 //! # Invariants
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::message::{Origin, QueueMessage};
 
+mod client;
 mod commit;
 mod commit_call;
 pub mod config;
@@ -34,6 +36,7 @@ mod partition;
 mod rebalance;
 mod seek;
 mod start;
+mod subscription;
 pub mod topic;
 mod topics;
 mod wakeup;

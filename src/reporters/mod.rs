@@ -35,6 +35,8 @@ pub trait StatsReporter: Send + Sync {
     fn latency(&self, origin: &Origin, client: &'static str, took: Duration);
     /// Adds `n` to a counter.
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64);
+    /// Adds a value to a timer.
+    fn time(&self, metric: Metric, tags: &[(&'static str, &str)], took: Duration);
     /// Sets a gauge.
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64);
     /// Sends what is left, waiting at most `deadline`. The last call.

@@ -3,7 +3,7 @@
 //! - A line has `time`, `level`, `msg` and the event's fields, in the notation of the original (logrus), text or JSON.
 //! - Other crates are heard from `info` upwards at most: HTTP/2 and Kafka clients at debug print a line per frame, and frames
 //!   carry device tokens.
-//! - An alarm is an event at ERROR with the field `alarm = true`. What goes to Sentry of it is in [`alarm`], and only there.
+//! - An alarm is an event at ERROR with the field `alarm = true`. What goes to Sentry of it is in `alarm`, and only there.
 //! - A panic is an alarm. Logging never waits for Sentry.
 
 mod alarm;

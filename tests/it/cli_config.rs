@@ -16,13 +16,74 @@ fn start(yaml: &str, env: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, Stri
     (output.status.code(), time.replace_all(&log, "<time>").into_owned())
 }
 
+/// An app with credentials, of which the key file is not there.
+const APP: &str = "apns: {apps: game, certs: {game: {authKeyPath: /nowhere.p8, keyID: ABC123DEFG, teamID: DEF123GHIJ, \
+                   topic: com.example.game}}}\n";
+
 #[test]
 fn a_wrong_value_stops_the_start() {
-    let (code, log) = start("gracefulShutdownTimeout: soon\n", &[], &[]);
+    let (code, log) = start(&format!("gracefulShutdownTimeout: soon\n{APP}"), &[], &[]);
     assert_eq!(code, Some(2));
     insta::assert_snapshot!(log, @r#"
 time="<time>" level=error msg="gracefulShutdownTimeout: \"soon\" must be a number (s) or a duration such as 250ms, 5s, 10m (pusher.yaml line 1)" alarm=true reason=configuration
 "#);
+}
+
+#[test]
+fn one_start_names_all_wrong_values_and_no_secret() {
+    let yaml = "queue: {offsetResetStrategy: newest, kafka: {group.id: mine}}\nstats: {reporters: [datadog]}\n\
+                invalidToken: {handlers: [pg], pg: {pass: hunter2}}\nmaxInFlight: 0\n";
+    let (code, log) = start(yaml, &[("PUSHER_APNS_TIMEOUT", "20")], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log, @r#"
+time="<time>" level=error msg="maxInFlight: \"0\" must be from 2 to 1000000 (pusher.yaml line 4)" alarm=true reason=configuration
+time="<time>" level=error msg="queue.offsetResetStrategy: \"newest\" must be latest or earliest (pusher.yaml line 1)" alarm=true reason=configuration
+time="<time>" level=error msg="stats.reporters: \"datadog\" is not known; known are: statsd (pusher.yaml line 2)" alarm=true reason=configuration
+time="<time>" level=error msg="apns.apps: must name at least one app" alarm=true reason=configuration
+"#);
+}
+
+#[test]
+fn an_option_that_carries_the_promise_is_refused_with_the_reason() {
+    let (code, log) = start(&format!("{APP}queue: {{kafka: {{enable.auto.commit: true}}}}\n"), &[], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log, @r#"
+time="<time>" level=error msg="queue.kafka.enable.auto.commit: cannot be set: offsets move only after an outcome is final and reported; see queue.commitInterval (pusher.yaml line 2)" alarm=true reason=configuration
+"#);
+}
+
+#[test]
+fn an_app_without_credentials_is_named_with_the_key_that_is_missing() {
+    let (code, log) = start("apns: {apps: game, certs: {gmae: {authKeyPath: key.p8}}}\n", &[], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log, @r#"
+time="<time>" level=warning msg="apns.certs.gmae.authKeyPath (line 1): not used, because apns.apps does not list this app"
+time="<time>" level=error msg="apns.certs.game.authKeyPath: must be set: app game of apns.apps needs authKeyPath, keyID, teamID and topic" alarm=true reason=configuration
+"#);
+}
+
+#[test]
+fn a_signing_key_that_cannot_be_used_stops_the_start_and_names_the_app() {
+    let (code, log) = start(APP, &[], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log, @r#"
+time="<time>" level=error msg="apns app game: apns.certs.game.authKeyPath: \"/nowhere.p8\" cannot be read: No such file or directory (os error 2)" alarm=true reason=configuration
+"#);
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n").unwrap();
+    let path = key.path().to_str().unwrap();
+    let (code, log) = start(APP, &[("PUSHER_APNS_CERTS_GAME_AUTHKEYPATH", path)], &[]);
+    assert_eq!(code, Some(2));
+    assert!(log.contains("is not an EC private key in PEM") && !log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn without_file_and_environment_the_first_thing_to_set_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pusher"));
+    let output = command.env_clear().current_dir(tempfile::tempdir().unwrap().path()).arg("apns").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("apns.apps: must name at least one app"), "{log}");
 }
 
 #[test]
@@ -48,7 +109,8 @@ time="<time>" level=error msg="pusher.yaml line 3: not YAML: while parsing a flo
 #[test]
 fn odd_names_are_warned_about_before_what_stops_the_start() {
     let yaml = "gracefulShutdownTimeout: 0\nlog: {levle: debug}\npprof: {enabled: true, port: 8081}\n";
-    let (code, log) = start(yaml, &[("PUSHER_LOG_LEVEL", "chatty"), ("PUSHER_LOGLEVEL", "debug")], &[]);
+    let (code, log) =
+        start(&format!("{yaml}{APP}"), &[("PUSHER_LOG_LEVEL", "chatty"), ("PUSHER_LOGLEVEL", "debug")], &[]);
     assert_eq!(code, Some(2));
     insta::assert_snapshot!(log, @r#"
 time="<time>" level=warning msg="unknown log level, using info: one of trace, debug, info, warning, error" key=log.level value=chatty

@@ -52,11 +52,14 @@ const CRATES: &[(&str, &[&str])] = &[
         "rdkafka",
         &[
             "src/queue/kafka",
+            "src/queue/client",    // its options and fatal errors
             "src/queue/commit",    // the clock of commits, and the call that the crate does not wrap
             "src/queue/context",   // the client's callbacks
             "src/queue/partition", // takes from one partition's queue
             "src/queue/rebalance", // assignments
-            "src/queue/topics",    // the topics that exist; topic names (`topic`) are pure
+            "src/queue/seek",      // positions that must change
+            "src/queue/subscription",
+            "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
             "src/reporters/feedback/kafka",
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
@@ -69,6 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli", "src/main.rs"]),
     ("axum", &["src/simulator"]), // its control endpoint
     ("tracing_subscriber", &["src/telemetry"]),
+    ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),
 ];
 

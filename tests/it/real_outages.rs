@@ -82,7 +82,11 @@ fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     }
     let ledger = worker.stop();
     assert_eq!(assert_all_delivered(&rig, &ledger), Repeats::default());
-    assert_eq!(ledger.possible_duplicates, 300, "each request that had left and was not answered is counted");
+    let cancelled = rig.simulator.stats().counts.cancelled;
+    assert!(
+        ledger.possible_duplicates >= cancelled && cancelled >= 300,
+        "{cancelled} unanswered, then sent again: {ledger:?}"
+    );
 }
 
 #[test]
@@ -130,7 +134,9 @@ fn the_wrong_host_empties_no_table() {
     let pushes = calm(&mut rig, 3_000);
     let tokens: Vec<String> = pushes.iter().filter_map(rig::token).collect();
     rig.database.fill(&rig.table(), tokens.iter().map(String::as_str));
-    pushes.iter().for_each(|push| rig.note(push.line.clone(), Fate::Refused("bad-device-token")));
+    for push in &pushes {
+        rig.note(push.line.clone(), Fate::Refused("bad-device-token"));
+    }
     let wrong = Faults { answers: vec![AnswerFault::all(400, "BadDeviceToken")], ..Faults::default() };
     rig.simulator.handle().set_faults(wrong).expect("valid faults");
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use pusher::generate::{Expected, Settings};
 use pusher::queue::map;
+use pusher::tally::Totals;
 
 use crate::support::rig::{self, Fate, PATIENCE, Placed, Repeats, Rig};
 use crate::support::worker::Worker;
@@ -76,8 +77,8 @@ fn restarts_in_the_middle_lose_and_repeat_nothing() {
     let mut dice = dice("restarts");
     let mut rig = Rig::new("restart", 4);
     rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
-    let pushes = rig.generate(Settings { count: 20_000, seed: 12, ..Settings::default() });
-    let mut totals = pusher::tally::Totals::default();
+    let pushes = rig.generate(Settings { count: 15_000, seed: 12, ..Settings::default() });
+    let mut totals = Totals::default();
     std::thread::scope(|scope| {
         scope.spawn(|| rig.produce(&pushes, Some(3_000)));
         for _ in 0..5 {
@@ -93,7 +94,36 @@ fn restarts_in_the_middle_lose_and_repeat_nothing() {
 
     let placed = rig.placed();
     assert_eq!(rig.assert_nothing_lost(&placed), Repeats::default(), "an orderly end repeats nothing");
-    assert_eq!(totals.resolved(), 20_000, "each has one outcome in one of the lives: {totals:?}");
+    assert_eq!(totals.resolved(), 15_000, "each has one outcome in one of the lives: {totals:?}");
+    assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
+}
+
+/// A roll-out: each worker joins the group while the one before is at work, and takes partitions over from it.
+#[test]
+fn workers_that_come_and_go_share_the_work_and_repeat_nothing() {
+    let _turn = alone();
+    let mut dice = dice("roll-out");
+    let mut rig = Rig::new("rollout", 4);
+    rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
+    let pushes = rig.generate(Settings { count: 10_000, seed: 15, ..Settings::default() });
+    let mut totals = Totals::default();
+    let mut last = std::thread::scope(|scope| {
+        scope.spawn(|| rig.produce(&pushes, Some(1_500)));
+        let mut at_work = rig.worker(&[]);
+        for _ in 0..3 {
+            let mut next = rig.worker(&[]);
+            eventually("its share", PATIENCE, || next.has_said("partitions assigned").then_some(()));
+            let_run(&mut next, Duration::from_millis(dice.u64(0..1_000)));
+            totals.add(&at_work.stop());
+            at_work = next;
+        }
+        at_work
+    });
+    rig.settle(&mut last, PATIENCE);
+    totals.add(&last.stop());
+
+    assert_eq!(rig.assert_nothing_lost(&rig.placed()), Repeats::default(), "partitions change hands without repeats");
+    assert_eq!(totals.resolved(), 10_000, "each has one outcome at one of the workers: {totals:?}");
     assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
 }
 
@@ -135,13 +165,17 @@ fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
     resolved
 }
 
-/// What the next life may repeat after a kill: serials that were accepted and are not in the committed map, each with how
-/// often it was accepted.
-type Repeatable = BTreeMap<u64, u32>;
+/// What the next life may repeat after a kill.
+struct Kill {
+    /// Serials that were accepted and are not in the committed map, each with how often it was accepted.
+    deliveries: BTreeMap<u64, u32>,
+    /// Places that are not in the committed map.
+    unresolved: BTreeSet<(i32, i64)>,
+}
 
-/// Kills the worker. What this life adds to the repeatable is not more than the streams that were open and what was
+/// Kills the worker. What this life adds to what may be repeated is not more than the streams that were open and what was
 /// accepted within the commit interval.
-fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable>) {
+fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
     /// `queue.commitInterval`, and as much again for a commit's way to the broker on a busy machine.
     const INTERVAL: Duration = Duration::from_secs(2);
     let since = Instant::now().checked_sub(INTERVAL).expect("the machine is older");
@@ -150,27 +184,29 @@ fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Repeatable
     let stats = eventually("the simulator has seen its end", PATIENCE, || {
         Some(rig.simulator.stats()).filter(|stats| stats.counts.open_connections == 0)
     });
-    let placed = rig.placed_so_far();
+    let mut placed = rig.placed_so_far();
     let (resolved, ledger) = (resolved(rig, &placed), rig.simulator.handle().ledger());
-    let unrecorded = placed.iter().filter(|one| !resolved.contains(&(one.record.partition, one.record.offset)));
-    let serials = unrecorded.filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
-    let repeatable: Repeatable = serials.filter(|(_, times)| *times > 0).collect();
+    placed.retain(|one| !resolved.contains(&one.place()));
+    let serials = placed.iter().filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
+    let deliveries: BTreeMap<u64, u32> = serials.filter(|(_, times)| *times > 0).collect();
     // What an earlier life left, and this one did not come to, is not its doing.
-    let is_new = |serial: &u64, times: u32| {
-        kills.last().and_then(|before| before.get(serial)).is_none_or(|before| times > *before)
-    };
-    let new = repeatable.iter().filter(|(serial, times)| is_new(serial, **times)).count() as u64;
+    let left = |serial| kills.last().and_then(|before| before.deliveries.get(serial));
+    let new =
+        deliveries.iter().filter(|(serial, times)| left(serial).is_none_or(|before| *times > before)).count() as u64;
     let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
     eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);
     assert!(new <= bound, "{new} may be repeated, more than {bound}");
-    kills.push(repeatable);
+    kills.push(Kill { deliveries, unresolved: placed.iter().map(Placed::place).collect() });
 }
 
 /// Every repeat is explained by a kill.
-fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Repeatable]) {
+fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Kill]) {
     for (serial, times) in &repeats.deliveries {
-        let reasons = kills.iter().filter(|repeatable| repeatable.contains_key(serial)).count();
+        let reasons = kills.iter().filter(|kill| kill.deliveries.contains_key(serial)).count();
         assert!(*times as usize <= 1 + reasons, "serial {serial} was accepted {times} times, with {reasons} reasons");
+    }
+    for place in &repeats.feedback {
+        assert!(kills.iter().any(|kill| kill.unresolved.contains(place)), "the feedback of {place:?} came twice");
     }
     eprintln!(
         "{}: {} deliveries and {} feedback records repeated",
@@ -188,11 +224,11 @@ fn kills_at_any_moment_lose_nothing_and_repeat_what_was_in_flight() {
     rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (50, 100)).expect("valid faults");
     // The same member comes back at once, as in a StatefulSet; otherwise each kill costs the session timeout.
     let settings = [("QUEUE_KAFKA_GROUP_INSTANCE_ID", "one"), ("APNS_MAXCONNECTIONS", "1")];
-    let pushes = rig.generate(Settings { count: 30_000, seed: 13, ..Settings::default() });
+    let pushes = rig.generate(Settings { count: 20_000, seed: 13, ..Settings::default() });
     let (mut kills, mut history) = (Vec::new(), History::begin(&rig));
     std::thread::scope(|scope| {
         scope.spawn(|| rig.produce(&pushes, Some(3_000)));
-        for life in 0..7 {
+        for life in 0..5 {
             let (mut worker, before) = (rig.worker(&settings), rig.accepted());
             worker.until("the first delivery", PATIENCE, || {
                 history.look(&rig);

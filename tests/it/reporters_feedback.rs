@@ -62,6 +62,7 @@ impl StatsReporter for Counted {
     fn success(&self, _: &Origin) {}
     fn failure(&self, _: &Origin, _: &'static str) {}
     fn latency(&self, _: &Origin, _: &'static str, _: Duration) {}
+    fn time(&self, _: Metric, _: &[(&'static str, &str)], _: Duration) {}
     fn count(&self, metric: Metric, _: &[(&'static str, &str)], _: u64) {
         self.0.lock().unwrap().push(metric);
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::uri::{Authority, Uri};
+use http::uri::Authority;
 
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
+use crate::handlers::settings::{app_names, duration, endpoint, number};
 
 const APPS: Key = Key::optional("apns.apps", "apps to push for, separated by commas; each needs apns.certs.<app>.*");
 const AUTH_KEY_PATH: Key = Key::optional("apns.certs.<app>.authKeyPath", "file of the team's signing key (.p8)");
@@ -70,6 +71,9 @@ pub const IGNORED: &[Ignored] = &[
 const PRODUCTION: &str = "api.push.apple.com:443";
 const DEVELOPMENT: &str = "api.development.push.apple.com:443";
 
+/// Shortest wait that makes sense.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// Everything that is configured for APNs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -111,29 +115,16 @@ impl Settings {
             apps: apps(config)?,
             authority: authority(config, production)?,
             ca_file: config.get::<String>(&CA_FILE)?.map(PathBuf::from),
-            max_connections: bounded(config, &MAX_CONNECTIONS)?,
-            timeout: positive(config, &TIMEOUT)?,
-            connect_timeout: positive(config, &CONNECT_TIMEOUT)?,
+            max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
+            timeout: duration(config, &TIMEOUT, SHORTEST)?,
+            connect_timeout: duration(config, &CONNECT_TIMEOUT, SHORTEST)?,
             retry: Policy { first: config.seconds(&RETRY_INTERVAL)?.filter(|first| !first.is_zero()) },
         })
     }
 }
 
 fn apps(config: &Config) -> Result<Vec<App>, ConfigError> {
-    let names: Vec<String> = config.get(&APPS)?.unwrap_or_default();
-    if names.is_empty() {
-        return Err(config.error(&APPS, "must name at least one app"));
-    }
-    for (index, name) in names.iter().enumerate() {
-        // Apps become parts of topic and table names; letters, digits, `_` and `-` are what topics are parsed by.
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            return Err(config.error(&APPS, format!("must hold names of letters, digits, _ and -, unlike {name:?}")));
-        }
-        if names[..index].iter().any(|other| other.eq_ignore_ascii_case(name)) {
-            return Err(config.error(&APPS, format!("must name every app once, {name:?} is there twice")));
-        }
-    }
-    names.iter().map(|name| app(config, name)).collect()
+    app_names(config, &APPS)?.iter().map(|name| app(config, name)).collect()
 }
 
 fn app(config: &Config, name: &str) -> Result<App, ConfigError> {
@@ -144,45 +135,20 @@ fn app(config: &Config, name: &str) -> Result<App, ConfigError> {
             rule: format!("must be set: app {name} of apns.apps needs authKeyPath, keyID, teamID and topic"),
         })
     };
-    let topic = given(&TOPIC)?;
+    let [auth_key_path, key_id, team_id, topic] =
+        [given(&AUTH_KEY_PATH)?, given(&KEY_ID)?, given(&TEAM_ID)?, given(&TOPIC)?];
     let printable = topic.bytes().all(|byte| byte.is_ascii_graphic());
     let value = HeaderValue::from_str(&topic).ok().filter(|_| printable).ok_or_else(|| ConfigError {
         key: TOPIC.name.replace("<app>", name),
         value: Some(topic),
         rule: "must be a bundle id such as com.example.game".into(),
     })?;
-    Ok(App {
-        name: name.into(),
-        auth_key_path: given(&AUTH_KEY_PATH)?.into(),
-        key_id: given(&KEY_ID)?,
-        team_id: given(&TEAM_ID)?,
-        topic: value,
-    })
+    Ok(App { name: name.into(), auth_key_path: auth_key_path.into(), key_id, team_id, topic: value })
 }
 
 fn authority(config: &Config, production: bool) -> Result<Authority, ConfigError> {
-    let Some(endpoint) = config.get::<String>(&ENDPOINT)? else {
-        return Ok(Authority::from_static(if production { PRODUCTION } else { DEVELOPMENT }));
-    };
-    let wrong = || config.error(&ENDPOINT, "must be https://host:port, without a path");
-    let uri: Uri = endpoint.trim().parse().map_err(|_| wrong())?;
-    let bare = uri.scheme_str() == Some("https") && uri.path() == "/" && uri.query().is_none();
-    let authority = uri.authority().filter(|name| bare && !name.as_str().contains('@')).ok_or_else(wrong)?;
-    if authority.port().is_some() {
-        return Ok(authority.clone());
-    }
-    format!("{authority}:443").parse().map_err(|_| wrong())
-}
-
-fn bounded(config: &Config, key: &Key) -> Result<usize, ConfigError> {
-    let number = config.require(key)?;
-    if (1..=1000).contains(&number) { Ok(number) } else { Err(config.error(key, "must be from 1 to 1000")) }
-}
-
-fn positive(config: &Config, key: &Key) -> Result<Duration, ConfigError> {
-    let duration = config.seconds(key)?.ok_or_else(|| config.error(key, "must be set"))?;
-    let fits = duration >= Duration::from_millis(100) && duration <= Duration::from_mins(10);
-    if fits { Ok(duration) } else { Err(config.error(key, "must be from 100ms to 10m")) }
+    let apples = Authority::from_static(if production { PRODUCTION } else { DEVELOPMENT });
+    Ok(endpoint(config, &ENDPOINT)?.unwrap_or(apples))
 }
 
 #[cfg(test)]

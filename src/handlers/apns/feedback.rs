@@ -4,9 +4,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Fields};
-use super::merge::{Members, push_member, push_text};
 use super::message;
 use crate::handlers::RecordForm;
+use crate::handlers::json::{Members, push_member, push_text};
 use crate::outcome::{Outcome, Refusal};
 
 /// In a truncated record: longest device token and longest value of the producer's metadata, bytes.

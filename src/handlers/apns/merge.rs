@@ -3,27 +3,11 @@
 //! As the original: `M` (this spelling only) is created when it is absent or null; a key that is there and not null wins;
 //! nothing happens when the payload or `M` is not an object. An empty metadata object creates an empty `M`.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object in order, repeated ones included, values raw.
-pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    /// The members of `raw`; `None` when it is not an object (or holds a key that is no valid text).
-    pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
-    }
-
-    /// The value of `key`: the last one when it is repeated.
-    pub(super) fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
-    }
-}
+use crate::handlers::json::{Members, push_member};
 
 /// The payload with `metadata` merged in; `None` when it goes out as it is.
 pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>> {
@@ -77,73 +61,6 @@ fn joined(old: &Members<'_>, new: &Members<'_>) -> Vec<u8> {
     }
     bytes.push(b'}');
     bytes
-}
-
-/// Appends `"key":raw`, with a comma where one is needed.
-pub(super) fn push_member(object: &mut Vec<u8>, key: &str, raw: &str) {
-    if object.last() != Some(&b'{') {
-        object.push(b',');
-    }
-    push_text(object, key);
-    object.push(b':');
-    object.extend_from_slice(raw.as_bytes());
-}
-
-/// Appends a JSON string.
-pub(super) fn push_text(json: &mut Vec<u8>, text: &str) {
-    // Writing text to memory cannot fail.
-    let _ = serde_json::to_writer(json, text);
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(8);
-        while let Some(Text(key)) = map.next_key()? {
-            members.push((key, map.next_value()?));
-        }
-        Ok(Members(members))
-    }
-}
-
-/// A JSON string, borrowed where it holds no escape.
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
 }
 
 #[cfg(test)]

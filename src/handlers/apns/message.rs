@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Fields};
-use super::merge::{self, Members, Text};
+use super::merge;
 use super::push_type::{self, PushType};
+use crate::handlers::json::{Members, Text};
 use crate::outcome::{Class, Refusal};
 
 /// Longest token that we put into a path. Apple's are 64 characters today and may grow; its server refuses header lists

@@ -38,7 +38,7 @@ use self::message::NotSent;
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender};
+use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
@@ -128,12 +128,6 @@ impl ApnsProvider {
             ..PoolSettings::new(host, authority.port_u16().unwrap_or(443))
         }
     }
-}
-
-/// A sender's part of the connections of a process: never none, for a sender that is given pushes must send them.
-fn share(all: usize, sender: Sender) -> usize {
-    let senders = sender.of.max(1);
-    (all / senders + usize::from(sender.index < all % senders)).max(1)
 }
 
 /// One token per (team, key id): made by the first app that names it, shared by the others.

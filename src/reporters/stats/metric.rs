@@ -70,6 +70,8 @@ metrics! {
     Failed: Original Counter "failed" [platform, game, reason],
     /// One request's round trip, ms.
     Latency: Original Timer "send_notification_latency" [platform, game, client],
+    /// One request's round trip to FCM, ms: the same values under the name that the original had besides.
+    FirebaseLatency: Original Timer "firebase_latency" [game],
     /// An app's handler could not be set up.
     InitializeFailure: Original Counter "initialize_failure" [platform, game],
     /// Requests that left us, retries included.
@@ -135,6 +137,11 @@ metrics! {
 }
 
 impl Metric {
+    /// The metric of this name.
+    pub fn named(name: &str) -> Option<Metric> {
+        Metric::ALL.iter().copied().find(|metric| metric.name() == name)
+    }
+
     /// Whether these are its tags, in any order.
     pub fn has_tags(self, tags: &[(&'static str, &str)]) -> bool {
         tags.len() == self.tags().len() && tags.iter().all(|(name, _)| self.tags().contains(name))
@@ -146,6 +153,12 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_name() {
+        assert_eq!(Metric::named("firebase_latency"), Some(Metric::FirebaseLatency));
+        assert_eq!(Metric::named("no such"), None);
+    }
 
     #[test]
     fn names_are_unique_and_fit_every_statsd() {

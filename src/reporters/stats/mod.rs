@@ -79,6 +79,10 @@ impl StatsReporter for Stats {
         self.0.iter().for_each(|reporter| reporter.count(metric, tags, n));
     }
 
+    fn time(&self, metric: Metric, tags: &[(&'static str, &str)], took: Duration) {
+        self.0.iter().for_each(|reporter| reporter.time(metric, tags, took));
+    }
+
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
         debug_assert!(metric.has_tags(tags), "{metric:?} has other tags: {tags:?}");
         self.0.iter().for_each(|reporter| reporter.gauge(metric, tags, value));

@@ -1,4 +1,4 @@
-//! `StatsD` with tags in `DogStatsD`'s form, by `cadence` (the only user of it, with [`super::datagrams`]).
+//! `StatsD` with tags in `DogStatsD`'s form, by `cadence` (the only user of it, with `super::datagrams`).
 //!
 //! Callers add up in memory; a thread of this reporter's own sends what came together once per
 //! `stats.statsd.flushInterval`. At 10,000 pushes/s that is a handful of datagrams per second, where one datagram per
@@ -226,6 +226,11 @@ fn of_word(
     }
 }
 
+/// Milliseconds, rounded.
+fn millis(took: Duration) -> u64 {
+    (took.as_micros() as u64).saturating_add(500) / 1000
+}
+
 impl StatsReporter for Statsd {
     fn sent(&self, origin: &Origin) {
         self.shared.with_topic(origin, |topic| topic.sent.iter().for_each(|series| series.add(1)));
@@ -243,7 +248,7 @@ impl StatsReporter for Statsd {
     }
 
     fn latency(&self, origin: &Origin, client: &'static str, took: Duration) {
-        let millis = (took.as_micros() as u64).saturating_add(500) / 1000;
+        let millis = millis(took);
         self.shared.with_topic(origin, |topic| {
             let tags = [("platform", origin.platform.0), ("game", &*topic.app), ("client", client)];
             of_word(&topic.latency, client, || self.shared.store.handle(Metric::Latency, &tags), |s| s.time(millis));
@@ -252,6 +257,10 @@ impl StatsReporter for Statsd {
 
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64) {
         self.shared.store.with(metric, tags, |series| series.add(n));
+    }
+
+    fn time(&self, metric: Metric, tags: &[(&'static str, &str)], took: Duration) {
+        self.shared.store.with(metric, tags, |series| series.time(millis(took)));
     }
 
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {

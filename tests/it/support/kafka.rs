@@ -204,7 +204,9 @@ impl Broker {
         // What `StorageTool random-uuid` would print, without another JVM: 16 bytes in URL-safe base64.
         let cluster = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
         let broker = Broker { jars, folder, port, running: Mutex::new(None) };
-        let format = broker.command("kafka.tools.StorageTool", &["format", "-t", &cluster, "-c", "server.properties"]);
+        // In one word: an id may begin with a dash.
+        let cluster = format!("--cluster-id={cluster}");
+        let format = broker.command("kafka.tools.StorageTool", &["format", &cluster, "-c", "server.properties"]);
         Server::start("kafka format", &broker.folder, &format).prepare(START);
         broker
     }

@@ -58,6 +58,13 @@ pub(crate) struct Placed {
     pub(crate) fate: Fate,
 }
 
+impl Placed {
+    /// Partition and offset.
+    pub(crate) fn place(&self) -> (i32, i64) {
+        (self.record.partition, self.record.offset)
+    }
+}
+
 impl Rig {
     /// An app with one push topic of so many partitions, its feedback topic and an empty table.
     pub(crate) fn new(stem: &str, partitions: i32) -> Rig {
@@ -212,7 +219,7 @@ impl Rig {
         let serials = placed.iter().filter_map(|one| one.fate.serial());
         let missing: Vec<u64> = serials.clone().filter(|serial| !ledger.accepted(*serial)).take(20).collect();
         assert!(missing.is_empty(), "never accepted: {missing:?} …");
-        assert_eq!(ledger.sums().accepted, serials.count() as u64, "nothing else was accepted");
+        assert_eq!(ledger.sums().accepted, serials.clone().count() as u64, "nothing else was accepted");
         assert_eq!(ledger.sums().identity_changes, 0, "a message keeps its identity");
 
         let mut told: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
@@ -222,10 +229,10 @@ impl Rig {
             told.entry(id).or_default().push(record["Err"]["Key"].as_str().expect("a reason's key").to_owned());
         }
         let mut repeated_feedback = Vec::new();
-        for Placed { record, fate } in placed {
-            let id = identity(&self.topic, record.partition, record.offset);
-            let (seen, place) = (told.remove(&id), (record.partition, record.offset));
-            match (fate, seen) {
+        for one in placed {
+            let place = one.place();
+            let seen = told.remove(&identity(&self.topic, place.0, place.1));
+            match (&one.fate, seen) {
                 (Fate::Delivered(_) | Fate::Ignored, None) => {}
                 (Fate::Refused(key), Some(seen)) if seen.iter().all(|one| one == key) => {
                     repeated_feedback.extend((seen.len() > 1).then_some(place));
@@ -234,7 +241,8 @@ impl Rig {
             }
         }
         assert!(told.is_empty(), "feedback of no message: {told:?}");
-        Repeats { deliveries: ledger.repeated(), feedback: repeated_feedback }
+        let times = serials.map(|serial| (serial, ledger.of(serial).1));
+        Repeats { deliveries: times.filter(|(_, times)| *times > 1).collect(), feedback: repeated_feedback }
     }
 }
 

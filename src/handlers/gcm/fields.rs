@@ -1,0 +1,144 @@
+//! The producer's JSON object, its known keys found and nothing else understood. Borrowed from the record.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::handlers::json::{Members, Text};
+use crate::outcome::{Class, Refusal};
+
+/// The known keys of a message, raw; `null` counts as not given. Of a repeated key the last one counts.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    pub(super) to: Option<&'a RawValue>,
+    pub(super) topic: Option<&'a RawValue>,
+    pub(super) condition: Option<&'a RawValue>,
+    pub(super) collapse_key: Option<&'a RawValue>,
+    pub(super) priority: Option<&'a RawValue>,
+    pub(super) time_to_live: Option<&'a RawValue>,
+    pub(super) dry_run: Option<&'a RawValue>,
+    pub(super) data: Option<&'a RawValue>,
+    pub(super) notification: Option<&'a RawValue>,
+    pub(super) metadata: Option<&'a RawValue>,
+    pub(super) push_expiry: Option<&'a RawValue>,
+    pub(super) message: Option<&'a RawValue>,
+}
+
+/// Finds the known keys of a record.
+pub(super) fn read(record: &[u8]) -> Result<Fields<'_>, Box<Refusal>> {
+    let text = std::str::from_utf8(record).map_err(|error| {
+        let place = error.valid_up_to();
+        refused("bad-utf8", "BadUtf8", format!("the record is not UTF-8: byte {place} is the first wrong one"))
+    })?;
+    let members: Members<'_> = serde_json::from_str(text).map_err(|error| refusal(&error))?;
+    let mut fields = Fields::default();
+    for (key, value) in members.0 {
+        if let Some(place) = place(&mut fields, &key) {
+            *place = (value.get() != "null").then_some(value);
+        }
+    }
+    Ok(fields)
+}
+
+/// The original decodes keys without regard to case.
+fn place<'f, 'a>(fields: &'f mut Fields<'a>, key: &str) -> Option<&'f mut Option<&'a RawValue>> {
+    let is = |name: &str| name.eq_ignore_ascii_case(key);
+    Some(match key.len() {
+        2 if is("to") => &mut fields.to,
+        4 if is("data") => &mut fields.data,
+        5 if is("topic") => &mut fields.topic,
+        7 if is("dry_run") => &mut fields.dry_run,
+        7 if is("message") => &mut fields.message,
+        8 if is("priority") => &mut fields.priority,
+        8 if is("metadata") => &mut fields.metadata,
+        9 if is("condition") => &mut fields.condition,
+        11 if is("push_expiry") => &mut fields.push_expiry,
+        12 if is("collapse_key") => &mut fields.collapse_key,
+        12 if is("time_to_live") => &mut fields.time_to_live,
+        12 if is("notification") => &mut fields.notification,
+        _ => return None,
+    })
+}
+
+/// Never quotes the record: only serde's words about syntax and the place.
+fn refusal(error: &serde_json::Error) -> Box<Refusal> {
+    if error.is_data() {
+        return refused("not-an-object", "NotAnObject", "the record is JSON but not an object; see docs/gcm-message.md");
+    }
+    refused("malformed-json", "MalformedJson", format!("the record is not JSON: {error}"))
+}
+
+/// A refusal that is the message's own fault.
+pub(super) fn refused(
+    key: &'static str,
+    reason: &'static str,
+    description: impl Into<Cow<'static, str>>,
+) -> Box<Refusal> {
+    Box::new(Refusal::local(Class::Message, key, reason, description))
+}
+
+/// A known key with a value of another type.
+pub(super) fn wrong_type(name: &str, expected: &str) -> Box<Refusal> {
+    refused("wrong-type", "WrongType", format!("{name} must be {expected}"))
+}
+
+/// A text, decoded; `None` when it is not given or empty, as in the original.
+pub(super) fn text<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, str>>, Box<Refusal>> {
+    let Some(raw) = raw else { return Ok(None) };
+    let Text(text) = serde_json::from_str(raw.get()).map_err(|_| wrong_type(name, "a string"))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// A whole number, also written as a float (`1.7e9`) or in quotes, as producers in other languages do.
+pub(super) fn number(raw: Option<&RawValue>, name: &str) -> Result<Option<i64>, Box<Refusal>> {
+    let Some(raw) = raw else { return Ok(None) };
+    let digits = raw.get().trim_matches('"');
+    let whole = digits.parse::<i64>().ok().or_else(|| {
+        let float = digits.parse::<f64>().ok().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
+        Some(float as i64)
+    });
+    whole.map(Some).ok_or_else(|| wrong_type(name, "a whole number"))
+}
+
+/// A truth value.
+pub(super) fn flag(raw: Option<&RawValue>, name: &str) -> Result<bool, Box<Refusal>> {
+    match raw.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(wrong_type(name, "true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused_with(record: &[u8]) -> &'static str {
+        read(record).err().map_or("accepted", |refusal| refusal.key)
+    }
+
+    #[test]
+    fn keys_match_in_any_case_and_the_last_of_a_repeated_one_counts() {
+        let fields = read(br#"{"TO":"a","x":[{"to":1}],"To":"b","Time_To_Live":5,"DATA":null}"#).unwrap();
+        assert_eq!(fields.to.map(RawValue::get), Some("\"b\""));
+        assert_eq!(fields.time_to_live.map(RawValue::get), Some("5"));
+        assert!(fields.data.is_none());
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_its_own_key_and_never_quoted() {
+        for (record, key) in [
+            (&b""[..], "malformed-json"),
+            (b"s3cret", "malformed-json"),
+            (br#"{"to":"s3cret" "#, "malformed-json"),
+            (b"[1]", "not-an-object"),
+            (br#""s3cret""#, "not-an-object"),
+            (b"{\"to\":\"\xff\"}", "bad-utf8"),
+        ] {
+            assert_eq!(refused_with(record), key);
+            assert!(!read(record).err().unwrap().description.contains("s3cret"));
+        }
+        let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(300_000), "]".repeat(300_000));
+        assert_eq!(refused_with(deep.as_bytes()), "accepted");
+    }
+}

@@ -1,0 +1,287 @@
+//! Firebase Cloud Messaging through its HTTP v1 interface, for messages of the original (platform `gcm` in topics and tables).
+//!
+//! What is here: the producer's message (`message` with `fields`, `data`, `notification`; `native` with `schema` and `forms` for
+//! messages in Google's own form), the `request` made of it, the `client` that makes one attempt, the `response` table over
+//! what `answer` reads, the access `token` and where it comes from (`credentials`, `token_endpoint`, `metadata`), the
+//! `feedback` record, and the `config` keys. What is not: retries that wait (`handlers::retry` and the dispatcher),
+//! connections (`http2`), Kafka.
+//!
+//! Invariants:
+//! - What leaves is valid v1, or nothing leaves and the message has a reason.
+//! - One fetch per expiry of an access token, by one task; an app without a token waits and disturbs no other.
+//! - A token is deleted only on answers that name it: never on a 404 or 403 about the project.
+//! - Connections are shared per (endpoint, project) and sender thread, access tokens per credential and process.
+//! - No token, key and payload in a description, a log line or `Debug` output.
+
+mod answer;
+mod client;
+mod config;
+mod credentials;
+mod data;
+mod feedback;
+mod fields;
+mod forms;
+mod message;
+mod metadata;
+mod native;
+mod notification;
+mod request;
+mod response;
+mod schema;
+mod token;
+mod token_endpoint;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::client::Client;
+use self::config::{App, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, is_project};
+pub use self::config::{IGNORED, KEYS, Origin, Settings};
+use self::credentials::Credentials;
+use self::message::NotSent;
+use self::metadata::MetadataServer;
+use self::request::Target;
+use self::token::{AccessToken, Source, keep_fresh};
+use self::token_endpoint::TokenEndpoint;
+use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
+use crate::http2::{Pool, PoolSettings, tls};
+use crate::message::{Platform, QueueMessage};
+use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
+
+/// The platform's name in topics, tables and tags.
+pub const PLATFORM: Platform = Platform("gcm");
+
+/// Streams that one connection to FCM carries (observed; it answers more with GOAWAY).
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// FCM for the configured apps.
+pub struct GcmProvider {
+    settings: Settings,
+    tls: Arc<rustls::ClientConfig>,
+    hostname: Arc<str>,
+    /// By app, in the order of `settings.apps`.
+    accounts: Vec<Account>,
+    /// By pool key and sender.
+    pools: Mutex<HashMap<(String, usize), Pool>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What an app sends with.
+#[derive(Clone)]
+struct Account {
+    project: String,
+    credentials: Arc<Credentials>,
+    /// Shared by apps of the same credentials.
+    token: Arc<AccessToken>,
+    alarmed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl GcmProvider {
+    /// Reads and tries the credentials of every app. Connects to nothing.
+    pub fn new(settings: Settings) -> Result<Self, ProviderError> {
+        let tls = tls::client_config(settings.ca_file.as_deref())
+            .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
+        let accounts = accounts(&settings.apps)?;
+        let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
+        let (pools, tasks, stop) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
+        Ok(GcmProvider { settings, tls, hostname, accounts, pools, tasks, stop })
+    }
+
+    fn app(&self, name: &str) -> (&App, &Account) {
+        let mut apps = self.settings.apps.iter().zip(&self.accounts);
+        apps.find(|(app, _)| *app.name == *name).expect("the caller asks for apps that `apps` lists, as the trait says")
+    }
+
+    fn key_of(&self, account: &Account) -> String {
+        format!("fcm {} {}", self.settings.authority, account.project)
+    }
+
+    fn pool(&self, account: &Account, sender: Sender) -> Pool {
+        let key = self.key_of(account);
+        let make = || Pool::new(self.pool_settings(&key, sender), Arc::clone(&self.tls));
+        self.pools.lock().entry((key.clone(), sender.index)).or_insert_with(make).clone()
+    }
+
+    fn pool_settings(&self, key: &str, sender: Sender) -> PoolSettings {
+        let authority = &self.settings.authority;
+        let at_home = home_sender(key, sender.of) == sender.index;
+        PoolSettings {
+            max_connections: super::share(self.settings.max_connections, sender),
+            min_idle: usize::from(at_home),
+            streams_unless_named: STREAMS_PER_CONNECTION,
+            // FCM answers three pings without a request between them with GOAWAY, at any interval.
+            ping_after: None,
+            // Silence is all that tells a dead peer here; FCM's own limit for a slow backend is 5 s.
+            dead_after: Duration::from_secs(15).min(self.settings.timeout),
+            connect_timeout: self.settings.connect_timeout,
+            request_timeout: self.settings.timeout,
+            // FCM says goodbye to an idle connection after 3 to 4 minutes.
+            idle_timeout: Duration::from_mins(2),
+            // It says so to every connection after an hour; ours go before that, and not together.
+            max_age: Some(Duration::from_mins(55)),
+            ..PoolSettings::new(authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(443))
+        }
+    }
+
+    /// Where the access tokens of these credentials come from. Runs inside a runtime.
+    fn source(&self, credentials: &Arc<Credentials>) -> Arc<dyn Source> {
+        let uri = match &**credentials {
+            Credentials::ServiceAccount(account) => &account.token_uri,
+            Credentials::User(user) => &user.token_uri,
+            Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
+        };
+        Arc::new(TokenEndpoint::new(Arc::clone(credentials), uri.clone(), Arc::clone(&self.tls)))
+    }
+}
+
+/// The accounts of the apps; apps of the same credentials share their access token.
+fn accounts(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
+    let mut accounts: Vec<Account> = Vec::with_capacity(apps.len());
+    for app in apps {
+        let wrong = |key: &str, path: String, rule: String| ProviderError::Credentials {
+            platform: PLATFORM,
+            app: app.name.to_string(),
+            key: key.replace("<app>", &app.name),
+            path,
+            rule,
+        };
+        let key = match app.credentials {
+            Origin::Text(_) => CREDENTIALS.name,
+            Origin::File(_) => CREDENTIALS_FILE.name,
+            Origin::Default => PROJECT_ID.name,
+        };
+        let credentials =
+            credentials::read(&app.credentials).map_err(|unusable| wrong(key, unusable.place, unusable.rule))?;
+        let project = app.project.clone().or_else(|| credentials.project().map(str::to_owned)).unwrap_or_default();
+        if !is_project(&project) {
+            let rule = "is needed: the credentials name no project that can be one";
+            return Err(wrong(PROJECT_ID.name, project, rule.into()));
+        }
+        let same = accounts.iter().find(|account| account.credentials.identity() == credentials.identity());
+        let (credentials, token) = match same {
+            Some(account) => (Arc::clone(&account.credentials), Arc::clone(&account.token)),
+            None => (Arc::new(credentials), Arc::new(AccessToken::new())),
+        };
+        accounts.push(Account { project, credentials, token, alarmed: Arc::default() });
+    }
+    Ok(accounts)
+}
+
+/// The request's body that a record leads to at `now_ms` (ms since the epoch), or why it is not sent; `None`: its expiry has
+/// passed. What a worker sends, without sending it.
+pub fn request_body(record: &[u8], now_ms: i64) -> Result<bytes::Bytes, Option<Box<Refusal>>> {
+    match message::parse(record, now_ms) {
+        Ok(push) => Ok(push.body),
+        Err(NotSent::Refused(refusal)) => Err(Some(refusal)),
+        Err(NotSent::Expired) => Err(None),
+    }
+}
+
+impl Provider for GcmProvider {
+    fn platform(&self) -> Platform {
+        PLATFORM
+    }
+
+    fn apps(&self) -> Vec<Arc<str>> {
+        self.settings.apps.iter().map(|app| Arc::clone(&app.name)).collect()
+    }
+
+    fn start(&self, house: &tokio::runtime::Handle) {
+        let _inside = house.enter();
+        let mut started: Vec<&Arc<AccessToken>> = Vec::new();
+        for (app, account) in self.settings.apps.iter().zip(&self.accounts) {
+            if started.iter().any(|token| Arc::ptr_eq(token, &account.token)) {
+                continue;
+            }
+            started.push(&account.token);
+            let (token, source) = (Arc::clone(&account.token), self.source(&account.credentials));
+            // Task `keep_fresh`, named in the log by the first app of its credentials.
+            self.tasks.spawn_on(keep_fresh(token, source, app.name.to_string(), self.stop.clone()), house);
+        }
+    }
+
+    fn handler(&self, app: &str, sender: Sender) -> Arc<dyn MessageHandler> {
+        let (app, account) = self.app(app);
+        let client = Client {
+            app: Arc::clone(&app.name),
+            pool: self.pool(account, sender),
+            token: Arc::clone(&account.token),
+            target: Target::new(&self.settings.authority, &account.project),
+            alarmed: Arc::clone(&account.alarmed),
+        };
+        Arc::new(GcmHandler { app: Arc::clone(&app.name), hostname: Arc::clone(&self.hostname), client })
+    }
+
+    fn pool_key(&self, app: &str) -> String {
+        self.key_of(self.app(app).1)
+    }
+
+    fn streams_per_connection(&self) -> usize {
+        STREAMS_PER_CONNECTION
+    }
+
+    fn close(&self) {
+        for pool in self.pools.lock().values() {
+            pool.close();
+        }
+        self.stop.cancel();
+        self.tasks.close();
+    }
+}
+
+impl Drop for GcmProvider {
+    /// Ends the tasks that renew tokens.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Sends the pushes of one app on one sender thread.
+struct GcmHandler {
+    app: Arc<str>,
+    hostname: Arc<str>,
+    client: Client,
+}
+
+impl MessageHandler for GcmHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            match message::parse(&message.payload, clock::epoch_ms()) {
+                Ok(push) => self.client.send(&push, gate).await,
+                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
+                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+            }
+        })
+    }
+
+    fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
+        let about = feedback::About {
+            app: &self.app,
+            hostname: &self.hostname,
+            pusher_id: message.identity(),
+            consumed_at_s: clock::epoch_s_of(message.lent_at),
+        };
+        feedback::record(&message.payload, outcome, &about, form)
+    }
+
+    fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
+        fields::read(&message.payload).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
+    }
+
+    fn client(&self) -> &'static str {
+        "fcm"
+    }
+
+    fn own_latency(&self) -> Option<&'static str> {
+        Some("firebase_latency")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The access token of one credential: fetched by one task for all who need it, well before the old one expires.
+//!
+//! - *Single flight.* Only [`keep_fresh`] fetches; whoever needs a token that is not there waits for it, and not long.
+//! - *Early.* A token is replaced five minutes before its end (a short-lived one after three quarters of its life).
+//! - *The old one is kept* while a refresh fails, to its end.
+//! - A token that FCM refuses before its time is replaced once; a young one that was never accepted is not, for another
+//!   would fare no better.
+//!
+//! Fetching itself is the business of a [`Source`]; time is tokio's, so that tests can pass it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::handlers::BoxFuture;
+use crate::outcome::{Class, Refusal, Source as Where, Verdict};
+
+/// How long before its end a token is replaced, at most.
+const AHEAD: Duration = Duration::from_mins(5);
+/// Longest wait of a push for a token that is being fetched; then it waits without a task.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for the source's answer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shortest pause between two fetches.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// First and longest pause after a failed fetch, when the endpoint is to blame.
+const ENDPOINT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The same when the credentials are refused.
+const CREDENTIAL_PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// Age from which a token that was never accepted is worth replacing when it is refused.
+const OLD_ENOUGH: Duration = Duration::from_mins(1);
+
+/// A fetched token.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    /// `Bearer <token>`, marked sensitive.
+    pub(super) authorization: HeaderValue,
+    /// How long it is good for, from when it was asked for.
+    pub(super) lifetime: Duration,
+}
+
+/// Why no token was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FetchError {
+    /// `Configuration` when the credentials are refused, `Provider` when the endpoint fails.
+    pub(super) class: Class,
+    /// For people; holds no secret.
+    pub(super) detail: String,
+    /// The endpoint's wish.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// What tokens are fetched from.
+pub(super) trait Source: Send + Sync {
+    /// Asks once.
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, FetchError>>;
+}
+
+/// A token in use.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// `Bearer <token>`.
+    pub(super) authorization: HeaderValue,
+    born: Instant,
+    expires: Instant,
+    accepted: AtomicBool,
+}
+
+impl Token {
+    /// FCM took it.
+    pub(super) fn accepted(&self) {
+        // Looked at first: one cache line is shared by all senders, and written once.
+        if !self.accepted.load(Relaxed) {
+            self.accepted.store(true, Relaxed);
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    token: Option<Arc<Token>>,
+    /// Why the last fetch failed, and when the next one begins.
+    trouble: Option<(Arc<FetchError>, Instant)>,
+    /// Fetches that ended so far.
+    fetches: u64,
+    /// FCM refused the token: it is being replaced.
+    refused: bool,
+}
+
+impl State {
+    fn valid(&self, now: Instant) -> Option<&Arc<Token>> {
+        self.token.as_ref().filter(|token| token.expires > now)
+    }
+
+    /// The token to send now; an error when there is none and waiting would not help, `None` when it may.
+    fn ready(&self, now: Instant) -> Option<Result<Arc<Token>, Refusal>> {
+        match (self.valid(now), &self.trouble) {
+            (Some(token), _) if !self.refused => Some(Ok(token.clone())),
+            (None, Some((error, next))) if !self.refused => Some(Err(no_token(error, next.duration_since(now)))),
+            _ => None,
+        }
+    }
+}
+
+/// The token of one credential, shared by all threads.
+#[derive(Debug)]
+pub(super) struct AccessToken {
+    state: watch::Sender<State>,
+    wanted: Notify,
+}
+
+impl AccessToken {
+    /// No token yet.
+    pub(super) fn new() -> Self {
+        AccessToken { state: watch::Sender::default(), wanted: Notify::new() }
+    }
+
+    /// The token to send now. Waits a little for one that is being fetched.
+    pub(super) async fn current(&self) -> Result<Arc<Token>, Refusal> {
+        if let Some(ready) = self.state.borrow().ready(Instant::now()) {
+            return ready;
+        }
+        self.settled(|state| state.ready(Instant::now()).is_some()).await
+    }
+
+    /// What to send instead of `refused`, which FCM does not take: `Ok(None)` when another would fare no better.
+    pub(super) async fn instead_of(&self, refused: &Arc<Token>) -> Result<Option<Arc<Token>>, Refusal> {
+        let before = self.state.borrow().fetches;
+        let same = |state: &State| state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused));
+        if same(&self.state.borrow()) {
+            if !refused.accepted.load(Relaxed) && refused.born.elapsed() < OLD_ENOUGH {
+                return Ok(None);
+            }
+            self.state.send_if_modified(|state| same(state) && !std::mem::replace(&mut state.refused, true));
+            self.wanted.notify_one();
+            let new = self.settled(|state| !same(state) || state.fetches > before).await?;
+            if Arc::ptr_eq(&new, refused) {
+                return Err(self.trouble(Instant::now()));
+            }
+            return Ok(Some(new));
+        }
+        self.current().await.map(Some)
+    }
+
+    /// Waits until `done`, not long; then the token there is.
+    async fn settled(&self, mut done: impl FnMut(&State) -> bool) -> Result<Arc<Token>, Refusal> {
+        let mut state = self.state.subscribe();
+        // An error here is a lapse of patience, or the end of the process: the token that is there decides.
+        let _ = timeout(PATIENCE, state.wait_for(|state| done(state))).await;
+        let now = Instant::now();
+        let token = state.borrow().valid(now).cloned();
+        token.ok_or_else(|| self.trouble(now))
+    }
+
+    fn trouble(&self, now: Instant) -> Refusal {
+        match &self.state.borrow().trouble {
+            Some((error, next)) => no_token(error, next.duration_since(now)),
+            None => no_token(&FetchError::slow(), Duration::ZERO),
+        }
+    }
+
+    /// Takes over what a fetch that began at `begun` came to. Returns when the next one is due.
+    fn take(&self, came: Result<Fetched, FetchError>, begun: Instant, failures: u32, random: u64) -> Instant {
+        let now = Instant::now();
+        let next = match &came {
+            Ok(fetched) => begun + replace_after(fetched.lifetime, random),
+            Err(error) => now + pause_after(error, failures, random),
+        };
+        let next = next.max(begun + SHORTEST_PAUSE);
+        self.state.send_modify(|state| {
+            state.fetches += 1;
+            state.refused = false;
+            match came {
+                Ok(Fetched { authorization, lifetime }) => {
+                    let expires = begun + lifetime;
+                    let accepted = AtomicBool::default();
+                    state.token = Some(Arc::new(Token { authorization, born: now, expires, accepted }));
+                    state.trouble = None;
+                }
+                Err(error) => state.trouble = Some((Arc::new(error), next)),
+            }
+        });
+        next
+    }
+}
+
+impl FetchError {
+    /// The endpoint fails.
+    pub(super) fn endpoint(detail: impl Into<String>) -> Self {
+        FetchError { class: Class::Provider, detail: detail.into(), retry_after: None }
+    }
+
+    /// The credentials are refused.
+    pub(super) fn credentials(detail: impl Into<String>) -> Self {
+        FetchError { class: Class::Configuration, detail: detail.into(), retry_after: None }
+    }
+
+    fn slow() -> Self {
+        FetchError::endpoint("the token endpoint has not answered yet")
+    }
+}
+
+/// A push without a token: it is nobody's fault but the endpoint's or the operator's, and costs no request.
+fn no_token(error: &FetchError, next: Duration) -> Refusal {
+    let (key, reason) = match error.class {
+        Class::Configuration => ("credentials-refused", "CredentialsRefused"),
+        _ => ("no-access-token", "NoAccessToken"),
+    };
+    Refusal {
+        source: Where::Project,
+        retry_after: Some(next),
+        ..Refusal::local(error.class, key, reason, error.detail.clone())
+    }
+}
+
+/// The verdict on a push without a token.
+pub(super) fn verdict(refusal: Refusal) -> Verdict {
+    match refusal.class {
+        Class::Configuration => Verdict::Hold(refusal),
+        _ => Verdict::Retry(refusal),
+    }
+}
+
+/// When a token is replaced, from when it was asked for: a little sooner by chance, so that a fleet does not ask at once.
+fn replace_after(lifetime: Duration, random: u64) -> Duration {
+    let ahead = AHEAD.min(lifetime / 4);
+    lifetime - ahead - share(ahead / 4, random)
+}
+
+/// How long a failed fetch, the last of `failures + 1` in a row, is followed by none.
+fn pause_after(error: &FetchError, failures: u32, random: u64) -> Duration {
+    let (first, most) = if error.class == Class::Configuration { CREDENTIAL_PAUSES } else { ENDPOINT_PAUSES };
+    let ceiling = first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(most);
+    let pause = ceiling / 2 + share(ceiling / 2, random);
+    pause.max(error.retry_after.unwrap_or_default().min(CREDENTIAL_PAUSES.1))
+}
+
+/// `random / 2^64` of `whole`.
+fn share(whole: Duration, random: u64) -> Duration {
+    whole.mul_f64(random as f64 / u64::MAX as f64)
+}
+
+/// Keeps the token of one credential fresh until `stop`. `name` is the credential's in the log.
+pub(super) async fn keep_fresh(token: Arc<AccessToken>, source: Arc<dyn Source>, name: String, stop: CancellationToken) {
+    let work = async {
+        let mut failures = 0;
+        loop {
+            let begun = Instant::now();
+            let came = match timeout(FETCH_TIMEOUT, source.fetch()).await {
+                Ok(came) => came,
+                Err(_) => Err(FetchError::endpoint(format!("no access token within {FETCH_TIMEOUT:?}"))),
+            };
+            log(&name, &came, failures);
+            let failed = came.is_err();
+            let due = token.take(came, begun, failures, fastrand::u64(..));
+            failures = if failed { failures.saturating_add(1) } else { 0 };
+            pause(&token, due, begun, failed).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Waits until the next fetch is due, or FCM refuses the token. A failing endpoint is not asked sooner by that.
+async fn pause(token: &AccessToken, due: Instant, begun: Instant, failed: bool) {
+    if failed {
+        return sleep_until(due).await;
+    }
+    tokio::select! {
+        () = sleep_until(due) => {}
+        () = async {
+            loop {
+                token.wanted.notified().await;
+                if token.state.borrow().refused {
+                    break;
+                }
+            }
+        } => sleep_until(begun + SHORTEST_PAUSE).await,
+    }
+}
+
+/// Once per change: what is wrong now, and that it is well again.
+fn log(name: &str, came: &Result<Fetched, FetchError>, failures: u32) {
+    match came {
+        Ok(_) if failures > 0 => tracing::info!(credentials = name, failures, "access tokens are given again"),
+        Err(error) if failures == 0 => {
+            let refused = error.class == Class::Configuration;
+            tracing::error!(alarm = refused, credentials = name, reason = %error.detail, "no new access token; pushes go on with the old one while it lasts");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! The consumer's client: its options, and the errors after which it cannot go on.
+
+use rdkafka::ClientConfig;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::QueueError;
+use super::config::Settings;
+
+/// What the promise fixes goes over what the configuration passes through.
+pub(super) fn client(settings: &Settings) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    for (name, value) in &settings.options {
+        client.set(name, value);
+    }
+    let session = settings.session_timeout.as_millis();
+    client
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", &settings.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "false");
+    if settings.options.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+        client.set("session.timeout.ms", session.to_string());
+        client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
+    }
+    client
+}
+
+/// Errors after which trying on would be silence: somebody must mend the group or the permissions.
+pub(super) fn is_hopeless(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::InconsistentGroupProtocol | RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+/// The end of the queue, with what to do about it.
+pub(super) fn fatal(code: RDKafkaErrorCode) -> QueueError {
+    let advice = match code {
+        RDKafkaErrorCode::InconsistentGroupProtocol => {
+            "; another member of the group shares partitions in another way: use the same queue.assignment for all"
+        }
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "; allow this user to read the group (kafka-acls --add --operation Read --group …)"
+        }
+        _ => "",
+    };
+    QueueError::Fatal(format!("kafka: {code}{advice}"))
+}
