@@ -150,6 +150,23 @@ mod tests {
         assert_eq!(used(&mut spread, "a"), [0]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_load_a_message_goes_to_a_sender_near_the_keys_home(
+            senders in 1usize..6, home in 0usize..20, loads in proptest::collection::vec(0usize..900, 1..60),
+        ) {
+            let mut spread = Spread::new([("a".into(), "k".into())], senders, 100, |_, _| home);
+            let load = spread.load("a");
+            for now in loads {
+                load.0.store(now, Relaxed);
+                let sender = spread.sender("a");
+                let width = spread.keys[0].width;
+                proptest::prop_assert!(width <= senders);
+                proptest::prop_assert!((sender + senders - home % senders) % senders < width);
+            }
+        }
+    }
+
     #[test]
     fn more_keys_than_senders_share_them() {
         let mut spread = spread(1);

@@ -60,13 +60,6 @@ impl Commits {
         self.under_way += 1;
     }
 
-    /// Whether the latest commit was refused because the group has gone on without this member: asking again is in vain.
-    pub(super) fn is_hopeless(&self) -> bool {
-        use RDKafkaErrorCode::{FencedInstanceId, IllegalGeneration, RebalanceInProgress, UnknownMemberId};
-        let code = self.last.as_ref().err().and_then(KafkaError::rdkafka_error_code);
-        matches!(code, Some(UnknownMemberId | IllegalGeneration | FencedInstanceId | RebalanceInProgress))
-    }
-
     /// How the latest commit went; a time-out while one is not answered.
     pub(super) fn last_answer(&self) -> KafkaResult<()> {
         if self.is_under_way() {
@@ -131,7 +124,8 @@ impl Commits {
         (base, map::encode(&map).unwrap_or_default())
     }
 
-    /// An answer has come, with one for each partition that is still ours; `whole`: the first refusal of any. One that was refused stays dirty, for the next strike.
+    /// An answer has come, with one for each partition that is still ours; `whole`: the first refusal of any. One
+    /// that was refused stays dirty, for the next strike.
     pub(super) fn answered<'a>(
         &mut self,
         result: &KafkaResult<()>,
@@ -145,6 +139,7 @@ impl Commits {
         for (partition, answer) in partitions {
             let Err(error) = answer else { continue };
             partition.set_dirty();
+            partition.commit_is_in_vain = is_in_vain(&error);
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
                 tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
                 partition.commits_map = false;
@@ -155,6 +150,26 @@ impl Commits {
             observer.commit_failed(&error.to_string());
         }
     }
+}
+
+/// Whether asking again at once is in vain: the group has gone on without this member, or somebody must mend something.
+fn is_in_vain(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        FencedInstanceId, GroupAuthorizationFailed, IllegalGeneration, RebalanceInProgress, TopicAuthorizationFailed,
+        UnknownMemberId, UnknownTopicOrPartition,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            FencedInstanceId
+                | GroupAuthorizationFailed
+                | IllegalGeneration
+                | RebalanceInProgress
+                | TopicAuthorizationFailed
+                | UnknownMemberId
+                | UnknownTopicOrPartition
+        )
+    )
 }
 
 /// Pause before a last commit is asked for again.
@@ -195,8 +210,10 @@ impl KafkaQueue {
             let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
             self.commits.ask(&self.consumer, going, &*self.observer);
             self.await_commits(deadline);
-            let is_dirty = self.partitions.iter().any(|partition| is_going(&partition.origin) && partition.is_dirty());
-            if !is_dirty || self.commits.is_hopeless() || Instant::now() >= deadline {
+            let is_left = |partition: &Partition| {
+                is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
+            };
+            if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
                 return;
             }
             std::thread::park_timeout(COMMIT_AGAIN);

@@ -195,7 +195,9 @@ impl KafkaQueue {
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full);
         if !missing.is_empty() {
-            missing.into_iter().for_each(|index| self.on_out_of_range(index));
+            for index in missing {
+                self.on_out_of_range(index);
+            }
             self.seek();
         }
         Ok((out.len() > before, full > 0))

@@ -58,6 +58,8 @@ pub(super) struct Partition {
     pub(super) assignment: Arc<Assignment>,
     /// Whether commits carry the map: until the broker refuses it.
     pub(super) commits_map: bool,
+    /// Whether its latest commit was refused in a way that asking again at once does not mend.
+    pub(super) commit_is_in_vain: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
     /// Believed when the first record agrees with it.
@@ -73,7 +75,7 @@ impl Partition {
         queue: PartitionQueue<Context>,
         map: Option<OffsetMap>,
     ) -> Self {
-        Partition { origin, assignment, commits_map: true, share, queue, map }
+        Partition { origin, assignment, commits_map: true, commit_is_in_vain: false, share, queue, map }
     }
 
     /// Lends up to `burst` records.

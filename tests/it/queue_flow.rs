@@ -1,147 +1,31 @@
 //! The Kafka queue on librdkafka's mock cluster: what it lends, repeats, commits and survives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use pusher::config::Config;
-use pusher::message::{Origin, Platform};
-use pusher::queue::config::Settings;
-use pusher::queue::kafka::KafkaQueue;
 use pusher::queue::map::{self, OffsetMap};
-use pusher::queue::{InFlight, Lent, Observer, Queue};
+use pusher::queue::{Lent, Queue};
 
 use crate::support::mock::Mock;
+use crate::support::reader::{LONG, Reader, offsets, resolve};
 
-const APNS: Platform = Platform("apns");
-const KNOWN: [Platform; 2] = [APNS, Platform("gcm")];
 const TOPIC: &str = "push-game_apns-single";
 const OTHER: &str = "push-other_apns-single";
-/// Far above what anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(30);
-const TURN: Duration = Duration::from_millis(10);
-
-/// What the observer was told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
-    skipped: u64,
-    maps_dropped: Vec<&'static str>,
-    out_of_range: Vec<u64>,
-    lost: u64,
-    assigned: usize,
-    ignored: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Ear(Mutex<Told>);
-
-impl Observer for Ear {
-    fn skipped(&self, _: &Origin, n: u64) {
-        self.0.lock().skipped += n;
-    }
-    fn map_dropped(&self, _: &Origin, reason: &'static str) {
-        self.0.lock().maps_dropped.push(reason);
-    }
-    fn out_of_range(&self, _: &Origin, skipped: u64) {
-        self.0.lock().out_of_range.push(skipped);
-    }
-    fn receipts_lost(&self, _: &Origin, n: u64) {
-        self.0.lock().lost += n;
-    }
-    fn commit_failed(&self, _: &str) {}
-    fn map_bytes(&self, _: &Origin, _: usize) {}
-    fn assigned(&self, partitions: usize) {
-        self.0.lock().assigned = partitions;
-    }
-    fn starved(&self, _: usize) {}
-    fn ignored_topics(&self, topics: usize) {
-        self.0.lock().ignored = Some(topics);
-    }
-    fn oldest_in_flight(&self, _: Duration) {}
-}
 
 /// A member of the group `test`.
-struct Reader {
-    queue: Box<KafkaQueue>,
-    in_flight: Arc<InFlight>,
-    ear: Arc<Ear>,
+fn start(mock: &Mock, more: &[(&str, &str)]) -> Reader {
+    bounded(mock, more, 10_000)
 }
 
-impl Reader {
-    fn start(mock: &Mock, more: &[(&str, &str)]) -> Reader {
-        Reader::bounded(mock, more, 10_000)
-    }
-
-    fn bounded(mock: &Mock, more: &[(&str, &str)], messages: usize) -> Reader {
-        let pairs = [
-            ("queue.brokers", mock.brokers.as_str()),
-            ("queue.commitInterval", "50ms"),
-            ("queue.offsetResetStrategy", "earliest"),
-        ];
-        let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
-        let settings = Settings::from_config(&config).expect("settings");
-        let (in_flight, ear) = (InFlight::new(messages, 64 << 20), Arc::new(Ear::default()));
-        let apps = ["game".into(), "other".into()];
-        let queue = KafkaQueue::start(settings, APNS, &KNOWN, &apps, in_flight.clone(), ear.clone()).expect("a queue");
-        Reader { queue: Box::new(queue), in_flight, ear }
-    }
-
-    fn told(&self) -> Told {
-        self.ear.0.lock().clone()
-    }
-
-    /// One turn; how long it took must stay far below what a group member may be silent for.
-    fn turn(&mut self, lent: &mut Vec<Lent>) {
-        let began = Instant::now();
-        self.queue.lend(TURN, lent).expect("a queue that goes on");
-        assert!(began.elapsed() < Duration::from_secs(5), "a turn took {:?}", began.elapsed());
-    }
-
-    /// Turns until `done`, collecting what is lent.
-    #[track_caller]
-    fn until(&mut self, what: &str, mut done: impl FnMut(&Reader, &[Lent]) -> bool) -> Vec<Lent> {
-        let (began, mut lent) = (Instant::now(), Vec::new());
-        while !done(self, &lent) {
-            self.turn(&mut lent);
-            assert!(
-                began.elapsed() < LONG,
-                "{what}: not within {LONG:?}; lent {:?}, told {:?}",
-                offsets(&lent),
-                self.told()
-            );
-        }
-        lent
-    }
-
-    #[track_caller]
-    fn read(&mut self, n: usize) -> Vec<Lent> {
-        let lent = self.until("messages", |_, lent| lent.len() >= n);
-        assert_eq!(lent.len(), n, "{:?}", offsets(&lent));
-        lent
-    }
-
-    /// Turns until the group has committed `offset`. Nothing may be lent meanwhile.
-    #[track_caller]
-    fn until_committed(&mut self, mock: &Mock, topic: &str, offset: i64) {
-        let lent =
-            self.until("a commit", |_, _| mock.committed("test", topic, 0).is_some_and(|(now, _)| now == offset));
-        assert!(lent.is_empty(), "{:?}", offsets(&lent));
-    }
-
-    fn close(self) {
-        let began = Instant::now();
-        self.queue.close(Duration::from_secs(20)).expect("a good end");
-        assert!(began.elapsed() < Duration::from_secs(10), "closing took {:?}", began.elapsed());
-    }
+fn bounded(mock: &Mock, more: &[(&str, &str)], messages: usize) -> Reader {
+    Reader::new(&mock.brokers, &["game", "other"], more, messages)
 }
 
-fn offsets(lent: &[Lent]) -> Vec<i64> {
-    lent.iter().map(|lent| lent.message.offset).collect()
-}
-
-fn resolve(lent: impl IntoIterator<Item = Lent>) {
-    lent.into_iter().for_each(|lent| lent.receipt.resolve());
+/// Turns until the group has committed `offset`. Nothing may be lent meanwhile.
+#[track_caller]
+fn until_committed(reader: &mut Reader, mock: &Mock, topic: &str, offset: i64) {
+    let lent = reader.until("a commit", |_, _| mock.committed("test", topic, 0).is_some_and(|(now, _)| now == offset));
+    assert!(lent.is_empty(), "{:?}", offsets(&lent));
 }
 
 fn numbers(n: usize) -> impl Iterator<Item = String> {
@@ -157,8 +41,10 @@ fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() 
         mock.produce(TOPIC, partition, numbers(200));
     }
     mock.produce(OTHER, 0, ["one"]);
-    foreign.iter().for_each(|topic| mock.produce(topic, 0, ["not ours"]));
-    let mut reader = Reader::start(&mock, &[]);
+    for topic in foreign {
+        mock.produce(topic, 0, ["not ours"]);
+    }
+    let mut reader = start(&mock, &[]);
     let lent = reader.read(601);
     let places: BTreeSet<_> = lent
         .iter()
@@ -173,14 +59,16 @@ fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() 
         assert_eq!(mock.committed("test", TOPIC, partition), Some((200, String::new())));
     }
     assert_eq!(mock.committed("test", OTHER, 0), Some((1, String::new())));
-    foreign.iter().for_each(|topic| assert_eq!(mock.committed("test", topic, 0), None));
+    for topic in foreign {
+        assert_eq!(mock.committed("test", topic, 0), None);
+    }
 }
 
 #[test]
 fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(100));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let (stragglers, done): (Vec<_>, Vec<_>) =
         reader.read(100).into_iter().partition(|lent| [3, 57, 58].contains(&lent.message.offset));
     resolve(done);
@@ -191,11 +79,11 @@ fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
     assert_eq!((known.base, known.resolved), (3, vec![4..57, 59..100]));
     resolve(stragglers); // too late to be believed
     mock.produce(TOPIC, 0, ["new"]);
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let lent = reader.read(4);
     assert_eq!((offsets(&lent), reader.told().skipped), (vec![3, 57, 58, 100], 94));
     resolve(lent);
-    reader.until_committed(&mock, TOPIC, 101);
+    until_committed(&mut reader, &mock, TOPIC, 101);
     reader.close();
     assert_eq!(mock.committed("test", TOPIC, 0), Some((101, String::new())));
 }
@@ -204,7 +92,7 @@ fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
 fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(100));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let mut lent = reader.read(100);
     let late = lent.split_off(60);
     let held = lent.remove(0);
@@ -216,7 +104,7 @@ fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
     resolve(late);
     drop((reader, held)); // neither closed nor committed
     assert_eq!(mock.committed("test", TOPIC, 0), before, "a crash commits nothing");
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let repeated = reader.read(41);
     assert_eq!(offsets(&repeated), [0].into_iter().chain(60..100).collect::<Vec<_>>());
     resolve(repeated);
@@ -229,13 +117,13 @@ fn latest_is_committed_before_anything_is_lent_so_that_a_crash_loses_nothing() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(10));
     let latest = [("queue.offsetResetStrategy", "latest")];
-    let mut reader = Reader::start(&mock, &latest);
-    reader.until_committed(&mock, TOPIC, 10);
+    let mut reader = start(&mock, &latest);
+    until_committed(&mut reader, &mock, TOPIC, 10);
     mock.produce(TOPIC, 0, numbers(5));
     let lent = reader.read(5);
     drop((reader, lent));
     mock.produce(TOPIC, 0, numbers(1));
-    let mut reader = Reader::start(&mock, &latest);
+    let mut reader = start(&mock, &latest);
     assert_eq!(offsets(&reader.read(6)), (10..16).collect::<Vec<_>>());
 }
 
@@ -249,7 +137,7 @@ fn a_committed_offset_that_the_log_does_not_have_goes_to_the_nearest_end() {
     let (low, high) = mock.ends(TOPIC, 0);
     assert!(low > 0 && high == 8, "{low} {high}");
     mock.commit("test", TOPIC, 0, 0, "");
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let lent = reader.until("both ends", |reader, lent| {
         lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2
     });
@@ -261,7 +149,7 @@ fn a_committed_offset_that_the_log_does_not_have_goes_to_the_nearest_end() {
     let lent = reader.read(5);
     assert_eq!(offsets(&lent), (20..25).collect::<Vec<_>>());
     resolve(lent);
-    reader.until_committed(&mock, OTHER, 25);
+    until_committed(&mut reader, &mock, OTHER, 25);
     reader.close();
 }
 
@@ -271,9 +159,9 @@ fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
     mock.produce(TOPIC, 0, numbers(10));
     mock.produce(OTHER, 0, numbers(10));
     mock.commit("test", TOPIC, 0, 5, "somebody else's note");
-    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: vec![6..10] };
+    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: [6..10].to_vec() };
     mock.commit("test", OTHER, 0, 5, &map::encode(&elsewhere).expect("a small map"));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let mut read = offsets(&reader.read(10));
     read.sort_unstable();
     assert_eq!(read, [5, 5, 6, 6, 7, 7, 8, 8, 9, 9]);
@@ -285,8 +173,8 @@ fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
 #[test]
 fn a_topic_that_appears_is_read_from_its_beginning() {
     let mock = Mock::start(&[(TOPIC, 1)]);
-    let mut reader = Reader::start(&mock, &[("queue.offsetResetStrategy", "latest")]);
-    reader.until_committed(&mock, TOPIC, 0);
+    let mut reader = start(&mock, &[("queue.offsetResetStrategy", "latest")]);
+    until_committed(&mut reader, &mock, TOPIC, 0);
     mock.create_topic(OTHER, 1);
     mock.produce(OTHER, 0, numbers(5));
     let lent = reader.read(5);
@@ -300,7 +188,7 @@ fn a_topic_that_appears_is_read_from_its_beginning() {
 fn a_message_whose_receipt_was_dropped_or_released_is_lent_again() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(10));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     for lent in reader.read(10) {
         match lent.message.offset {
             4 | 7 => drop(lent.receipt),
@@ -311,7 +199,7 @@ fn a_message_whose_receipt_was_dropped_or_released_is_lent_again() {
     let again = reader.read(3);
     assert_eq!((offsets(&again), reader.told().lost, reader.in_flight.lost()), (vec![2, 4, 7], 2, 2));
     resolve(again);
-    reader.until_committed(&mock, TOPIC, 10);
+    until_committed(&mut reader, &mock, TOPIC, 10);
     reader.close();
 }
 
@@ -319,7 +207,7 @@ fn a_message_whose_receipt_was_dropped_or_released_is_lent_again() {
 fn the_full_share_of_one_app_does_not_stop_the_other() {
     let mock = Mock::start(&[(TOPIC, 1), (OTHER, 1)]);
     mock.produce(TOPIC, 0, numbers(50));
-    let mut reader = Reader::bounded(&mock, &[], 20);
+    let mut reader = bounded(&mock, &[], 20);
     let held = reader.read(10);
     mock.produce(OTHER, 0, numbers(5));
     let other = reader.read(5);
@@ -346,7 +234,7 @@ fn the_full_share_of_one_app_does_not_stop_the_other() {
 fn two_members_hand_over_without_loss() {
     const RECORDS: i64 = 300;
     let mock = Mock::start(&[(TOPIC, 2)]);
-    let mut first = Reader::bounded(&mock, &[], 40);
+    let mut first = bounded(&mock, &[], 40);
     first.until("both partitions", |reader, _| reader.told().assigned == 2);
     (0..2).for_each(|partition| mock.produce(TOPIC, partition, numbers(RECORDS as usize / 2)));
     let mut times = BTreeMap::<(i32, i64), u32>::new();
@@ -360,15 +248,16 @@ fn two_members_hand_over_without_loss() {
         for (index, reader) in [Some(&mut first), second.as_mut()].into_iter().flatten().enumerate() {
             let mut lent = Vec::new();
             reader.turn(&mut lent);
-            lent.iter()
-                .for_each(|lent| *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1);
+            for lent in &lent {
+                *times.entry((lent.message.origin.partition, lent.message.offset)).or_default() += 1;
+            }
             held[index].append(&mut lent);
             // The older half: the rest stays in flight for another turn.
             let half = held[index].len().div_ceil(2);
             resolve(held[index].drain(..half));
         }
         if second.is_none() {
-            second = Some(Reader::bounded(&mock, &[], 40));
+            second = Some(bounded(&mock, &[], 40));
         }
         let shared = second.as_ref().is_some_and(|second| second.told().assigned == 1) && first.told().assigned == 1;
         if shared && !produced_rest {
@@ -386,7 +275,7 @@ fn two_members_hand_over_without_loss() {
 fn a_broker_that_is_away_loses_nothing_and_blocks_no_turn() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(50));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let mut lent = reader.read(50);
     let late = lent.split_off(25);
     resolve(lent);
@@ -404,7 +293,7 @@ fn a_broker_that_is_away_loses_nothing_and_blocks_no_turn() {
     let lent = reader.read(50);
     assert_eq!(offsets(&lent), (50..100).collect::<Vec<_>>());
     resolve(lent);
-    reader.until_committed(&mock, TOPIC, 100);
+    until_committed(&mut reader, &mock, TOPIC, 100);
     reader.close();
 }
 
@@ -412,10 +301,10 @@ fn a_broker_that_is_away_loses_nothing_and_blocks_no_turn() {
 fn a_member_that_stops_while_it_joins_leaves_at_once() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(3));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     reader.until("the first look", |reader, _| reader.told().ignored.is_some());
     reader.queue.stop();
-    let mut next = Reader::start(&mock, &[]);
+    let mut next = start(&mock, &[]);
     let (began, mut lent, mut none) = (Instant::now(), Vec::new(), Vec::new());
     // Both are members now; the one that stops gets a share, takes nothing of it, and must not hold the group up.
     while next.told().assigned == 0 && began.elapsed() < Duration::from_secs(3) {
@@ -432,7 +321,7 @@ fn a_member_that_stops_while_it_joins_leaves_at_once() {
 fn a_member_that_is_dropped_does_not_hang() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(3));
-    let mut reader = Reader::start(&mock, &[]);
+    let mut reader = start(&mock, &[]);
     let lent = reader.read(3);
     let began = Instant::now();
     drop(reader);

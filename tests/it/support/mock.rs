@@ -38,7 +38,9 @@ impl Mock {
         }
         let brokers = producer.client().mock_cluster().expect("its cluster").bootstrap_servers();
         let mock = Mock { producer, brokers };
-        topics.iter().for_each(|(topic, partitions)| mock.create_topic(topic, *partitions));
+        for (topic, partitions) in topics {
+            mock.create_topic(topic, *partitions);
+        }
         mock
     }
 
