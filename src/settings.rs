@@ -115,9 +115,6 @@ mod tests {
 
     #[test]
     fn every_provider_has_its_keys_in_the_lists() {
-        // By name: a constant may have several addresses.
-        let names = |keys: &'static [Key]| keys.iter().map(|key| key.name);
-        let without_effect = |ignored: &'static [Ignored]| ignored.iter().map(|one| one.name);
         for provider in crate::handlers::providers() {
             let name = provider.platform;
             for key in provider.keys {

@@ -33,9 +33,9 @@ impl Commits {
     }
 
     /// crc32 of the cluster's id, when it is known.
-    pub(super) fn cluster(&mut self, consumer: &Consumer) -> Option<u32> {
+    pub(super) fn cluster(&mut self, consumer: &Consumer, limit: Duration) -> Option<u32> {
         if self.cluster.is_none() {
-            let id = consumer.client().fetch_cluster_id(Duration::from_secs(2));
+            let id = consumer.client().fetch_cluster_id(limit);
             self.cluster = id.map(|id| crc32fast::hash(id.as_bytes()));
         }
         self.cluster

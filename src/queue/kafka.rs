@@ -170,6 +170,8 @@ impl KafkaQueue {
         self.seek();
         // One at a time: the client sends a refused commit again by itself, and an older one must not come after a newer.
         if !self.commits.is_under_way() {
+            // Known since the assignment, unless a broker was slow then: without it no commit carries a map.
+            self.commits.cluster(&self.consumer, Duration::from_millis(1));
             self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
         }
         let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());

@@ -17,6 +17,8 @@ use crate::message::Origin;
 
 /// Longest single question to a broker while the group waits for us.
 const CALL: Duration = Duration::from_secs(5);
+/// Longest question for the cluster's id; the commit clock asks again.
+const CLUSTER: Duration = Duration::from_secs(2);
 /// Longest wait for what is on a stream when a partition is taken away; the whole group waits with us.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How often a wait looks.
@@ -92,7 +94,7 @@ impl KafkaQueue {
                 None
             };
             let appeared = self.appeared(element.topic(), element.partition());
-            let cluster = self.commits.cluster(&self.consumer);
+            let cluster = self.commits.cluster(&self.consumer, CLUSTER);
             let start =
                 start::decide(&Facts { committed: offset, metadata, log, appeared, cluster }, self.settings.reset);
             self.tell(&origin, &start);

@@ -15,6 +15,8 @@ use crate::support::root;
 const NOW: i64 = 1_700_000_000_000;
 
 /// Google's description of the interface, pinned.
+static TOPIC: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[a-zA-Z0-9-_.~%]+$").expect("a pattern"));
+static COLOR: LazyLock<Regex> = LazyLock::new(|| Regex::new("^#[0-9a-fA-F]{6}$").expect("a pattern"));
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     let fetch = root().join("tools/fcm-schema-fetch");
     let output = Command::new(&fetch).output().expect("the script can be run");
@@ -38,21 +40,24 @@ fn conforms(schema: &Value, value: &Value, path: &str) -> Result<(), String> {
     }
     let text = value.as_str().unwrap_or_default();
     match schema["type"].as_str().unwrap_or_default() {
-        "any" => Ok(()),
         "string" if !value.is_string() => wrong("a string"),
         "string" => match schema["format"].as_str() {
             Some("google-duration") if !duration(text) => wrong("a duration"),
             Some("google-datetime") if !moment(text) => wrong("a moment"),
             _ if schema["enum"].is_array() => {
                 let words = schema["enum"].as_array().expect("checked above");
-                if words.iter().any(|word| word.as_str() == Some(&text.to_uppercase())) { Ok(()) } else { wrong("one of the words") }
+                if words.iter().any(|word| word.as_str() == Some(&text.to_uppercase())) {
+                    Ok(())
+                } else {
+                    wrong("one of the words")
+                }
             }
             _ => Ok(()),
         },
         "boolean" if !value.is_boolean() => wrong("a truth value"),
         "integer" if value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) => wrong("a whole number"),
         "number" if !value.is_number() => wrong("a number"),
-        "boolean" | "integer" | "number" => Ok(()),
+        "any" | "boolean" | "integer" | "number" => Ok(()),
         "array" => {
             let Some(items) = value.as_array() else { return wrong("a list") };
             items.iter().try_for_each(|item| conforms(&schema["items"], item, path))
@@ -92,11 +97,11 @@ fn obeys(body: &Value) -> Result<(), String> {
     if targets != 1 {
         return Err(format!("{targets} targets"));
     }
-    static TOPIC: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[a-zA-Z0-9-_.~%]+$").expect("a pattern"));
     if message["topic"].as_str().is_some_and(|topic| !TOPIC.is_match(topic)) {
         return Err(format!("topic {}", message["topic"]));
     }
-    let either = |snake: &str, of: &Value| if of[snake].is_null() { of[camel(snake)].clone() } else { of[snake].clone() };
+    let either =
+        |snake: &str, of: &Value| if of[snake].is_null() { of[camel(snake)].clone() } else { of[snake].clone() };
     let android = &message["android"];
     let ttl = android["ttl"].as_str().map(|ttl| ttl.trim_end_matches('s').parse::<f64>().expect("seconds"));
     if ttl.is_some_and(|ttl| !(0.0..=2_419_200.0).contains(&ttl)) {
@@ -104,17 +109,19 @@ fn obeys(body: &Value) -> Result<(), String> {
     }
     for data in [&message["data"], &android["data"]].into_iter().filter_map(Value::as_object) {
         let reserved = |key: &str| {
-            ["from", "message_type"].contains(&key) || ["google.", "gcm.notification."].iter().any(|start| key.starts_with(start))
+            ["from", "message_type"].contains(&key)
+                || ["google.", "gcm.notification."].iter().any(|start| key.starts_with(start))
         };
         if let Some(key) = data.keys().find(|key| reserved(key)) {
             return Err(format!("reserved key {key}"));
         }
         let size: usize = data.iter().map(|(key, value)| key.len() + value.as_str().expect("a text").len()).sum();
-        if size > if given("token") { 4096 } else { 2048 } && (android["data"].is_null() || data.len() == android["data"].as_object().map_or(0, Map::len)) {
+        if size > if given("token") { 4096 } else { 2048 }
+            && (android["data"].is_null() || data.len() == android["data"].as_object().map_or(0, Map::len))
+        {
             return Err(format!("{size} bytes"));
         }
     }
-    static COLOR: LazyLock<Regex> = LazyLock::new(|| Regex::new("^#[0-9a-fA-F]{6}$").expect("a pattern"));
     let color = either("color", &android["notification"]);
     if color.as_str().is_some_and(|color| !COLOR.is_match(color)) {
         return Err(format!("color {color}"));
@@ -144,8 +151,15 @@ fn judge(record: &str) -> Result<bool, TestCaseError> {
 }
 
 fn texts() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-zé \"\\\\\n]{0,12}", Just("#a1B2c3".to_owned()), Just("3.5s".into()), Just("high".into()), Just("PRIVATE".into()),
-        Just("2026-01-31T08:00:00Z".into()), "x{2000,4200}"]
+    prop_oneof![
+        "[a-zé \"\\\\\n]{0,12}",
+        Just("#a1B2c3".to_owned()),
+        Just("3.5s".into()),
+        Just("high".into()),
+        Just("PRIVATE".into()),
+        Just("2026-01-31T08:00:00Z".into()),
+        "x{2000,4200}"
+    ]
 }
 
 /// Any value, texts most often: what a producer may write anywhere.
@@ -161,7 +175,8 @@ fn values() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map(keys(), inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map(keys(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
@@ -172,7 +187,8 @@ fn keys() -> impl Strategy<Value = String> {
 
 /// An object with some of these members, each of its own kind.
 fn members(kinds: Vec<(&'static str, BoxedStrategy<Value>)>) -> impl Strategy<Value = Value> {
-    let each: Vec<_> = kinds.into_iter().map(|(name, kind)| proptest::option::of(kind.prop_map(move |v| (name, v)))).collect();
+    let each: Vec<_> =
+        kinds.into_iter().map(|(name, kind)| proptest::option::of(kind.prop_map(move |v| (name, v)))).collect();
     each.prop_map(|members| Value::Object(members.into_iter().flatten().map(|(k, v)| (k.to_owned(), v)).collect()))
 }
 
@@ -193,8 +209,20 @@ fn data() -> BoxedStrategy<Value> {
 
 fn originals() -> impl Strategy<Value = Value> {
     let notification = [
-        "title", "body", "sound", "click_action", "body_loc_key", "body_loc_args", "title_loc_key", "title_loc_args", "image_url",
-        "icon", "tag", "badge", "android_channel_id", "Color",
+        "title",
+        "body",
+        "sound",
+        "click_action",
+        "body_loc_key",
+        "body_loc_args",
+        "title_loc_key",
+        "title_loc_args",
+        "image_url",
+        "icon",
+        "tag",
+        "badge",
+        "android_channel_id",
+        "Color",
     ];
     let notification = members(notification.map(|name| (name, text())).to_vec());
     let color = "#[0-9a-f]{6}".prop_map(|color| json!({"color": color, "title": "t"}));
@@ -282,7 +310,9 @@ fn a_fair_part_of_what_is_generated_is_sent() {
     let of_natives = share(&|runner| {
         let mut message = schema.new_tree(runner).expect("a value").current();
         if let Some(members) = message.as_object_mut() {
-            ["topic", "condition"].iter().for_each(|name| { members.remove(*name); });
+            ["topic", "condition"].iter().for_each(|name| {
+                members.remove(*name);
+            });
             members.insert("token".into(), json!("t1"));
         }
         json!({"message": message})

@@ -103,7 +103,9 @@ impl Stated {
             }
             "google.rpc.QuotaFailure" => {
                 let of_project = |violation: &Violation| {
-                    [&violation.subject, &violation.description].iter().any(|text| text.to_lowercase().contains("project"))
+                    [&violation.subject, &violation.description]
+                        .iter()
+                        .any(|text| text.to_lowercase().contains("project"))
                 };
                 self.project_quota |= detail.violations.iter().any(of_project);
             }

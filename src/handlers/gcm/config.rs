@@ -23,23 +23,18 @@ pub(super) const PROJECT_ID: Key = Key::optional(
 );
 const ENDPOINT: Key = Key::optional("gcm.endpoint", "https://host:port instead of Google's, for simulators");
 const CA_FILE: Key = Key::optional("gcm.caFile", "PEM file of certificates to trust beside the system's");
-const MAX_CONNECTIONS: Key =
-    Key::new("gcm.maxConnections", "16", "most connections of this process per project; Google takes 100 pushes on each");
-const TIMEOUT: Key = Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
+const MAX_CONNECTIONS: Key = Key::new(
+    "gcm.maxConnections",
+    "16",
+    "most connections of this process per project; Google takes 100 pushes on each",
+);
+const TIMEOUT: Key =
+    Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
 const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "10s", "longest wait for a connection and its handshake");
 
 /// The keys that this room reads.
-pub const KEYS: &[Key] = &[
-    APPS,
-    CREDENTIALS,
-    CREDENTIALS_FILE,
-    PROJECT_ID,
-    ENDPOINT,
-    CA_FILE,
-    MAX_CONNECTIONS,
-    TIMEOUT,
-    CONNECT_TIMEOUT,
-];
+pub const KEYS: &[Key] =
+    &[APPS, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, ENDPOINT, CA_FILE, MAX_CONNECTIONS, TIMEOUT, CONNECT_TIMEOUT];
 
 const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
 const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";

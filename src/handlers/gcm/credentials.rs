@@ -28,7 +28,7 @@ const ASSERTION_LIFE: i64 = 3600;
 #[derive(Debug)]
 pub(super) enum Credentials {
     /// A service account's key.
-    ServiceAccount(ServiceAccount),
+    ServiceAccount(Box<ServiceAccount>),
     /// A person's `gcloud auth application-default login`, for development.
     User(User),
     /// The metadata server at this host, `host` or `host:port`.
@@ -99,12 +99,9 @@ pub(super) fn read(origin: &Origin) -> Result<Credentials, Unusable> {
     match origin {
         Origin::Text(text) => parse(text).map_err(|rule| Unusable { place: "(its value)".into(), rule }),
         Origin::File(path) => from_file(path),
-        Origin::Default => match default_file() {
-            Some(path) => from_file(&path),
-            None => {
-                let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
-                Ok(Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())))
-            }
+        Origin::Default => if let Some(path) = default_file() { from_file(&path) } else {
+            let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
+            Ok(Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())))
         },
     }
 }
@@ -127,10 +124,11 @@ fn from_file(path: &Path) -> Result<Credentials, Unusable> {
 
 /// Reads the JSON that Google hands out. Errors quote nothing of it.
 pub(super) fn parse(text: &str) -> Result<Credentials, String> {
-    let file: File = serde_json::from_str(text)
-        .map_err(|error| format!("is not the JSON of a service account: line {} column {}", error.line(), error.column()))?;
+    let file: File = serde_json::from_str(text).map_err(|error| {
+        format!("is not the JSON of a service account: line {} column {}", error.line(), error.column())
+    })?;
     match file.kind.as_str() {
-        "service_account" => ServiceAccount::of(file).map(Credentials::ServiceAccount),
+        "service_account" => ServiceAccount::of(file).map(|account| Credentials::ServiceAccount(Box::new(account))),
         "authorized_user" => User::of(file).map(Credentials::User),
         "" => Err("has no type: it must be the JSON of a service account, as downloaded from Google".into()),
         _ => Err("is of another type than service_account and authorized_user, which this version cannot use".into()),
@@ -164,7 +162,12 @@ impl User {
     fn of(file: File) -> Result<Self, String> {
         let [id, secret, token] = [file.client_id, file.client_secret, file.refresh_token]
             .map(|field| field.ok_or("has no client_id, client_secret or refresh_token"));
-        let form = [("grant_type", "refresh_token"), ("client_id", &id?), ("client_secret", &secret?), ("refresh_token", &token?)];
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &id?),
+            ("client_secret", &secret?),
+            ("refresh_token", &token?),
+        ];
         let token_uri = TokenUri::of(file.token_uri.as_deref().unwrap_or(USERS_TOKEN_URI))?;
         Ok(User { form: self::form(&form), token_uri })
     }
@@ -196,7 +199,12 @@ impl Credentials {
     pub(super) fn identity(&self) -> String {
         match self {
             Credentials::ServiceAccount(account) => {
-                format!("{} {} {}", account.email, account.header.kid.as_deref().unwrap_or_default(), account.token_uri.text)
+                format!(
+                    "{} {} {}",
+                    account.email,
+                    account.header.kid.as_deref().unwrap_or_default(),
+                    account.token_uri.text
+                )
             }
             Credentials::User(user) => user.form.clone(),
             Credentials::Metadata(host) => format!("metadata {host}"),
@@ -263,7 +271,9 @@ pub(super) mod tests {
 
     #[test]
     fn an_assertion_is_what_google_asks_for_dated_back_a_little() {
-        let Credentials::ServiceAccount(account) = parse(&account().to_string()).unwrap() else { panic!("another kind") };
+        let Credentials::ServiceAccount(account) = parse(&account().to_string()).unwrap() else {
+            panic!("another kind")
+        };
         let jwt = account.assertion(1_700_000_000).unwrap();
         let key = jsonwebtoken::DecodingKey::from_rsa_pem(key().public_key_pem().as_bytes()).unwrap();
         let mut rules = jsonwebtoken::Validation::new(Algorithm::RS256);
@@ -303,7 +313,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_users_form_is_encoded_and_shown_to_nobody() {
-        let user = json!({"type": "authorized_user", "client_id": "id", "client_secret": "a&b=c", "refresh_token": "1//x"});
+        let user =
+            json!({"type": "authorized_user", "client_id": "id", "client_secret": "a&b=c", "refresh_token": "1//x"});
         let Credentials::User(user) = parse(&user.to_string()).unwrap() else { panic!("another kind") };
         assert_eq!(user.form(), "grant_type=refresh_token&client_id=id&client_secret=a%26b%3Dc&refresh_token=1%2F%2Fx");
         assert_eq!(format!("{user:?}"), "User { .. }");

@@ -25,8 +25,9 @@ pub(super) fn write(
     if data.is_empty() && metadata.is_empty() {
         return Ok(0);
     }
-    let entries: Vec<_> = data.iter().map(|entry| (entry, true)).chain(metadata.iter().map(|entry| (entry, false))).collect();
-    let counts = counting(entries.iter().map(|((key, _), own)| (key.as_ref(), *own)));
+    let entries: Vec<_> =
+        data.iter().map(|entry| (entry, true)).chain(metadata.iter().map(|entry| (entry, false))).collect();
+    let counts = counting(&entries.iter().map(|((key, _), own)| (key.as_ref(), *own)));
     let mut size = 0;
     push_member(json, "data", "{");
     for ((key, value), _) in entries.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(entry, _)| entry) {
@@ -38,7 +39,7 @@ pub(super) fn write(
 }
 
 /// Which entries count: of a key the last one of `data` (`true`), else the last one of metadata.
-fn counting<'k>(keys: impl DoubleEndedIterator<Item = (&'k str, bool)> + ExactSizeIterator + Clone) -> Vec<bool> {
+fn counting<'k>(keys: &(impl DoubleEndedIterator<Item = (&'k str, bool)> + ExactSizeIterator + Clone)) -> Vec<bool> {
     let mut counts = vec![false; keys.len()];
     let mut known = HashSet::with_capacity(keys.len());
     for own in [true, false] {
@@ -71,7 +72,8 @@ pub(super) fn size_of_text(value: &RawValue) -> Option<usize> {
 
 /// Refuses keys that FCM keeps for itself (Google: Message.data), no more than these.
 pub(super) fn check_key(key: &str) -> Result<(), Box<Refusal>> {
-    let reserved = matches!(key, "from" | "message_type") || key.starts_with("google.") || key.starts_with("gcm.notification.");
+    let reserved =
+        matches!(key, "from" | "message_type") || key.starts_with("google.") || key.starts_with("gcm.notification.");
     if !reserved {
         return Ok(());
     }

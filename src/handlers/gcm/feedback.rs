@@ -120,14 +120,7 @@ fn unless_empty(json: &mut Vec<u8>, key: &str, text: &str) {
     }
 }
 
-fn metadata(
-    json: &mut Vec<u8>,
-    head: &Head<'_>,
-    fields: &Fields<'_>,
-    from: &str,
-    about: &About<'_>,
-    form: RecordForm,
-) {
+fn metadata(json: &mut Vec<u8>, head: &Head<'_>, fields: &Fields<'_>, from: &str, about: &About<'_>, form: RecordForm) {
     if head.deletes_token {
         push_member(json, "deleteToken", "true");
     }

@@ -63,7 +63,11 @@ fn place<'f, 'a>(fields: &'f mut Fields<'a>, key: &str) -> Option<&'f mut Option
 /// Never quotes the record: only serde's words about syntax and the place.
 fn refusal(error: &serde_json::Error) -> Box<Refusal> {
     if error.is_data() {
-        return refused("not-an-object", "NotAnObject", "the record is JSON but not an object; see docs/gcm-message.md");
+        return refused(
+            "not-an-object",
+            "NotAnObject",
+            "the record is JSON but not an object; see docs/gcm-message.md",
+        );
     }
     refused("malformed-json", "MalformedJson", format!("the record is not JSON: {error}"))
 }

@@ -114,7 +114,8 @@ fn moment_ms(moment: i64) -> i64 {
 fn ttl(fields: &Fields<'_>, now_ms: i64) -> Result<Option<i64>, Box<Refusal>> {
     let length = number(fields.time_to_live, "time_to_live")?.filter(|ttl| *ttl < MOMENTS_FROM);
     if length.is_some_and(|ttl| !(0..=LONGEST_TTL).contains(&ttl)) {
-        let what = "time_to_live must be from 0 to 2419200 seconds (four weeks), or a moment in seconds since the epoch";
+        let what =
+            "time_to_live must be from 0 to 2419200 seconds (four weeks), or a moment in seconds since the epoch";
         return Err(refused("invalid-ttl", "InvalidTtl", what));
     }
     let left = expires_at_ms(fields)?.map(|end| (end.saturating_sub(now_ms)).saturating_add(999) / 1000);

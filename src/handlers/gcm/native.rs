@@ -34,7 +34,8 @@ pub(super) fn write<'a>(
         ("time_to_live", fields.time_to_live),
     ];
     if let Some((name, _)) = beside.into_iter().find(|(_, value)| value.is_some()) {
-        let what = format!("{name} has no effect beside message: say it in the message, as FCM's HTTP v1 interface does");
+        let what =
+            format!("{name} has no effect beside message: say it in the message, as FCM's HTTP v1 interface does");
         return Err(refused("beside-message", "BesideMessage", what));
     }
     if raw.get().len() > LONGEST {

@@ -123,13 +123,10 @@ fn list(json: &mut Vec<u8>, name: &str, value: &RawValue) -> Result<usize, Box<R
         let Text(inner) = serde_json::from_str(value.get()).map_err(|_| wrong())?;
         let start = json.len();
         let listed = inner.trim_start().starts_with('[').then(|| elements(json, &inner)).flatten();
-        match listed {
-            Some(size) => size,
-            None => {
-                json.truncate(start);
-                push_text(json, &inner);
-                inner.len()
-            }
+        if let Some(size) = listed { size } else {
+            json.truncate(start);
+            push_text(json, &inner);
+            inner.len()
         }
     };
     json.push(b']');

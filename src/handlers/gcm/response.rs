@@ -148,21 +148,12 @@ fn dead(answered: &Answered<'_>, reason: &'static str, key: &'static str, what: 
     Refusal { invalid_token: token, ..of_device(class, reason, key, what) }
 }
 
-fn of_device(
-    class: Class,
-    reason: &'static str,
-    key: &'static str,
-    what: impl Into<Cow<'static, str>>,
-) -> Refusal {
+fn of_device(class: Class, reason: &'static str, key: &'static str, what: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal { source: Source::Device, ..Refusal::local(class, key, reason, what) }
 }
 
 fn of_provider(reason: &'static str, key: &'static str, what: &'static str) -> Refusal {
-    Refusal {
-        source: Source::Project,
-        retry_after: Some(AFTER_FAILURE),
-        ..Refusal::local(Provider, key, reason, what)
-    }
+    Refusal { source: Source::Project, retry_after: Some(AFTER_FAILURE), ..Refusal::local(Provider, key, reason, what) }
 }
 
 /// A quota is the project's only when the answer says so: else it is one device's or topic's, and others go on.
@@ -191,20 +182,38 @@ fn third_party(stated: &Stated) -> Refusal {
 }
 
 /// An answer without an error code that we know.
+#[expect(clippy::match_overlapping_arm, reason = "known ones first, then their hundred")]
 fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
-    let held = |key, reason, what| {
-        Refusal { source: Source::Project, ..Refusal::local(Configuration, key, reason, what) }
-    };
+    let held =
+        |key, reason, what| Refusal { source: Source::Project, ..Refusal::local(Configuration, key, reason, what) };
     match status {
         400 => invalid(answered, stated),
-        401 => held("unauthenticated", "UNAUTHENTICATED", "Google refuses a fresh access token: check the credentials and their scope"),
-        403 => held("permission-denied", "PERMISSION_DENIED", "the service account may not send (role with cloudmessaging.messages.create), or the project's FCM API is not enabled"),
-        404 => held("not-found", "NOT_FOUND", "Google does not know the project, or what answers is not FCM: check gcm.projectId and gcm.endpoint"),
+        401 => held(
+            "unauthenticated",
+            "UNAUTHENTICATED",
+            "Google refuses a fresh access token: check the credentials and their scope",
+        ),
+        403 => held(
+            "permission-denied",
+            "PERMISSION_DENIED",
+            "the service account may not send (role with cloudmessaging.messages.create), or the project's FCM API is not enabled",
+        ),
+        404 => held(
+            "not-found",
+            "NOT_FOUND",
+            "Google does not know the project, or what answers is not FCM: check gcm.projectId and gcm.endpoint",
+        ),
         300..=399 | 405 | 407 => held("not-fcm", "NotFcm", "what answers is not FCM: check gcm.endpoint and proxies"),
-        408 => Refusal { source: Source::Network, ..of_provider("Status408", "UNKNOWN", "the request took too long to arrive") },
+        408 => Refusal {
+            source: Source::Network,
+            ..of_provider("Status408", "UNKNOWN", "the request took too long to arrive")
+        },
         413 => of_device(Message, "PayloadTooLarge", "INVALID_JSON", "the payload is larger than FCM takes"),
         429 => quota(stated),
-        502 => Refusal { retry_after: Some(AFTER_BAD_GATEWAY), ..of_provider("Status502", "UNAVAILABLE", "Google's front end has no answer") },
+        502 => Refusal {
+            retry_after: Some(AFTER_BAD_GATEWAY),
+            ..of_provider("Status502", "UNAVAILABLE", "Google's front end has no answer")
+        },
         503 => of_provider("UNAVAILABLE", "UNAVAILABLE", "FCM is overloaded"),
         500..=599 => of_provider("INTERNAL", "INTERNAL_SERVER_ERROR", "FCM or something before it failed"),
         400..=499 => of_device(Message, "BadRequest", "UNKNOWN", "refused without a known reason"),

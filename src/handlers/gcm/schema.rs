@@ -96,14 +96,31 @@ const ANDROID_NOTIFICATION: &[(&str, Kind)] = &[
     ("sticky", Flag),
     ("event_time", TIME),
     ("local_only", Flag),
-    ("notification_priority", Word(&["PRIORITY_UNSPECIFIED", "PRIORITY_MIN", "PRIORITY_LOW", "PRIORITY_DEFAULT", "PRIORITY_HIGH", "PRIORITY_MAX"])),
+    (
+        "notification_priority",
+        Word(&[
+            "PRIORITY_UNSPECIFIED",
+            "PRIORITY_MIN",
+            "PRIORITY_LOW",
+            "PRIORITY_DEFAULT",
+            "PRIORITY_HIGH",
+            "PRIORITY_MAX",
+        ]),
+    ),
     ("default_sound", Flag),
     ("default_vibrate_timings", Flag),
     ("default_light_settings", Flag),
     ("vibrate_timings", List(&DURATION)),
     ("visibility", Word(&["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"])),
     ("notification_count", Whole),
-    ("light_settings", AllFields(&[("color", Fields(&[("red", Number), ("green", Number), ("blue", Number), ("alpha", Number)])), ("light_on_duration", DURATION), ("light_off_duration", DURATION)])),
+    (
+        "light_settings",
+        AllFields(&[
+            ("color", Fields(&[("red", Number), ("green", Number), ("blue", Number), ("alpha", Number)])),
+            ("light_on_duration", DURATION),
+            ("light_off_duration", DURATION),
+        ]),
+    ),
     ("image", Plain),
     ("bypass_proxy_notification", Flag),
     ("proxy", Word(&["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"])),
@@ -215,7 +232,8 @@ mod tests {
 
     #[test]
     fn both_of_googles_spellings_are_understood_and_no_other() {
-        for (key, fits) in [("bodyLocKey", true), ("body_loc_key", true), ("body_locKey", false), ("BodyLocKey", false)] {
+        for (key, fits) in [("bodyLocKey", true), ("body_loc_key", true), ("body_locKey", false), ("BodyLocKey", false)]
+        {
             assert_eq!(is_named(key, "body_loc_key"), fits, "{key}");
         }
         assert!(is_named("fid", "fid"));

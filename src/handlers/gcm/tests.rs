@@ -129,7 +129,8 @@ fn records_of_every_outcome() {
 #[test]
 fn a_truncated_record_is_small_whatever_the_message_holds() {
     let many: serde_json::Map<String, Value> = (0..5000).map(|n| (format!("key{n}"), json!("x".repeat(100)))).collect();
-    let text = json!({"to": "t".repeat(1_000_000), "metadata": {"jobId": "j", "large": "x".repeat(1_000_000), "many": many}});
+    let text =
+        json!({"to": "t".repeat(1_000_000), "metadata": {"jobId": "j", "large": "x".repeat(1_000_000), "many": many}});
     let record = record(&text.to_string(), &unregistered(), RecordForm { metadata: true, truncated: true });
     assert_eq!((&record["truncated"], &record["metadata"]["jobId"]), (&json!(true), &json!("j")));
     assert!(record.to_string().len() < 24 * 1024);

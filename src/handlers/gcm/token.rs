@@ -229,7 +229,7 @@ pub(super) fn verdict(refusal: Refusal) -> Verdict {
 /// When a token is replaced, from when it was asked for: a little sooner by chance, so that a fleet does not ask at once.
 fn replace_after(lifetime: Duration, random: u64) -> Duration {
     let ahead = AHEAD.min(lifetime / 4);
-    lifetime - ahead - share(ahead / 4, random)
+    lifetime.saturating_sub(ahead).saturating_sub(share(ahead / 4, random))
 }
 
 /// How long a failed fetch, the last of `failures + 1` in a row, is followed by none.
@@ -246,7 +246,12 @@ fn share(whole: Duration, random: u64) -> Duration {
 }
 
 /// Keeps the token of one credential fresh until `stop`. `name` is the credential's in the log.
-pub(super) async fn keep_fresh(token: Arc<AccessToken>, source: Arc<dyn Source>, name: String, stop: CancellationToken) {
+pub(super) async fn keep_fresh(
+    token: Arc<AccessToken>,
+    source: Arc<dyn Source>,
+    name: String,
+    stop: CancellationToken,
+) {
     let work = async {
         let mut failures = 0;
         loop {

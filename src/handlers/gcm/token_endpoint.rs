@@ -66,7 +66,8 @@ impl TokenEndpoint {
     }
 
     async fn ask(&self) -> Result<Fetched, FetchError> {
-        let failed = |error: crate::http2::SendError| FetchError::endpoint(format!("the token endpoint failed: {error}"));
+        let failed =
+            |error: crate::http2::SendError| FetchError::endpoint(format!("the token endpoint failed: {error}"));
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.uri.clone();
@@ -102,7 +103,9 @@ pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Fetched, Fet
         400 | 401 | 403 if !error.is_empty() && error != "temporarily_unavailable" => FetchError::credentials(format!(
             "the token endpoint refuses the credentials: {said}; is the key revoked, or this host's clock wrong?"
         )),
-        300..=399 | 404 | 405 => FetchError::credentials(format!("what answers is no token endpoint: {said}; check token_uri")),
+        300..=399 | 404 | 405 => {
+            FetchError::credentials(format!("what answers is no token endpoint: {said}; check token_uri"))
+        }
         _ => FetchError::endpoint(format!("the token endpoint failed: {said}")),
     })
 }
@@ -144,13 +147,14 @@ mod tests {
             (500, ""),
             (503, r#"{"error":"temporarily_unavailable"}"#),
         ];
-        let lines = cases.map(|(status, body)| match understand(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
-            Ok(fetched) => {
-                assert!(fetched.authorization.is_sensitive());
-                format!("{status} {body} = a token for {:?}", fetched.lifetime)
-            }
-            Err(error) => format!("{status} {body} = {:?} {}", error.class, error.detail),
-        });
+        let lines =
+            cases.map(|(status, body)| match understand(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
+                Ok(fetched) => {
+                    assert!(fetched.authorization.is_sensitive());
+                    format!("{status} {body} = a token for {:?}", fetched.lifetime)
+                }
+                Err(error) => format!("{status} {body} = {:?} {}", error.class, error.detail),
+            });
         insta::assert_snapshot!(lines.join("\n"));
     }
 }

@@ -1,5 +1,5 @@
 //! Every input shape of the original, its exact body; what is refused, and why. What holds for all inputs is shown in
-//! tests/it/gcm_schema.rs.
+//! `tests/it/gcm_schema.rs`.
 
 use super::*;
 
@@ -162,7 +162,8 @@ fn the_size_limit_is_exact_and_counts_keys_and_values_as_the_device_gets_them() 
     let sized = |bytes: usize| of(&format!(r#","data":{{"key":"\u00e9{}"}}"#, "x".repeat(bytes - 5)));
     assert!(sized(4096).starts_with('{'));
     assert!(sized(4097).contains("payload-too-large"));
-    let with = |n: usize| of(&format!(r#","notification":{{"title":"{}","sound":"s"}},"data":{{"k":"v"}}"#, "x".repeat(n)));
+    let with =
+        |n: usize| of(&format!(r#","notification":{{"title":"{}","sound":"s"}},"data":{{"k":"v"}}"#, "x".repeat(n)));
     assert!(with(4096 - 13).starts_with('{'));
     assert!(with(4096 - 12).contains("payload-too-large"));
 }

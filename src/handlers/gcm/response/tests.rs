@@ -46,7 +46,9 @@ fn coded(status: &str, code: &str) -> String {
 }
 
 fn snapshot(cases: &[(&str, u16, String)]) -> String {
-    let lines = cases.iter().map(|(what, status, body)| format!("{status} {what}\n  = {}", line(*status, body, &[], Some("the-token"))));
+    let lines = cases
+        .iter()
+        .map(|(what, status, body)| format!("{status} {what}\n  = {}", line(*status, body, &[], Some("the-token"))));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -74,11 +76,16 @@ fn every_error_code_of_googles_table() {
 
 #[test]
 fn one_status_with_different_meanings() {
-    let named = |field: &str| json!({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": "s3cret"}]});
+    let named =
+        |field: &str| json!({"@type": BAD_REQUEST, "fieldViolations": [{"field": field, "description": "s3cret"}]});
     let code = |code: &str| json!({"@type": FCM, "errorCode": code});
     let apns = |status: u16, reason: &str| json!({"@type": APNS, "statusCode": status, "reason": reason});
     let quota = |subject: &str, what: &str| {
-        error("RESOURCE_EXHAUSTED", "", &json!([{"@type": QUOTA, "violations": [{"subject": subject, "description": what}]}, code("QUOTA_EXCEEDED")]))
+        error(
+            "RESOURCE_EXHAUSTED",
+            "",
+            &json!([{"@type": QUOTA, "violations": [{"subject": subject, "description": what}]}, code("QUOTA_EXCEEDED")]),
+        )
     };
     let invalid = |message: &str, details: Value| error("INVALID_ARGUMENT", message, &details);
     let cases = [
@@ -123,31 +130,38 @@ fn success_is_a_name_and_nothing_else() {
         ("", 200, "<html>502</html>"),
         ("", 204, ""),
     ];
-    insta::assert_snapshot!(cases.map(|(_, status, body)| format!("{status} {body}\n  = {}", line(status, body, &[], None))).join("\n"));
+    insta::assert_snapshot!(
+        cases.map(|(_, status, body)| format!("{status} {body}\n  = {}", line(status, body, &[], None))).join("\n")
+    );
 }
 
 #[test]
 fn statuses_that_fcm_does_not_document() {
-    let lines = [301, 405, 407, 408, 409, 413, 418, 504, 599, 700].map(|status| format!("{status} = {}", line(status, "", &[], None)));
+    let lines = [301, 405, 407, 408, 409, 413, 418, 504, 599, 700]
+        .map(|status| format!("{status} = {}", line(status, "", &[], None)));
     insta::assert_snapshot!(lines.join("\n"));
 }
 
 #[test]
 fn a_topic_has_no_token_to_delete() {
     for (status, code) in [(404, "UNREGISTERED"), (400, "INVALID_ARGUMENT")] {
-        let body = error("", "The registration token is not a valid FCM registration token", &json!([{"@type": FCM, "errorCode": code}]));
+        let body = error(
+            "",
+            "The registration token is not a valid FCM registration token",
+            &json!([{"@type": FCM, "errorCode": code}]),
+        );
         assert!(!line(status, &body, &[], None).contains("deletes"));
     }
 }
 
 #[test]
 fn retry_after_is_seconds_or_a_date_and_replaces_our_own_floor() {
-    let after = |status: u16, code: &str, value: &str| {
-        match verdict(status, &coded("", code), &[("retry-after", value)], None) {
+    let after =
+        |status: u16, code: &str, value: &str| match verdict(status, &coded("", code), &[("retry-after", value)], None)
+        {
             Verdict::Retry(refusal) | Verdict::Hold(refusal) => refusal.retry_after.map(|wish| wish.as_secs()),
             other => panic!("{other:?}"),
-        }
-    };
+        };
     assert_eq!(after(429, "QUOTA_EXCEEDED", "7"), Some(7));
     assert_eq!(after(429, "QUOTA_EXCEEDED", "Sun, 22 Nov 2026 08:01:30 GMT"), Some(90));
     assert_eq!(after(429, "QUOTA_EXCEEDED", "Sun, 22 Nov 2026 07:00:00 GMT"), Some(0));
@@ -160,13 +174,23 @@ fn retry_after_is_seconds_or_a_date_and_replaces_our_own_floor() {
 fn strange_details_hide_no_others_and_nothing_panics() {
     let odd = json!([7, null, "x", {"@type": 5}, {"@type": BAD_REQUEST, "fieldViolations": "s3cret"}, {"@type": FCM, "errorCode": "UNREGISTERED"}]);
     assert!(line(404, &error("NOT_FOUND", "", &odd), &[], Some("t")).contains("deletes"));
-    for body in ["", "{", "[]", "null", r#"{"error":"x"}"#, r#"{"error":{"details":{}}}"#, r#"{"error":{"details":[{"@type":7}]}}"#] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        r#"{"error":"x"}"#,
+        r#"{"error":{"details":{}}}"#,
+        r#"{"error":{"details":[{"@type":7}]}}"#,
+    ] {
         assert!(line(404, body, &[], Some("t")).starts_with("hold"), "{body}");
     }
     let deep = "[".repeat(60_000);
     assert!(line(404, &deep, &[], Some("t")).starts_with("hold"));
     let evil = coded("s3cret with spaces", "s3cret\n");
-    assert!(line(403, &evil, &[], Some("t")).starts_with("hold Configuration/Project permission-denied PERMISSION_DENIED"));
+    assert!(
+        line(403, &evil, &[], Some("t")).starts_with("hold Configuration/Project permission-denied PERMISSION_DENIED")
+    );
 }
 
 #[test]

@@ -187,7 +187,7 @@ proptest! {
     ) {
         let life = Duration::from_secs(life);
         let after = replace_after(life, random);
-        prop_assert!(after <= life && life - after <= AHEAD * 5 / 4 + Duration::from_millis(1));
+        prop_assert!(after <= life && life.saturating_sub(after) <= AHEAD * 5 / 4 + Duration::from_millis(1));
         for class in [Class::Provider, Class::Configuration] {
             let error = FetchError { class, detail: String::new(), retry_after: wish.map(Duration::from_secs) };
             let pause = pause_after(&error, failures, random);
