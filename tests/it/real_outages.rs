@@ -69,8 +69,7 @@ fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     let silence =
         |handle: &Handle| handle.set_faults(Faults { silent_share: 1.0, ..Faults::default() }).expect("valid faults");
     outage(&mut rig, &mut worker, 300, silence, |handle| handle.stats().counts.cancelled >= 300);
-    type Lever = fn(&mut Faults);
-    let levers: [Lever; 2] =
+    let levers: [fn(&mut Faults); 2] =
         [|faults| faults.connection.refuse_connections = true, |faults| faults.connection.fail_tls = true];
     for lever in levers {
         let begin = |handle: &Handle| {
