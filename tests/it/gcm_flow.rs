@@ -36,7 +36,8 @@ impl Flow {
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, simulator.ca_pem()).expect("ca");
         let endpoint = format!("https://localhost:{}", simulator.address().port());
-        let (one, two) = (simulator.credentials("game-1").expect("known"), simulator.credentials("game-2").expect("known"));
+        let (one, two) =
+            (simulator.credentials("game-1").expect("known"), simulator.credentials("game-2").expect("known"));
         let pairs = [
             ("gcm.apps", "game,other"),
             ("gcm.firebaseCredentials.game", one.as_str()),
@@ -147,7 +148,13 @@ async fn what_was_not_processed_is_sent_again_at_once_and_what_may_have_been_wai
         let attempt = flow.push(&steering(odd, 0, 1), serial).await;
         assert_eq!((word(&attempt.verdict), attempt.requests), ("delivered", 2), "{odd}");
     }
-    for (serial, odd, key) in [(3, 3, "stream-reset"), (4, 8, "stream-reset"), (5, 4, "connection-lost"), (6, 7, "UNKNOWN"), (7, 9, "UNKNOWN")] {
+    for (serial, odd, key) in [
+        (3, 3, "stream-reset"),
+        (4, 8, "stream-reset"),
+        (5, 4, "connection-lost"),
+        (6, 7, "UNKNOWN"),
+        (7, 9, "UNKNOWN"),
+    ] {
         let attempt = flow.push(&steering(odd, 0, 0), serial).await;
         assert_eq!((word(&attempt.verdict), refusal(&attempt).key), ("retry", key), "{odd}");
         assert!(refusal(&attempt).maybe_delivered && attempt.requests == 1, "{odd}");

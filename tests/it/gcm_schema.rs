@@ -310,9 +310,9 @@ fn a_fair_part_of_what_is_generated_is_sent() {
     let of_natives = share(&|runner| {
         let mut message = schema.new_tree(runner).expect("a value").current();
         if let Some(members) = message.as_object_mut() {
-            ["topic", "condition"].iter().for_each(|name| {
-                members.remove(*name);
-            });
+            for name in ["topic", "condition"] {
+                members.remove(name);
+            }
             members.insert("token".into(), json!("t1"));
         }
         json!({"message": message})

@@ -159,7 +159,7 @@ fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
     mock.produce(TOPIC, 0, numbers(10));
     mock.produce(OTHER, 0, numbers(10));
     mock.commit("test", TOPIC, 0, 5, "somebody else's note");
-    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: [6..10].to_vec() };
+    let elsewhere = OffsetMap { base: 5, base_timestamp_ms: 1, cluster: 1, resolved: std::iter::once(6..10).collect() };
     mock.commit("test", OTHER, 0, 5, &map::encode(&elsewhere).expect("a small map"));
     let mut reader = start(&mock, &[]);
     let mut read = offsets(&reader.read(10));

@@ -99,10 +99,14 @@ pub(super) fn read(origin: &Origin) -> Result<Credentials, Unusable> {
     match origin {
         Origin::Text(text) => parse(text).map_err(|rule| Unusable { place: "(its value)".into(), rule }),
         Origin::File(path) => from_file(path),
-        Origin::Default => if let Some(path) = default_file() { from_file(&path) } else {
-            let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
-            Ok(Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())))
-        },
+        Origin::Default => {
+            if let Some(path) = default_file() {
+                from_file(&path)
+            } else {
+                let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
+                Ok(Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())))
+            }
+        }
     }
 }
 

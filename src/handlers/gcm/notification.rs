@@ -123,7 +123,9 @@ fn list(json: &mut Vec<u8>, name: &str, value: &RawValue) -> Result<usize, Box<R
         let Text(inner) = serde_json::from_str(value.get()).map_err(|_| wrong())?;
         let start = json.len();
         let listed = inner.trim_start().starts_with('[').then(|| elements(json, &inner)).flatten();
-        if let Some(size) = listed { size } else {
+        if let Some(size) = listed {
+            size
+        } else {
             json.truncate(start);
             push_text(json, &inner);
             inner.len()
