@@ -12,8 +12,9 @@ use super::commit::Commits;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
+use super::membership::Membership;
 use super::partition::{Partition, Turn};
-use super::rebalance::{Pending, leave};
+use super::rebalance::Pending;
 use super::seek::Seeks;
 use super::topic::Selection;
 use super::topics::{TopicWatch, Topics};
@@ -32,7 +33,7 @@ const NAP: Duration = Duration::from_millis(50);
 const FULL_NAP: Duration = Duration::from_millis(1);
 /// The queue of one platform's push topics.
 pub struct KafkaQueue {
-    pub(super) consumer: Arc<Consumer>,
+    pub(super) consumer: Membership,
     pub(super) settings: Settings,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) observer: Arc<dyn Observer>,
@@ -83,7 +84,7 @@ impl KafkaQueue {
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {
-            consumer: Arc::new(consumer),
+            consumer: Membership::of(consumer),
             settings,
             in_flight,
             observer,
@@ -234,9 +235,7 @@ impl Queue for KafkaQueue {
         self.stop();
         self.act_on_events();
         self.commit_last(|_| true, until);
-        let consumer = self.consumer.clone();
-        drop(self);
-        leave(consumer, until.saturating_duration_since(Instant::now()).max(Duration::from_secs(2)));
+        self.consumer.leave_within(until.saturating_duration_since(Instant::now()));
         Ok(())
     }
 }
@@ -247,7 +246,6 @@ impl Drop for KafkaQueue {
         self.partitions.iter().for_each(|partition| partition.assignment.end());
         self.partitions.clear();
         self.dismiss();
-        self.consumer.context().close();
     }
 }
 

@@ -4,7 +4,7 @@
 //! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `commit`, `seek`,
+//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `membership`, `commit`, `seek`,
 //!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
 //!   [`config`].
 //!
@@ -30,6 +30,7 @@ mod context;
 pub mod in_flight;
 pub mod kafka;
 pub mod map;
+mod membership;
 pub mod memory;
 pub mod offsets;
 mod partition;

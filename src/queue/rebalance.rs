@@ -209,20 +209,3 @@ impl Pending {
         (partitions.count() > 0).then_some(Pending { partitions, ..self })
     }
 }
-
-/// Leaves the group. Destroying a client can hang; it is done aside, and waited for no longer than `limit`.
-pub(super) fn leave(consumer: Arc<Consumer>, limit: Duration) {
-    let (done, left) = std::sync::mpsc::sync_channel::<()>(1);
-    let body = move || {
-        drop(consumer);
-        drop(done);
-    };
-    match std::thread::Builder::new().name("leave-group".into()).spawn(body) {
-        Ok(_) => {
-            if left.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                tracing::warn!("the client did not leave the group in time; the group notices by its session timeout");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "no thread to leave the group on"),
-    }
-}
