@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer as _;
+
 use super::context::Consumer;
 
 /// Longest farewell of a client that nobody has asked to hurry.

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{self, Consumer, Event};
+use super::context::{self, Event};
 use super::in_flight::Assignment;
 use super::kafka::KafkaQueue;
 use super::offsets::Ledger;
