@@ -53,12 +53,13 @@ const CRATES: &[(&str, &[&str])] = &[
         "rdkafka",
         &[
             "src/queue/kafka",
-            "src/queue/client",    // its options and fatal errors
-            "src/queue/commit",    // the clock of commits, and the call that the crate does not wrap
-            "src/queue/context",   // the client's callbacks
-            "src/queue/partition", // takes from one partition's queue
-            "src/queue/rebalance", // assignments
-            "src/queue/seek",      // positions that must change
+            "src/queue/client",     // its options and fatal errors
+            "src/queue/commit",     // the clock of commits, and the call that the crate does not wrap
+            "src/queue/context",    // the client's callbacks
+            "src/queue/membership", // its end
+            "src/queue/partition",  // takes from one partition's queue
+            "src/queue/rebalance",  // assignments
+            "src/queue/seek",       // positions that must change
             "src/queue/subscription",
             "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
             "src/reporters/feedback/kafka",

@@ -19,8 +19,11 @@ const TOPIC: Key = Key::optional("apns.certs.<app>.topic", "the app's bundle id"
 const ENDPOINT: Key =
     Key::optional("apns.endpoint", "https://host:port instead of Apple's, for simulators; unset: by the flag -p");
 const CA_FILE: Key = Key::optional("apns.caFile", "PEM file of certificates to trust beside the system's");
-const MAX_CONNECTIONS: Key =
-    Key::new("apns.maxConnections", "8", "most connections of this process per host and signing key");
+const MAX_CONNECTIONS: Key = Key::new(
+    "apns.maxConnections",
+    "8",
+    "most connections of this process per host and signing key; each sender thread in use has one at least",
+);
 const TIMEOUT: Key = Key::new("apns.timeout", "20s", "longest wait for the answer to one request");
 const CONNECT_TIMEOUT: Key = Key::new("apns.connectTimeout", "10s", "longest wait for a connection and its handshake");
 const RETRY_INTERVAL: Key = Key::optional(

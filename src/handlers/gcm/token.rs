@@ -8,6 +8,8 @@
 //!
 //! Fetching itself is the business of a [`Source`]; time is tokio's, so that tests can pass it.
 
+mod pace;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,21 +19,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::pace::{pause_after, replace_after};
 use crate::handlers::BoxFuture;
 use crate::outcome::{Class, Refusal, Source as Where, Verdict};
 
-/// How long before its end a token is replaced, at most.
-const AHEAD: Duration = Duration::from_mins(5);
 /// Longest wait of a push for a token that is being fetched; then it waits without a task.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for the source's answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Shortest pause between two fetches.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// First and longest pause after a failed fetch, when the endpoint is to blame.
-const ENDPOINT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
-/// The same when the credentials are refused.
-const CREDENTIAL_PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 /// Age from which a token that was never accepted is worth replacing when it is refused.
 const OLD_ENOUGH: Duration = Duration::from_mins(1);
 
@@ -224,25 +221,6 @@ pub(super) fn verdict(refusal: Refusal) -> Verdict {
         Class::Configuration => Verdict::Hold(refusal),
         _ => Verdict::Retry(refusal),
     }
-}
-
-/// When a token is replaced, from when it was asked for: a little sooner by chance, so that a fleet does not ask at once.
-fn replace_after(lifetime: Duration, random: u64) -> Duration {
-    let ahead = AHEAD.min(lifetime / 4);
-    lifetime.saturating_sub(ahead).saturating_sub(share(ahead / 4, random))
-}
-
-/// How long a failed fetch, the last of `failures + 1` in a row, is followed by none.
-fn pause_after(error: &FetchError, failures: u32, random: u64) -> Duration {
-    let (first, most) = if error.class == Class::Configuration { CREDENTIAL_PAUSES } else { ENDPOINT_PAUSES };
-    let ceiling = first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(most);
-    let pause = ceiling / 2 + share(ceiling / 2, random);
-    pause.max(error.retry_after.unwrap_or_default().min(CREDENTIAL_PAUSES.1))
-}
-
-/// `random / 2^64` of `whole`.
-fn share(whole: Duration, random: u64) -> Duration {
-    whole.mul_f64(random as f64 / u64::MAX as f64)
 }
 
 /// Keeps the token of one credential fresh until `stop`. `name` is the credential's in the log.

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 
+use super::pace::{AHEAD, CREDENTIAL_PAUSES, ENDPOINT_PAUSES};
 use super::*;
 
 /// Answers as told; the last answer again and again. Each takes a tenth of a second.
