@@ -255,8 +255,12 @@ pub struct GenerateFor {
     /// Produce to these Kafka brokers (comma-separated) instead of printing
     #[arg(long, value_name = "HOST:PORT,…")]
     pub brokers: Option<String>,
-    /// Topic to produce to [default: the app's single topic, push-<APP>_<PROVIDER>-single]
-    #[arg(long, requires = "brokers")]
+    /// Topic to produce to.
+    #[arg(
+        long,
+        requires = "brokers",
+        help = "Topic to produce to [default: the app's single topic, push-<APP>_<PROVIDER>-single]"
+    )]
     pub topic: Option<String>,
     /// Messages per second; without it as fast as it goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

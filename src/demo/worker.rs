@@ -1,6 +1,7 @@
 //! The demo's worker: this very program as a child, started as its users start it, with environment variables alone.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ impl ChildWorker {
             .args([platform, "--json"])
             .current_dir(folder)
             .envs(environment.iter().cloned())
+            // Ctrl-C in a terminal reaches its whole group: the worker is stopped by us, and a second signal would hurry it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("starting the worker")?;

@@ -1,5 +1,5 @@
 //! How the text of a target steers its answer, so that a producer needs no control call: [`Code`] says the form, `dead` +
-//! variant + status + attempts + anything, [`Problem::numbered`] the errors; docs/simulator.md has the table.
+//! variant + status + attempts + anything, `Problem::numbered` the errors; docs/simulator.md has the table.
 
 use super::problem::CODES;
 use crate::simulator::steering::Code;

@@ -1,4 +1,4 @@
-//! The error answers of `messages:send`; [`catalogue`] numbers those that targets can ask for.
+//! The error answers of `messages:send`; `catalogue` numbers those that targets can ask for.
 //!
 //! Bodies are as Google's front end and FCM send them, seen by bloomberg/pushiko (`docs/fcm_responses.md`) and in the trackers
 //! of Google's SDKs; details come in any order, and so they do here.

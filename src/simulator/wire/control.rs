@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) flushed: bool,
 }
 
-/// The levers of one [`Wire`]. What they ask for happens when the connection is polled next.
+/// The levers of one `Wire`. What they ask for happens when the connection is polled next.
 #[derive(Clone, Debug, Default)]
 pub struct WireControl(pub(super) Arc<Mutex<State>>);
 
