@@ -238,7 +238,7 @@ fn a_kafka_that_is_away_for_a_while_costs_nothing() {
     let refused = pushes.iter().filter(|push| key(push.expected).is_some()).count() as u64;
     let before = running.worker.tally().totals().delivered;
     running.until("deliveries go on", |totals| totals.delivered > before + 50);
-    ends.mock.cluster().broker_up(1).expect("up");
+    crate::support::mock::broker_up(&ends.mock.cluster());
     ends.settle();
     let totals = running.stop().totals;
     assert_eq!((totals.delivered, totals.rejected, totals.unaccounted()), (2_000 - refused, refused, 0));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pusher::queue::map::{self, OffsetMap};
 use pusher::queue::{Lent, Queue};
 
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
 
 const TOPIC: &str = "push-game_apns-single";
@@ -288,7 +288,7 @@ fn a_broker_that_is_away_loses_nothing_and_blocks_no_turn() {
         slowest = slowest.max(began.elapsed());
     }
     assert!(none.is_empty() && slowest < Duration::from_secs(1), "{slowest:?}");
-    mock.cluster().broker_up(1).expect("up");
+    broker_up(&mock.cluster());
     mock.produce(TOPIC, 0, numbers(50));
     let lent = reader.read(50);
     assert_eq!(offsets(&lent), (50..100).collect::<Vec<_>>());

@@ -148,7 +148,7 @@ async fn a_broker_that_is_away_is_waited_for() {
     until(60, || !reporter.backlog().stalled_for.is_zero()).await;
     assert_eq!(reporter.backlog().waiting, 1);
     assert!(!sent.is_finished());
-    mock.broker_up(1).unwrap();
+    crate::support::mock::broker_up(&mock);
     assert_eq!(within(30, sent).await.unwrap(), FeedbackFate::Acknowledged);
     assert_eq!(reporter.backlog().stalled_for, Duration::ZERO);
     assert_eq!(records(&mock, 2).iter().map(Vec::len).collect::<Vec<_>>(), [10, 20]);

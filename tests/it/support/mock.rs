@@ -15,6 +15,15 @@ const REQUEST: Duration = Duration::from_secs(20);
 /// How long a new group waits for more members: Kafka's 3 s would be most of a test's time.
 const GROUP_DELAY_MS: i32 = 100;
 
+/// Brings the only broker of a cluster up again. librdkafka aborts the process when it cannot have the broker's port back,
+/// and a client that knocks at a closed port of the ephemeral range may by chance be given that very port: so wait until
+/// it is free.
+pub(crate) fn broker_up<C: rdkafka::ClientContext>(cluster: &MockCluster<'_, C>) {
+    let address = cluster.bootstrap_servers();
+    super::eventually("the broker's port is free", REQUEST, || std::net::TcpListener::bind(&address).ok());
+    cluster.broker_up(1).expect("up");
+}
+
 /// A cluster of one broker, and a producer for it.
 pub(crate) struct Mock {
     producer: BaseProducer,
