@@ -16,8 +16,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::http2::{PoolSettings, reach};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
+use crate::proof::{Finding, Proof};
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -113,6 +115,20 @@ fn share(all: usize, sender: Sender) -> usize {
     (all / senders + usize::from(sender.index < all % senders)).max(1)
 }
 
+/// Whether a provider's host can be connected to as its pushes would.
+fn host_proof(subject: &'static str, settings: PoolSettings, tls: Arc<rustls::ClientConfig>) -> Proof {
+    Proof::new(subject, async move {
+        let place = format!("{}:{}", settings.host, settings.port);
+        vec![match reach(&settings, &tls).await {
+            Ok(at) => {
+                let said = format!("{place} at {}: {}, HTTP/2, streams: {}", at.peer, at.tls, at.streams);
+                Finding::proved(subject, said)
+            }
+            Err(error) => Finding::away(subject, error).fix("see that this machine may connect there (firewall, proxy, DNS)"),
+        }]
+    })
+}
+
 /// A boxed future, as an object-safe trait needs it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -194,6 +210,9 @@ pub trait Provider: Send + Sync {
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.
     fn streams_per_connection(&self) -> usize;
+
+    /// What can be proved about credentials and hosts without a push. Asked before, or instead of, [`Provider::start`].
+    fn proofs(&self) -> Vec<Proof>;
 
     /// Begins the end: what waits for a stream is refused at once (`Verdict::Released`), open streams go on.
     fn close(&self);

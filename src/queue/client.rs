@@ -1,10 +1,12 @@
 //! The consumer's client: its options, and the errors after which it cannot go on.
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::QueueError;
 use super::config::Settings;
+use crate::config::ConfigError;
 
 /// What the promise fixes goes over what the configuration passes through.
 pub(super) fn client(settings: &Settings) -> ClientConfig {
@@ -25,6 +27,15 @@ pub(super) fn client(settings: &Settings) -> ClientConfig {
         client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
     }
     client
+}
+
+/// An option that librdkafka does not know or take.
+pub(super) fn option_error(error: &KafkaError) -> ConfigError {
+    let (name, why) = match error {
+        KafkaError::ClientConfig(_, description, name, _) => (format!("queue.kafka.{name}"), description.clone()),
+        other => ("queue.kafka".to_owned(), other.to_string()),
+    };
+    ConfigError { key: name, value: None, rule: format!("was refused by librdkafka: {why}") }
 }
 
 /// Errors after which trying on would be silence: somebody must mend the group or the permissions.

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 
-use super::client::{client, fatal, is_hopeless};
+use super::client::{client, fatal, is_hopeless, option_error};
 use super::commit::Commits;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
@@ -69,18 +69,16 @@ impl KafkaQueue {
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
-        let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
-            .map_err(|rule| wrong("queue.topics", rule))?;
+        let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
         in_flight.set_apps(apps);
         let client = client(&settings);
         let mut consumer: Consumer =
-            client.create_with_context(Context::default()).map_err(|error| wrong("queue.kafka", error.to_string()))?;
+            client.create_with_context(Context::default()).map_err(|error| option_error(&error))?;
         let wakeup = Wakeup::default();
         let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
         consumer.set_nonempty_callback(move || on_event.wake());
-        let watch =
-            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
+        let watch = TopicWatch::start(&client, move || on_topics.wake())
+            .map_err(|error| ConfigError { key: "queue".into(), value: None, rule: error.to_string() })?;
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {

@@ -6,7 +6,7 @@
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `membership`, `commit`, `seek`,
 //!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
-//!   [`config`].
+//!   [`config`]; [`probe`] (what can be proved without joining the group).
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -34,6 +34,7 @@ mod membership;
 pub mod memory;
 pub mod offsets;
 mod partition;
+pub mod probe;
 mod rebalance;
 mod seek;
 mod start;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::config::Settings;
+use crate::config::ConfigError;
 use crate::message::{Lane, Platform};
 
 /// What a push topic's name says.
@@ -95,6 +97,22 @@ impl Selection {
     ) -> Result<Self, String> {
         let patterns = patterns.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
         Ok(Selection { patterns, platform, known_platforms: known_platforms.to_vec(), apps: apps.to_vec() })
+    }
+
+    /// The same from the section `queue`, with an error that names the key.
+    pub(super) fn for_settings(
+        settings: &Settings,
+        platform: Platform,
+        known_platforms: &[Platform],
+        apps: &[Arc<str>],
+    ) -> Result<Self, ConfigError> {
+        let wrong = |rule| ConfigError { key: "queue.topics".into(), value: None, rule };
+        Selection::new(&settings.topics, platform, known_platforms, apps).map_err(wrong)
+    }
+
+    /// Whose topics are selected.
+    pub(super) fn platform(&self) -> Platform {
+        self.platform
     }
 
     /// The app, as configured, and the lane of a topic that is ours.

@@ -15,6 +15,7 @@ use super::{
 use crate::config::{Config, ConfigError};
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
+use crate::proof::{Proof, State};
 
 /// Everybody who is told what happened. An empty kind costs nothing and is always satisfied.
 #[derive(Clone, Default)]
@@ -73,15 +74,28 @@ impl Reporters {
         !self.feedback.is_empty()
     }
 
-    /// At start: whether feedback of these apps can be written.
+    /// At start: whether feedback of these apps can be written. Who does not answer is named in the log and waited for later.
     ///
     /// # Errors
-    /// A topic that is missing or forbidden, with the line that mends it: stop with exit code 2.
+    /// Topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
-        for reporter in &*self.feedback {
-            reporter.check(apps, deadline).await?;
+        let findings = join_all(self.feedback.iter().map(|reporter| reporter.inspect(apps, deadline))).await.concat();
+        for finding in findings.iter().filter(|finding| finding.state == State::Away) {
+            tracing::warn!(reason = %finding, "feedback cannot be checked; offsets wait until records are acknowledged");
         }
-        Ok(())
+        let wrong = findings.iter().filter(|finding| finding.state == State::Wrong);
+        let lines: Vec<_> = wrong.map(|finding| format!("{}: {finding}", finding.subject)).collect();
+        if lines.is_empty() { Ok(()) } else { Err(CheckError(lines.join("; "))) }
+    }
+
+    /// What can be proved about all neighbours of these apps; each look at one may take `deadline`.
+    pub fn proofs(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Proof> {
+        let feedback = self.feedback.iter().map(|reporter| {
+            let (reporter, apps) = (Arc::clone(reporter), apps.to_vec());
+            Proof::new("feedback topic", async move { reporter.inspect(&apps, deadline).await })
+        });
+        let tokens = self.tokens.iter().flat_map(|handler| handler.proofs(apps));
+        feedback.chain(tokens).chain(self.stats.proofs()).collect()
     }
 
     /// One record to all feedback reporters, side by side. Acknowledged when all have.

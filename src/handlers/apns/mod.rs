@@ -42,6 +42,7 @@ use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::proof::{Finding, Proof};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("apns");
@@ -196,6 +197,22 @@ impl Provider for ApnsProvider {
 
     fn retry(&self) -> super::retry::Policy {
         self.settings.retry
+    }
+
+    fn proofs(&self) -> Vec<Proof> {
+        // Signing was tried when the keys were read.
+        let signed = self.settings.apps.iter().map(|app| {
+            let App { name, key_id, team_id, .. } = app;
+            let path = app.auth_key_path.display();
+            let said = format!("{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push");
+            Finding::proved("apns key", said)
+        });
+        let signed = signed.collect();
+        let settings = self.pool_settings("", Sender { index: 0, of: 1 });
+        vec![
+            Proof::new("apns key", async move { signed }),
+            super::host_proof("apns host", settings, Arc::clone(&self.tls)),
+        ]
     }
 
     fn close(&self) {

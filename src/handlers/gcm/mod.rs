@@ -25,6 +25,7 @@ mod message;
 mod metadata;
 mod native;
 mod notification;
+mod proof;
 mod request;
 mod response;
 mod schema;
@@ -52,6 +53,7 @@ use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
+use crate::proof::Proof;
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -129,15 +131,16 @@ impl GcmProvider {
         }
     }
 
-    /// Where the access tokens of these credentials come from. Runs inside a runtime.
-    fn source(&self, credentials: &Arc<Credentials>) -> Arc<dyn Source> {
-        let uri = match &**credentials {
-            Credentials::ServiceAccount(account) => &account.token_uri,
-            Credentials::User(user) => &user.token_uri,
-            Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
-        };
-        Arc::new(TokenEndpoint::new(Arc::clone(credentials), uri.clone(), Arc::clone(&self.tls)))
-    }
+}
+
+/// Where the access tokens of these credentials come from. Runs inside a runtime.
+fn source(credentials: &Arc<Credentials>, tls: &Arc<rustls::ClientConfig>) -> Arc<dyn Source> {
+    let uri = match &**credentials {
+        Credentials::ServiceAccount(account) => &account.token_uri,
+        Credentials::User(user) => &user.token_uri,
+        Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
+    };
+    Arc::new(TokenEndpoint::new(Arc::clone(credentials), uri.clone(), Arc::clone(tls)))
 }
 
 /// The accounts of the apps; apps of the same credentials share their access token.
@@ -200,7 +203,7 @@ impl Provider for GcmProvider {
                 continue;
             }
             started.push(&account.token);
-            let (token, source) = (Arc::clone(&account.token), self.source(&account.credentials));
+            let (token, source) = (Arc::clone(&account.token), source(&account.credentials, &self.tls));
             // Task `keep_fresh`, named in the log by the first app of its credentials.
             self.tasks.spawn_on(keep_fresh(token, source, app.name.to_string(), self.stop.clone()), house);
         }
@@ -224,6 +227,10 @@ impl Provider for GcmProvider {
 
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
+    }
+
+    fn proofs(&self) -> Vec<Proof> {
+        proof::all(self)
     }
 
     fn close(&self) {

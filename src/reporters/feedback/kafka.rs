@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 mod producer;
 mod settings;
 mod state;
+mod topics;
 
 use producer::{Producer, Report};
 pub use settings::{IGNORED, KEYS, Settings};
@@ -30,7 +31,8 @@ use super::topic_of;
 use crate::config::ConfigError;
 use crate::message::{Origin, Platform};
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource, StatsReporter};
+use crate::proof::Finding;
+use crate::reporters::{Backlog, FeedbackFate, FeedbackReporter, RecordSource, StatsReporter};
 
 /// A refused record is tried again after a pause that doubles between these, so that an outage costs no CPU.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -230,14 +232,14 @@ impl FeedbackReporter for KafkaFeedback {
         }
     }
 
-    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
+    async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
         let life = self.life.read().clone();
-        let topics = apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect::<Vec<_>>();
-        let brokers = self.settings.brokers.clone();
-        let checked = tokio::task::spawn_blocking(move || producer::check(&life.producer, &topics, &brokers, deadline));
-        checked
-            .await
-            .unwrap_or_else(|error| Err(CheckError(format!("the check of the feedback topics failed: {error}"))))
+        let topics: Vec<_> = apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect();
+        let (brokers, state) = (self.settings.brokers.clone(), self.state.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            topics::inspect(life.producer.client(), &topics, &brokers, deadline, || state.last_words())
+        });
+        looked.await.unwrap_or_else(|error| vec![Finding::away(topics::SUBJECT, format!("the look at it failed: {error}"))])
     }
 
     async fn flush(&self, deadline: Duration) -> bool {

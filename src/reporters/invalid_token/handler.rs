@@ -19,6 +19,7 @@ use super::valve::{Change, Judgement, Valve};
 use super::{Deleter, Settings};
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 use crate::reporters::quick_hash::QuickHash;
 use crate::reporters::stats::{Metric, Stats};
 use crate::reporters::{Deletion, InvalidTokenHandler, StatsReporter};
@@ -180,6 +181,10 @@ impl InvalidTokenHandler for Handler {
                 );
             }
         }
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        self.worker.deleter.proofs(apps)
     }
 
     async fn close(&self, deadline: Duration) {

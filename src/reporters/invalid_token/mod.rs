@@ -16,6 +16,7 @@ use super::stats::Stats;
 use crate::config::{Config, ConfigError, Key};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 use crate::registry::Registry;
 
 pub mod batch;
@@ -130,6 +131,11 @@ pub enum DeleteError {
 pub trait Deleter: Send + Sync + 'static {
     /// One statement. Tokens come sorted and without doubles.
     async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError>;
+    /// What can be proved about the tables of these apps.
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let _ = apps;
+        Vec::new()
+    }
     /// Closes connections.
     async fn close(&self);
 }

@@ -2,6 +2,7 @@
 //! [`super::table`]. An index on `token` is the operator's part: without it each batch reads the whole table.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,11 @@ use super::{DeleteError, Deleted, Deleter};
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
+
+mod tables;
+
+use tables::Tables;
 
 const HOST: Key = Key::new("invalidToken.pg.host", "localhost", "host of PostgreSQL");
 const PORT: Key = Key::new("invalidToken.pg.port", "5432", "port of PostgreSQL");
@@ -178,6 +184,11 @@ impl Deleter for Postgres {
         let rows = query.fetch_all(&self.pool).await.map_err(|error| understood(&error))?;
         let gone: HashSet<&str> = rows.iter().map(String::as_str).collect();
         Ok(Deleted { rows: rows.len() as u64, nonexistent: (tokens.len() - gone.len()) as u64 })
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let (pool, schema, updated_at) = (self.pool.clone(), self.schema.clone(), self.updated_at.clone());
+        vec![Tables { pool, schema, updated_at, apps: apps.to_vec() }.proof()]
     }
 
     async fn close(&self) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigError, Key};
 use crate::message::Origin;
+use crate::proof::Proof;
 use crate::registry::Registry;
 
 mod datagrams;
@@ -86,6 +87,10 @@ impl StatsReporter for Stats {
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
         debug_assert!(metric.has_tags(tags), "{metric:?} has other tags: {tags:?}");
         self.0.iter().for_each(|reporter| reporter.gauge(metric, tags, value));
+    }
+
+    fn proofs(&self) -> Vec<Proof> {
+        self.0.iter().flat_map(|reporter| reporter.proofs()).collect()
     }
 
     fn close(&self, deadline: Duration) {

@@ -1,18 +1,16 @@
-//! librdkafka's side: how the producer is set up, its callbacks, and the check at start.
+//! librdkafka's side: how the producer is set up, and its callbacks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
 use super::Settings;
 use super::state::State;
-use crate::reporters::CheckError;
 
 /// What a record's delivery report says.
 pub(super) type Report = Result<(), KafkaError>;
@@ -28,6 +26,7 @@ pub(super) struct Context {
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
+        self.state.heard(reason);
         if code == Some(Code::AllBrokersDown) {
             self.state.unreachable(code);
         }
@@ -68,67 +67,4 @@ pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Prod
         .set("batch.size", settings.batch_bytes.to_string())
         .set("message.timeout.ms", settings.message_timeout().as_millis().to_string())
         .create_with_context(Context { state })
-}
-
-/// Whether the topics are there and may be seen, asking the broker to create missing ones where it does that by itself
-/// (`auto.create.topics.enable`). A broker that does not answer is no error: offsets will wait, and the log says so.
-/// Blocks; `deadline` bounds it.
-pub(super) fn check(
-    producer: &Producer,
-    topics: &[String],
-    brokers: &str,
-    deadline: Duration,
-) -> Result<(), CheckError> {
-    let end = Instant::now() + deadline;
-    for topic in topics {
-        let mut asked = 0;
-        loop {
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-            let code = match producer.client().fetch_metadata(Some(topic), left) {
-                Ok(metadata) => {
-                    metadata.topics().first().and_then(rdkafka::metadata::MetadataTopic::error).map(Code::from)
-                }
-                Err(KafkaError::MetadataFetch(code)) => Some(code),
-                Err(_) => None,
-            };
-            asked += 1;
-            match code {
-                None => break,
-                Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                    return Err(forbidden(topic, brokers));
-                }
-                // The broker creates a topic after it has answered that there is none.
-                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) if asked >= 5 => {
-                    return Err(missing(topic, brokers));
-                }
-                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable)
-                    if Instant::now() < end =>
-                {
-                    std::thread::park_timeout(Duration::from_millis(200));
-                }
-                Some(code) => {
-                    tracing::warn!(
-                        brokers,
-                        ?code,
-                        "the feedback broker does not answer: feedback topics are not checked"
-                    );
-                    return Ok(());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn missing(topic: &str, brokers: &str) -> CheckError {
-    CheckError(format!(
-        "the feedback topic {topic} does not exist; create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic}"
-    ))
-}
-
-fn forbidden(topic: &str, brokers: &str) -> CheckError {
-    CheckError(format!(
-        "the feedback topic {topic} may not be described or written; grant it: kafka-acls.sh --bootstrap-server {brokers} --add \
-         --allow-principal User:<us> --producer --topic {topic}"
-    ))
 }

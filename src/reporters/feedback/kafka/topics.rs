@@ -1,0 +1,120 @@
+//! Whether feedback can be written, without writing any: the topic exists (a broker that makes topics by itself is asked to
+//! make it), and the broker says that this user may write to it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataTopic;
+
+use crate::kafka_acl::{self, Topic};
+use crate::proof::Finding;
+
+/// What the findings are about.
+pub(super) const SUBJECT: &str = "feedback topic";
+/// A broker makes a topic after it has answered that there is none.
+const LOOKS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What a look at a topic came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    There,
+    Missing,
+    Forbidden,
+    Away(Code),
+}
+
+/// One finding per topic. `last_words` are the client's about its brokers. Blocks; `deadline` bounds it.
+pub(super) fn inspect<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[String],
+    brokers: &str,
+    deadline: Duration,
+    last_words: impl Fn() -> Option<String>,
+) -> Vec<Finding> {
+    let end = Instant::now() + deadline;
+    let mut findings = Vec::new();
+    let mut there = Vec::new();
+    for topic in topics {
+        match look(client, topic, end) {
+            Seen::There => there.push(topic.clone()),
+            Seen::Missing => findings.push(missing(topic, brokers)),
+            Seen::Forbidden => findings.push(forbidden(topic, brokers, "described")),
+            Seen::Away(code) => {
+                findings.push(away(brokers, code, last_words()));
+                return findings;
+            }
+        }
+    }
+    if there.is_empty() {
+        return findings;
+    }
+    match kafka_acl::topics(client, &there, left(end)) {
+        Ok(answers) => findings.extend(answers.iter().map(|(topic, answer)| judged(topic, brokers, *answer))),
+        Err(code) => findings.extend(there.iter().map(|topic| unknown(topic, &format!("the broker did not say: {code}")))),
+    }
+    findings
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
+}
+
+fn look<C: ClientContext>(client: &Client<C>, topic: &str, end: Instant) -> Seen {
+    for asked in 1.. {
+        let code = match client.fetch_metadata(Some(topic), left(end)) {
+            Ok(metadata) => metadata.topics().first().and_then(MetadataTopic::error).map(Code::from),
+            Err(KafkaError::MetadataFetch(code)) => Some(code),
+            Err(_) => Some(Code::Fail),
+        };
+        match code {
+            None => return Seen::There,
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => return Seen::Forbidden,
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) if asked >= LOOKS => break,
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable)
+                if Instant::now() < end =>
+            {
+                std::thread::park_timeout(PAUSE);
+            }
+            Some(code) => return Seen::Away(code),
+        }
+    }
+    Seen::Missing
+}
+
+fn judged(topic: &str, brokers: &str, answer: Result<Topic, Code>) -> Finding {
+    match answer {
+        Ok(Topic { may: Some(may), .. }) if !may.write() => forbidden(topic, brokers, "written"),
+        Ok(Topic { may: Some(_), partitions }) => {
+            Finding::proved(SUBJECT, format!("{topic} exists and may be written (partitions: {partitions})"))
+        }
+        Ok(Topic { may: None, .. }) => unknown(topic, "this broker does not say who may write"),
+        Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            forbidden(topic, brokers, "described")
+        }
+        Err(code) => unknown(topic, &format!("the broker did not say: {code}")),
+    }
+}
+
+fn unknown(topic: &str, why: &str) -> Finding {
+    Finding::unproved(SUBJECT, format!("{topic} exists; whether it may be written shows with the first record ({why})"))
+}
+
+fn missing(topic: &str, brokers: &str) -> Finding {
+    Finding::wrong(SUBJECT, format!("{topic} does not exist"))
+        .fix(format!("create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic}"))
+}
+
+fn forbidden(topic: &str, brokers: &str, what: &str) -> Finding {
+    Finding::wrong(SUBJECT, format!("{topic} may not be {what} by this user")).fix(format!(
+        "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:<us> --producer --topic {topic}"
+    ))
+}
+
+fn away(brokers: &str, code: Code, last_words: Option<String>) -> Finding {
+    let why = last_words.unwrap_or_else(|| code.to_string());
+    Finding::away(SUBJECT, format!("the feedback broker {brokers} does not answer: {why}"))
+        .fix("check feedback.kafka.brokers, and feedback.kafka.options.security.protocol and the like")
+}
