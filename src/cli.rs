@@ -45,7 +45,7 @@ pub struct Flags {
     /// Log at level debug, whatever log.level says
     #[arg(short, long, global = true)]
     pub debug: bool,
-    /// Log JSON lines instead of text
+    /// Log JSON lines instead of text; check: the report as JSON
     #[arg(short, long, global = true)]
     pub json: bool,
     /// Push through the provider's production hosts, not its development hosts
@@ -86,6 +86,16 @@ Examples:
 The last one runs without a key on Google's machines, by their metadata server. FCM has no
 development hosts: --production changes nothing. It stops as pusher apns does.")]
     Gcm,
+    /// Prove a configuration before it is deployed, without consuming or sending anything
+    #[command(after_help = "\
+Examples:
+  pusher check                     Every platform that has apps
+  pusher check apns -p --json      For a pipeline: exit code 0 or 2, and the report as JSON
+
+Prints the configuration in effect with where each value came from, what is odd about it, and what
+was proved: that credentials sign and are granted, hosts answer, topics and tables are there and
+may be used. docs/check.md says what each proof means.")]
+    Check(Check),
     /// Run a stand-in for a provider
     #[command(after_help = "\
 Examples:
@@ -115,6 +125,14 @@ Examples:
     /// Print the version
     #[command(after_help = "Example:\n  pusher version")]
     Version,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Whose configuration; without it every platform's that has apps
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::handlers::providers().iter().map(|one| one.platform.0)))]
+    pub what: Option<String>,
 }
 
 /// The stand-ins.

@@ -26,6 +26,7 @@
 //! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
 //! kind's registry.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod delivery;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::check::{self, NotWell};
 use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::demo;
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::shutdown::Shutdown;
@@ -18,7 +19,8 @@ use crate::worker::{StartError, Worker};
 pub const LEDGER: &str = "ledger";
 
 /// Runs the command until it is done or `shutdown` begins.
-pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
+pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
+    let config = &loaded.config;
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
         Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
@@ -29,6 +31,10 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
         }
         Command::Generate { provider: Generate::Gcm(arguments) } => {
             generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
+        }
+        Command::Check(arguments) => {
+            let request = check::Request { platform: arguments.what.clone(), production: cli.flags.production };
+            run_check(loaded, &request, cli.flags.json, shutdown)
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Version => Ok(()),
@@ -47,6 +53,20 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(platform, drained = summary.drained, ledger, "stopped");
     Ok(())
+}
+
+/// Prints what was found; an error when something must be mended.
+fn run_check(loaded: &Loaded, request: &check::Request, json: bool, shutdown: &Shutdown) -> Result<()> {
+    let report = check::look(loaded, request, &shutdown.token())?;
+    if json {
+        println!("{:#}", report.json());
+    } else {
+        println!("{report}");
+    }
+    match report.failures() {
+        0 => Ok(()),
+        failures => Err(NotWell(failures).into()),
+    }
 }
 
 fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown: &Shutdown) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
-use crate::config::{Alias, Catalogue, Config, ConfigError, Ignored, Key};
+use crate::config::{Alias, Catalogue, Config, ConfigError, Ignored, Key, Plugin};
 
 /// Sender threads.
 pub const WORKERS: Key =
@@ -81,6 +81,8 @@ pub const ALIASES: &[Alias] = &[
 
 const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
+const COLLECTED: &str = "a push waits for its token's deletion: invalidToken.batch bounds for how long";
+
 /// Keys of the original that belong to no room here.
 const HOMELESS: &[Ignored] = &[
     Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
@@ -91,6 +93,9 @@ const HOMELESS: &[Ignored] = &[
     },
     Ignored { name: "feedback.cache.*", because: "the original stopped reading it in its version 4" },
     Ignored { name: "pprof.*", because: "it belongs to the original's runtime" },
+    Ignored { name: "invalidToken.flush.time.ms", because: COLLECTED },
+    Ignored { name: "invalidToken.buffer.size", because: COLLECTED },
+    Ignored { name: "push.db.*", because: "the original gave it up in its version 2: use invalidToken.pg" },
 ];
 
 /// Keys of the original that change nothing here, room by room. A key of [`ALL_KEYS`] goes before a line of this list.
@@ -104,9 +109,16 @@ pub const IGNORED: &[&[Ignored]] = &[
     HOMELESS,
 ];
 
+/// Sections that are read when a list names them.
+pub const PLUGINS: &[Plugin] = &[
+    Plugin { list: "stats.reporters", name: "statsd", section: "stats.statsd.*" },
+    Plugin { list: "feedback.reporters", name: "kafka", section: "feedback.kafka.*" },
+    Plugin { list: "invalidToken.handlers", name: "pg", section: "invalidToken.pg.*" },
+];
+
 /// Everything that a file or the environment may name.
 pub fn catalogue() -> Catalogue<'static> {
-    Catalogue { keys: ALL_KEYS, aliases: ALIASES, ignored: IGNORED }
+    Catalogue { keys: ALL_KEYS, aliases: ALIASES, ignored: IGNORED, plugins: PLUGINS }
 }
 
 #[cfg(test)]
@@ -137,6 +149,18 @@ mod tests {
             assert_eq!(key, None, "{} is read", ignored.name);
             assert!(!seen.contains(&name), "{} is listed twice", ignored.name);
             seen.push(name);
+        }
+    }
+
+    #[test]
+    fn every_plug_in_has_its_section() {
+        use crate::reporters::{feedback, invalid_token, stats};
+        let names = stats::REPORTERS.names().chain(feedback::REPORTERS.names()).chain(invalid_token::HANDLERS.names());
+        assert_eq!(PLUGINS.iter().map(|plugin| plugin.name).collect::<Vec<_>>(), names.collect::<Vec<_>>());
+        for plugin in PLUGINS {
+            let below = plugin.section.trim_end_matches('*');
+            assert!(catalogue().keys().any(|key| key.name == plugin.list), "{plugin:?}");
+            assert!(catalogue().keys().any(|key| key.name.starts_with(below)), "{plugin:?}");
         }
     }
 

@@ -124,7 +124,8 @@ fn host_proof(subject: &'static str, settings: PoolSettings, tls: Arc<rustls::Cl
                 let said = format!("{place} at {}: {}, HTTP/2, streams: {}", at.peer, at.tls, at.streams);
                 Finding::proved(subject, said)
             }
-            Err(error) => Finding::away(subject, error).fix("see that this machine may connect there (firewall, proxy, DNS)"),
+            Err(error) => Finding::away(subject, error)
+                .fix("see that this machine may connect there, and that nothing in between ends TLS"),
         }]
     })
 }

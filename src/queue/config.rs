@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 
 const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
 const GROUP: Key = Key::new("queue.group", "test", "consumer group");
@@ -113,7 +113,7 @@ impl Settings {
             return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
         }
         Ok(Settings {
-            brokers: config.require::<Vec<String>>(&BROKERS)?.join(","),
+            brokers: config.require::<Brokers>(&BROKERS)?.0,
             group: config.require(&GROUP)?,
             topics: config.require(&TOPICS)?,
             session_timeout,

@@ -70,6 +70,13 @@ impl KafkaQueue {
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
         let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
+        for pattern in selection.impossible() {
+            tracing::warn!(
+                key = "queue.topics",
+                pattern,
+                "no topic can have this name: begin it with ^ if it is a regular expression"
+            );
+        }
         in_flight.set_apps(apps);
         let client = client(&settings);
         let mut consumer: Consumer =
@@ -77,8 +84,11 @@ impl KafkaQueue {
         let wakeup = Wakeup::default();
         let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
         consumer.set_nonempty_callback(move || on_event.wake());
-        let watch = TopicWatch::start(&client, move || on_topics.wake())
-            .map_err(|error| ConfigError { key: "queue".into(), value: None, rule: error.to_string() })?;
+        let watch = TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| ConfigError {
+            key: "queue".into(),
+            value: None,
+            rule: error.to_string(),
+        })?;
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {

@@ -46,8 +46,12 @@ impl ClientContext for Ear {
     /// What matters comes as an error too.
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
-    fn error(&self, _: KafkaError, reason: &str) {
-        *self.0.lock() = Some(reason.to_owned());
+    /// That all brokers are down says less than why one is.
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut heard = self.0.lock();
+        if heard.is_none() || error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
+            *heard = Some(reason.to_owned());
+        }
     }
 }
 
@@ -88,8 +92,12 @@ impl Probe {
             .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
             .filter(|(topic, _)| self.selection.origin(topic).is_some())
             .collect();
-        let said = format!("{brokers} answers, {} in the cluster", metadata.brokers().len());
+        let said = format!("{brokers} answers (brokers: {})", metadata.brokers().len());
         let mut findings = vec![Finding::proved(SUBJECT, said)];
+        findings.extend(self.selection.impossible().map(|pattern| {
+            Finding::wrong(TOPIC, format!("no topic can be called {pattern:?} (queue.topics)"))
+                .fix("begin it with ^ if it is a regular expression")
+        }));
         findings.extend(self.apps_without(&ours));
         if !ours.is_empty() {
             let lags = self.lags(&ours, end);
@@ -111,14 +119,16 @@ impl Probe {
 
     /// An app that nothing can be consumed for: odd when others have topics, a mistake when none has.
     fn apps_without(&self, ours: &Ours) -> Vec<Finding> {
-        let has = |app: &Arc<str>| ours.keys().any(|topic| self.selection.origin(topic).is_some_and(|(of, _)| of == *app));
+        let has =
+            |app: &Arc<str>| ours.keys().any(|topic| self.selection.origin(topic).is_some_and(|(of, _)| of == *app));
         let make = if ours.is_empty() { Finding::wrong } else { Finding::unproved };
         let without = self.apps.iter().filter(|app| !has(app));
         let platform = self.selection.platform();
         without
             .map(|app| {
-                make(TOPIC, format!("there is none for app {app}, or none that this user may see"))
-                    .fix(format!("create push-{app}_{platform}-single or -massive, or allow this user to describe them"))
+                make(TOPIC, format!("there is none for app {app}, or none that this user may see")).fix(format!(
+                    "create push-{app}_{platform}-single or -massive, or allow this user to describe them"
+                ))
             })
             .collect()
     }
@@ -163,8 +173,11 @@ impl Probe {
             }
             Ok(Group { members: 0, .. }) => Finding::proved(GROUP, format!("{name} has no members now")),
             Ok(Group { members, assignor, .. }) if !assignor.is_empty() && !self.shares_by(&assignor) => {
-                Finding::wrong(GROUP, format!("{name} shares partitions by {assignor} (members: {members}), which ours does not"))
-                    .fix("use the same queue.assignment for all members")
+                Finding::wrong(
+                    GROUP,
+                    format!("{name} shares partitions by {assignor} (members: {members}), which ours does not"),
+                )
+                .fix("use the same queue.assignment for all members")
             }
             Ok(Group { members, assignor, .. }) => {
                 Finding::proved(GROUP, format!("{name} has members: {members}, sharing partitions by {assignor}"))
@@ -222,6 +235,49 @@ fn left(end: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::proof::State;
+
+    fn probe(pairs: &[(&str, &str)]) -> Probe {
+        let settings = Settings::from_config(&Config::from_pairs(pairs.iter().copied())).unwrap();
+        Probe::new(settings, Platform("apns"), &[Platform("apns")], &["game".into(), "other".into()]).unwrap()
+    }
+
+    #[test]
+    fn a_group_that_shares_partitions_in_another_way_is_found() {
+        let group = |assignor: &str| Group { members: 2, assignor: assignor.into(), may: None };
+        let ours = probe(&[]);
+        assert_eq!(ours.group(Ok(group("range"))).state, State::Proved);
+        let wrong = ours.group(Ok(group("cooperative-sticky")));
+        assert_eq!(
+            (wrong.state, wrong.fix.as_deref()),
+            (State::Wrong, Some("use the same queue.assignment for all members"))
+        );
+        let ours = probe(&[("queue.assignment", "cooperative-sticky")]);
+        assert_eq!(ours.group(Ok(group("cooperative-sticky"))).state, State::Proved);
+        assert_eq!(ours.group(Err(Code::UnsupportedVersion)).state, State::Unproved);
+    }
+
+    #[test]
+    fn an_app_without_topics_is_odd_and_no_app_with_topics_is_wrong() {
+        let states = |ours: &[&str]| {
+            let ours = ours.iter().map(|topic| ((*topic).to_owned(), 1)).collect();
+            probe(&[]).apps_without(&ours).iter().map(|finding| finding.state).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&["push-game_apns-single", "push-other_apns-massive"]), []);
+        assert_eq!(states(&["push-game_apns-single"]), [State::Unproved]);
+        assert_eq!(states(&[]), [State::Wrong, State::Wrong]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_topic_is_said() {
+        let lags = |behind, new| Ok(BTreeMap::from([("t".to_owned(), Lag { behind, new })]));
+        let said = |lags: &Lags| probe(&[]).topic("t", 2, None, lags).said;
+        assert_eq!(said(&lags(7, 0)), "t: partitions: 2, group test is 7 behind");
+        assert_eq!(said(&lags(7, 1)), "t: partitions: 2, group test is 7 behind, 1 begin at the end");
+        assert!(said(&lags(0, 2)).contains("group test has committed nothing and begins at the end"));
+        assert!(said(&Err(KafkaError::Canceled)).contains("lag not known"));
+    }
 
     #[test]
     fn lag_is_summed_over_partitions_and_new_ones_are_counted() {

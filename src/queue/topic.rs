@@ -47,6 +47,11 @@ fn is_app(name: &str) -> bool {
     name.split('-').all(is_word)
 }
 
+/// What Kafka takes for a topic's name.
+fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 #[derive(Debug)]
 enum Pattern {
     Name(String),
@@ -108,6 +113,14 @@ impl Selection {
     ) -> Result<Self, ConfigError> {
         let wrong = |rule| ConfigError { key: "queue.topics".into(), value: None, rule };
         Selection::new(&settings.topics, platform, known_platforms, apps).map_err(wrong)
+    }
+
+    /// Patterns that no topic can be meant by: without `^` they are names, and hold what no name has.
+    pub(super) fn impossible(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().filter_map(|pattern| match pattern {
+            Pattern::Name(name) if !is_topic(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// Whose topics are selected.
@@ -232,6 +245,7 @@ mod tests {
         assert!(ours.origin("push-GAME_apns").is_some());
         assert!(ours.origin("push-GAME_apns-single").is_none());
         assert!(ours.origin("push-GaME_apns").is_none(), "not a regular expression");
+        assert_eq!(ours.impossible().collect::<Vec<_>>(), ["push-.*"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use pusher::outcome::{Acceptance, Attempt, Class, Outcome, Refusal, Source, Verd
 use pusher::queue::memory::MemoryLog;
 use pusher::queue::{InFlight, Queue as _};
 use pusher::reporters::stats::Stats;
-use pusher::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource, Reporters};
+use pusher::reporters::{Backlog, FeedbackFate, FeedbackReporter, RecordSource, Reporters};
 use pusher::sender::SenderHandle;
 use pusher::shutdown::Shutdown;
 use pusher::spread::{Load, Spread};
@@ -128,9 +128,6 @@ impl FeedbackReporter for Records {
         self.door.pass().await;
         self.written.lock().push(String::from_utf8(record.record(false)).expect("text"));
         FeedbackFate::Acknowledged
-    }
-    async fn check(&self, _: &[(Arc<str>, Platform)], _: Duration) -> Result<(), CheckError> {
-        Ok(())
     }
     async fn flush(&self, _: Duration) -> bool {
         true

@@ -2,9 +2,11 @@
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
 mod apns_flow;
+mod check;
 mod cli_config;
 mod cli_docs;
 mod cli_help;
+mod cli_mistakes;
 mod flow_delivery;
 mod flow_worker;
 mod gcm_schema;

@@ -204,7 +204,9 @@ impl Provider for ApnsProvider {
         let signed = self.settings.apps.iter().map(|app| {
             let App { name, key_id, team_id, .. } = app;
             let path = app.auth_key_path.display();
-            let said = format!("{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push");
+            let said = format!(
+                "{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push"
+            );
             Finding::proved("apns key", said)
         });
         let signed = signed.collect();

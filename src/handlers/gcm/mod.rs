@@ -130,7 +130,6 @@ impl GcmProvider {
             ..PoolSettings::new(authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(443))
         }
     }
-
 }
 
 /// Where the access tokens of these credentials come from. Runs inside a runtime.

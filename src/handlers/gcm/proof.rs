@@ -50,8 +50,8 @@ fn granted(apps: String, credentials: Arc<Credentials>, tls: Arc<rustls::ClientC
                 Finding::proved(SUBJECT, format!("{apps}: an access token for {minutes} minutes is granted by {place}"))
             }
             Ok(Err(error)) if error.class == Class::Configuration => {
+                // Its detail says what to look at.
                 Finding::wrong(SUBJECT, format!("{apps}: {}", error.detail))
-                    .fix("see that the key in gcm.firebaseCredentials is not revoked, and this machine's clock")
             }
             Ok(Err(error)) => Finding::away(SUBJECT, format!("{apps}: {}", error.detail))
                 .fix(format!("see that this machine may connect to {place}")),

@@ -30,8 +30,8 @@ use state::State;
 use super::topic_of;
 use crate::config::ConfigError;
 use crate::message::{Origin, Platform};
-use crate::reporters::stats::{Metric, Stats};
 use crate::proof::Finding;
+use crate::reporters::stats::{Metric, Stats};
 use crate::reporters::{Backlog, FeedbackFate, FeedbackReporter, RecordSource, StatsReporter};
 
 /// A refused record is tried again after a pause that doubles between these, so that an outage costs no CPU.
@@ -239,7 +239,9 @@ impl FeedbackReporter for KafkaFeedback {
         let looked = tokio::task::spawn_blocking(move || {
             topics::inspect(life.producer.client(), &topics, &brokers, deadline, || state.last_words())
         });
-        looked.await.unwrap_or_else(|error| vec![Finding::away(topics::SUBJECT, format!("the look at it failed: {error}"))])
+        looked
+            .await
+            .unwrap_or_else(|error| vec![Finding::away(topics::SUBJECT, format!("the look at it failed: {error}"))])
     }
 
     async fn flush(&self, deadline: Duration) -> bool {

@@ -59,7 +59,8 @@ impl Settings {
     /// Reads and checks the section `stats.statsd`.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let host: String = config.require(&HOST)?;
-        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        let named = |name: &str| !name.is_empty() && !name.contains('/');
+        let port = host.rsplit_once(':').filter(|(name, _)| named(name)).and_then(|(_, port)| port.parse().ok());
         if port.is_none_or(|port: u16| port == 0) {
             return Err(config.error(&HOST, "must be host:port, for example localhost:8125"));
         }
@@ -275,9 +276,10 @@ impl StatsReporter for Statsd {
         vec![Proof::blocking("statsd", move || {
             let found = host.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
             vec![match found.as_deref() {
-                Ok([first, ..]) => {
-                    Finding::proved("statsd", format!("{host} is {first} (UDP: that somebody listens cannot be proved)"))
-                }
+                Ok([first, ..]) => Finding::proved(
+                    "statsd",
+                    format!("{host} is {first} (UDP: that somebody listens cannot be proved)"),
+                ),
                 Ok([]) => Finding::away("statsd", format!("{host} has no address")).fix("check stats.statsd.host"),
                 Err(error) => Finding::away("statsd", format!("{host} cannot be resolved: {error}"))
                     .fix("check stats.statsd.host and the resolver"),
@@ -306,6 +308,7 @@ mod tests {
     fn wrong_values_name_key_and_rule() {
         let wrong = |key, value| Settings::from_config(&Config::from_pairs([(key, value)])).unwrap_err().to_string();
         insta::assert_snapshot!(wrong("stats.statsd.host", "localhost"), @r#"stats.statsd.host: "localhost" must be host:port, for example localhost:8125"#);
+        assert!(wrong("stats.statsd.host", "udp://localhost:8125").contains("must be host:port"));
         insta::assert_snapshot!(wrong("stats.statsd.prefix", "a|b"), @r#"stats.statsd.prefix: "a|b" must not contain white space or any of | : # , @"#);
         insta::assert_snapshot!(wrong("stats.statsd.flushInterval", "1h"), @r#"stats.statsd.flushInterval: "1h" must be from 100ms to 60s"#);
     }

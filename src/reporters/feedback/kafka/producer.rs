@@ -26,9 +26,10 @@ pub(super) struct Context {
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        self.state.heard(reason);
         if code == Some(Code::AllBrokersDown) {
             self.state.unreachable(code);
+        } else {
+            self.state.heard(reason);
         }
         // Others are told by the reports of the records that they concern.
         tracing::debug!(?code, reason, "feedback producer");

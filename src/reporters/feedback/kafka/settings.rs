@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 
 const BROKERS: Key =
     Key::new("feedback.kafka.brokers", "localhost:9941", "brokers of the feedback topics: host:port, comma-separated");
@@ -80,10 +80,7 @@ impl std::fmt::Debug for Settings {
 impl Settings {
     /// Reads and checks the section `feedback.kafka`.
     pub fn from_config(config: &Config, feedback: &super::super::Settings) -> Result<Self, ConfigError> {
-        let brokers: Vec<String> = config.get(&BROKERS)?.unwrap_or_default();
-        if brokers.is_empty() {
-            return Err(config.error(&BROKERS, "must name at least one broker"));
-        }
+        let Brokers(brokers) = config.require(&BROKERS)?;
         let options = config.below(&OPTIONS);
         if let Some((name, rule)) = options.keys().find_map(|name| Some((name, refused(name)?))) {
             let key = OPTIONS.name.replace('*', name);
@@ -97,13 +94,7 @@ impl Settings {
         if !(1..=i32::MAX as u32).contains(&batch_bytes) {
             return Err(config.error(&BATCH, "must be from 1 to 2147483647"));
         }
-        Ok(Settings {
-            brokers: brokers.join(","),
-            linger_ms,
-            batch_bytes,
-            options,
-            give_up_after: feedback.give_up_after,
-        })
+        Ok(Settings { brokers, linger_ms, batch_bytes, options, give_up_after: feedback.give_up_after })
     }
 
     /// How long the producer itself tries one record.

@@ -53,7 +53,9 @@ pub(super) fn inspect<C: ClientContext>(
     }
     match kafka_acl::topics(client, &there, left(end)) {
         Ok(answers) => findings.extend(answers.iter().map(|(topic, answer)| judged(topic, brokers, *answer))),
-        Err(code) => findings.extend(there.iter().map(|topic| unknown(topic, &format!("the broker did not say: {code}")))),
+        Err(code) => {
+            findings.extend(there.iter().map(|topic| unknown(topic, &format!("the broker did not say: {code}"))))
+        }
     }
     findings
 }

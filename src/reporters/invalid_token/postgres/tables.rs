@@ -1,9 +1,11 @@
 //! What can be proved about the token tables: each exists, has a column `token` with an index, and may be deleted from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{ConnectOptions as _, Row as _};
+use tokio::time::timeout;
 
 use super::super::table::table;
 use crate::message::Platform;
@@ -11,6 +13,8 @@ use crate::proof::{Finding, Proof};
 
 const SUBJECT: &str = "postgresql";
 const TABLE: &str = "token table";
+/// Longest wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const SERVER: &str = "SELECT current_setting('server_version'), current_user::text";
 /// `to_regclass` finds a table as the DELETE would, by the same quoted name, and is null when there is none. An index is of
@@ -40,15 +44,18 @@ impl Tables {
         Proof::new(SUBJECT, async move { self.look().await.unwrap_or_else(|error| vec![away(&error)]) })
     }
 
+    /// With a connection of its own: the pool keeps to itself why it cannot have one.
     async fn look(&self) -> Result<Vec<Finding>, sqlx::Error> {
-        let server = sqlx::query(SERVER).fetch_one(&self.pool).await?;
+        let connecting = timeout(PATIENCE, self.pool.connect_options().connect()).await;
+        let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let server = sqlx::query(SERVER).fetch_one(&mut connection).await?;
         let (version, user): (String, String) = (server.try_get(0)?, server.try_get(1)?);
         let mut findings = vec![Finding::proved(SUBJECT, format!("version {version} answers user {user}"))];
         let column = self.updated_at.as_deref().map(|quoted| quoted.trim_matches('"'));
         for (app, platform) in &self.apps {
             findings.push(match table(self.schema.as_deref(), app, *platform) {
                 Ok(name) => {
-                    let row = sqlx::query(FACTS).bind(&name).bind(column).fetch_one(&self.pool).await?;
+                    let row = sqlx::query(FACTS).bind(&name).bind(column).fetch_one(&mut connection).await?;
                     judged(&name, column, &user, &row)?
                 }
                 Err(error) => Finding::wrong(TABLE, error.to_string()),
@@ -59,8 +66,13 @@ impl Tables {
 }
 
 fn away(error: &sqlx::Error) -> Finding {
-    // The server's own words name a user and a database, and no password.
-    let why = error.as_database_error().map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned());
+    let why = match error {
+        // The server's own words name a user and a database, and no password.
+        sqlx::Error::Database(refusal) => refusal.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => format!("no connection within {PATIENCE:?}"),
+        other => other.to_string(),
+    };
     Finding::away(SUBJECT, format!("cannot be asked: {why}"))
         .fix("check invalidToken.pg.*: host, port, user, pass, database, sslmode, connectionTimeout")
 }
@@ -77,7 +89,10 @@ fn judged(table: &str, column: Option<&str>, user: &str, row: &PgRow) -> Result<
     }
     if !is("updated_at")? {
         let column = column.unwrap_or_default();
-        return wrong(format!("has no column {column}"), "set invalidToken.pg.updatedAtColumn to one of its columns".into());
+        return wrong(
+            format!("has no column {column}"),
+            "set invalidToken.pg.updatedAtColumn to one of its columns".into(),
+        );
     }
     if !is("may")? {
         let said = format!("may not be read and deleted from by {user}");
