@@ -95,7 +95,7 @@ pub enum ProviderError {
         rule: String,
     },
     /// TLS cannot be set up: no trusted certificates, or a file of them that cannot be read.
-    #[error("{platform}: {rule}")]
+    #[error("{platform}.caFile: {rule}")]
     Tls {
         /// The platform.
         platform: Platform,

@@ -29,6 +29,11 @@ pub(super) fn client(settings: &Settings) -> ClientConfig {
     client
 }
 
+/// Whether librdkafka takes all options.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    client(settings).create_native_config().map(drop).map_err(|error| option_error(&error))
+}
+
 /// An option that librdkafka does not know or take.
 pub(super) fn option_error(error: &KafkaError) -> ConfigError {
     let (name, why) = match error {

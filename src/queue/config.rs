@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::{client, topic};
 use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 
 const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
@@ -112,16 +113,31 @@ impl Settings {
         if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
             return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
         }
-        Ok(Settings {
+        let settings = Settings {
             brokers: config.require::<Brokers>(&BROKERS)?.0,
             group: config.require(&GROUP)?,
-            topics: config.require(&TOPICS)?,
+            topics: topics(config)?,
             session_timeout,
             reset: reset(config)?,
             commit_interval,
             options: options(config)?,
-        })
+        };
+        client::check(&settings)?;
+        Ok(settings)
     }
+}
+
+/// Patterns that make sense; one that is nobody's name is said, and no reason to stop: others may do.
+fn topics(config: &Config) -> Result<Vec<String>, ConfigError> {
+    let topics: Vec<String> = config.require(&TOPICS)?;
+    for pattern in &topics {
+        topic::check(pattern).map_err(|rule| ConfigError { value: None, ..config.error(&TOPICS, rule) })?;
+        if topic::is_nobodys(pattern) {
+            let key = TOPICS.name;
+            tracing::warn!(key, pattern, "no topic can have this name: begin it with ^ if it is a regular expression");
+        }
+    }
+    Ok(topics)
 }
 
 fn reset(config: &Config) -> Result<Reset, ConfigError> {

@@ -70,13 +70,6 @@ impl KafkaQueue {
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
         let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
-        for pattern in selection.impossible() {
-            tracing::warn!(
-                key = "queue.topics",
-                pattern,
-                "no topic can have this name: begin it with ^ if it is a regular expression"
-            );
-        }
         in_flight.set_apps(apps);
         let client = client(&settings);
         let mut consumer: Consumer =

@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{client, option_error};
 use super::config::{Reset, Settings};
-use super::topic::Selection;
+use super::topic::{Selection, is_nobodys};
 use crate::config::ConfigError;
 use crate::kafka_acl::{self, Group, Topic};
 use crate::message::Platform;
@@ -94,7 +94,8 @@ impl Probe {
             .collect();
         let said = format!("{brokers} answers (brokers: {})", metadata.brokers().len());
         let mut findings = vec![Finding::proved(SUBJECT, said)];
-        findings.extend(self.selection.impossible().map(|pattern| {
+        let nobodys = self.settings.topics.iter().filter(|pattern| is_nobodys(pattern));
+        findings.extend(nobodys.map(|pattern| {
             Finding::wrong(TOPIC, format!("no topic can be called {pattern:?} (queue.topics)"))
                 .fix("begin it with ^ if it is a regular expression")
         }));

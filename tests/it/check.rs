@@ -148,7 +148,7 @@ fn everything_is_wrong() {
     setup.set("APNS_APPS", format!("{app},{other}"));
     apns.handle().change(|faults| faults.connection.fail_tls = true).expect("valid faults");
     fcm.handle().change(|faults| faults.oauth.answer = Some(OAuthAnswer::InvalidGrant)).expect("valid faults");
-    setup.set("QUEUE_BROKERS", &kafka().brokers).set("QUEUE_GROUP", unique("group"));
+    setup.set("QUEUE_BROKERS", &kafka().brokers).set("QUEUE_GROUP", &other);
     setup.set("FEEDBACK_REPORTERS", "kafka").set("FEEDBACK_KAFKA_BROKERS", &kafka().brokers);
     setup.set("STATS_REPORTERS", "statsd").set("STATS_STATSD_HOST", "no-such-host.invalid:8125");
     setup.set("INVALIDTOKEN_HANDLERS", "pg").set("INVALIDTOKEN_PG_USER", &user);

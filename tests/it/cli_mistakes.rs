@@ -21,9 +21,9 @@ const GCM: &[(&str, &str)] =
     &[("PUSHER_GCM_APPS", "game"), ("PUSHER_GCM_FIREBASECREDENTIALSFILE_GAME", "/nowhere.json")];
 
 const MISTAKES: &[Mistake] = &[
-    ("no app", "apns", "apns: {apps: ''}", &[]),
-    ("an app without its keys", "apns", "apns: {apps: 'game, chess'}", &[]),
-    ("the same app twice", "apns", "apns: {apps: 'game, Game'}", &[]),
+    ("no app", "apns", "apns: {apps: ''}", &[("PUSHER_APNS_APPS", "")]),
+    ("an app without its keys", "apns", "", &[("PUSHER_APNS_APPS", "game, chess")]),
+    ("the same app twice", "apns", "", &[("PUSHER_APNS_APPS", "game, Game")]),
     ("JSON where a list stands", "apns", "", &[("PUSHER_APNS_APPS", "[\"game\"]")]),
     ("keys under a misspelt app", "apns", "apns: {certs: {gmae: {keyID: ABC123DEFG}}}", &[]),
     ("a key file that is not there", "apns", "", &[]),

@@ -10,13 +10,14 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown"];
+const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("queue", &[]),
-    ("handlers", &["http2"]), // a provider's client stands on the transport
-    ("reporters", &[]),
+    ("queue", &["kafka_acl"]),     // what may be read
+    ("handlers", &["http2"]),      // a provider's client stands on the transport
+    ("reporters", &["kafka_acl"]), // what may be written
+    ("kafka_acl", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("delivery", &["desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
@@ -31,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("worker", &["*"]),   // the wiring
     ("pusher", &["*"]),   // what each command runs
     ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
+    ("check", &["*"]),    // asks every room what it can prove
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
     ("lib", &["*"]),      // the map
@@ -41,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// The rooms of [`COMMON`] are leaves: what each may use.
 const LEAVES: &[(&str, &[&str])] = &[
     ("message", &[]),
+    ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
     ("registry", &["config"]), // chooses by configuration, fails with its error
@@ -58,11 +61,13 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/context",    // the client's callbacks
             "src/queue/membership", // its end
             "src/queue/partition",  // takes from one partition's queue
+            "src/queue/probe",      // looks without joining the group
             "src/queue/rebalance",  // assignments
             "src/queue/seek",       // positions that must change
             "src/queue/subscription",
             "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
             "src/reporters/feedback/kafka",
+            "src/kafka_acl",        // calls that the crate does not wrap
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],
@@ -85,8 +90,8 @@ const FUNCTION_LINES: usize = 70;
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
 const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs"];
-/// The one module with `unsafe`: a call of librdkafka that its crate does not wrap.
-const MAY_BE_UNSAFE: &[&str] = &["src/queue/commit_call"];
+/// The modules with `unsafe`: calls of librdkafka that its crate does not wrap.
+const MAY_BE_UNSAFE: &[&str] = &["src/queue/commit_call", "src/kafka_acl"];
 /// Names that keep their capital at the start of a message (words in capitals may always).
 const PROPER_NAMES: &[&str] =
     &["Kafka", "APNs", "PostgreSQL", "StatsD", "Redis", "Sentry", "Apple", "Google", "Firebase"];
