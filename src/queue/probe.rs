@@ -23,6 +23,8 @@ use crate::proof::{Finding, Proof};
 const SUBJECT: &str = "kafka";
 const TOPIC: &str = "topic";
 const GROUP: &str = "group";
+/// Between two questions to a coordinator that is not there yet.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
 
 /// A look at Kafka with a client of its own.
 pub struct Probe {
@@ -106,8 +108,22 @@ impl Probe {
             let may = may.unwrap_or_default();
             findings.extend(ours.iter().map(|(topic, n)| self.topic(topic, *n, may.get(topic), &lags)));
         }
-        findings.push(self.group(kafka_acl::group(self.consumer.client(), &self.settings.group, left(end))));
+        findings.push(self.group(self.described(end)));
         findings
+    }
+
+    /// A group's coordinator may be on its way, to a new group above all.
+    fn described(&self, end: Instant) -> Result<Group, Code> {
+        loop {
+            match kafka_acl::group(self.consumer.client(), &self.settings.group, left(end)) {
+                Err(Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress)
+                    if Instant::now() < end =>
+                {
+                    std::thread::park_timeout(COORDINATOR_PAUSE);
+                }
+                other => return other,
+            }
+        }
     }
 
     fn away(&self, error: &KafkaError) -> Finding {

@@ -10,7 +10,7 @@ use pusher::simulator::fcm::{self, Simulator as Fcm};
 use serde_json::Value;
 
 use crate::support::kafka::{USER, login};
-use crate::support::{Kafka, kafka, ports, postgres, unique, wait_for};
+use crate::support::{Kafka, Postgres, kafka, ports, postgres, unique, wait_for};
 
 /// What a check is run with, and the words that differ from run to run, each with what stands for it in a snapshot.
 struct Setup {
@@ -210,7 +210,12 @@ fn who_may_not_write_feedback_is_told_before_anything_is_consumed() {
     assert_eq!(code, Some(2), "{log}");
     assert!(log.contains("push-game-apns-feedbacks may not be written by this user; grant it: kafka-acls.sh"), "{log}");
 
+    // Feedback may be written, the group not joined: the worker ends, with the alarm that says why.
     allow(&["--producer", "--topic", feedback]);
+    let (code, _, log) = setup.command(&["apns"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("alarm=true") && log.contains("kafka-acls --add --operation Read --group"), "{log}");
+
     allow(&["--consumer", "--topic", topic, "--group", "pusher"]);
     let (code, findings) = setup.check(&[]);
     insta::assert_snapshot!("granted", findings);
@@ -220,6 +225,39 @@ fn who_may_not_write_feedback_is_told_before_anything_is_consumed() {
     let (code, findings) = setup.check(&[]);
     assert_eq!(code, Some(2));
     assert_eq!(findings.matches("Authentication failed").count(), 2, "{findings}");
+}
+
+/// With `verify-full` the server must show a certificate of a CA that is trusted, for its name; the original took any.
+#[test]
+fn a_database_with_a_strange_certificate_is_not_spoken_to() {
+    let ca = rcgen::KeyPair::generate().expect("a key");
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = parameters.self_signed(&ca).expect("a certificate");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let issuer = rcgen::Issuer::new(parameters, ca);
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("parameters");
+    let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+    let postgres = Postgres::start_encrypted(&leaf.pem(), &key.serialize_pem());
+    let database = postgres.database("tls");
+    database.query("CREATE TABLE game_apns (token text PRIMARY KEY)");
+
+    let mut setup = Setup::new();
+    let (apns, _) = simulators();
+    setup.apns("game", &apns).set("QUEUE_BROKERS", &kafka().brokers).set("INVALIDTOKEN_HANDLERS", "pg");
+    setup.set("INVALIDTOKEN_PG_HOST", "localhost").set("INVALIDTOKEN_PG_PORT", postgres.port.to_string());
+    setup.set("INVALIDTOKEN_PG_USER", &postgres.user).set("INVALIDTOKEN_PG_DATABASE", &database.name);
+    setup.set("INVALIDTOKEN_PG_SSLMODE", "verify-full");
+    let (_, findings) = setup.check(&[]);
+    assert!(findings.contains("cannot be asked: invalid peer certificate: UnknownIssuer"), "{findings}");
+
+    let root = setup.file("root.pem", &root.pem());
+    setup.environment.insert("PGSSLROOTCERT".into(), root);
+    let (_, findings) = setup.check(&[]);
+    assert!(findings.contains("✓ token table"), "{findings}");
+    setup.set("INVALIDTOKEN_PG_HOST", "127.0.0.1");
+    let (_, findings) = setup.check(&[]);
+    assert!(findings.contains("✗ postgresql"), "the certificate is for another name: {findings}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod cli_mistakes;
 mod flow_delivery;
 mod flow_worker;
 mod gcm_schema;
+mod golden;
 mod house_rules;
 mod http2_nginx;
 mod http2_pool;

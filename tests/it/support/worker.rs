@@ -25,11 +25,15 @@ pub(crate) struct Ended {
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
     pub(crate) fn start(environment: &[(String, String)]) -> Worker {
-        let folder = process::folder("worker");
+        Worker::start_in(&["apns"], environment, process::folder("worker"))
+    }
+
+    /// Starts it with these arguments and variables in a folder, which is its own from here on.
+    pub(crate) fn start_in(arguments: &[&str], environment: &[(String, String)], folder: PathBuf) -> Worker {
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend([env!("CARGO_BIN_EXE_pusher"), "apns", "--json"].map(ToOwned::to_owned));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), "--json"].iter().chain(arguments).map(|word| (*word).to_owned()));
         let server = Server::start("worker", &folder, &command);
         Worker { server: Some(server), folder }
     }
@@ -53,6 +57,12 @@ impl Worker {
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until it has ended by itself; how.
+    #[track_caller]
+    pub(crate) fn ends(mut self) -> ExitStatus {
+        self.server.take().expect("running").await_end(Duration::from_mins(1))
     }
 
     /// Whether a line's message begins so.
