@@ -14,6 +14,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::error::{IsError as _, RDKafkaErrorCode as Code};
+use rdkafka::metadata::{Metadata, MetadataBroker};
 
 /// Allowed operations: bit n is Kafka's operation n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +52,18 @@ pub struct Group {
     pub may: Option<Operations>,
 }
 
-/// Describes topics; each has its own answer or refusal. An error is one of the whole call.
+/// The id of a broker that answers: the one that this came from, or any where it does not say.
+pub fn broker_of(metadata: &Metadata) -> i32 {
+    let known = metadata.orig_broker_id();
+    if known >= 0 { known } else { metadata.brokers().first().map_or(known, MetadataBroker::id) }
+}
+
+/// Describes topics; each has its own answer or refusal. An error is one of the whole call. `broker` is the id of a broker to
+/// ask: librdkafka would ask the controller, which need not be one of those that clients can reach.
 pub fn topics<C: ClientContext>(
     client: &Client<C>,
     names: &[String],
+    broker: i32,
     limit: Duration,
 ) -> Result<BTreeMap<String, Result<Topic, Code>>, Code> {
     let texts = c_strings(names)?;
@@ -66,7 +75,7 @@ pub fn topics<C: ClientContext>(
     );
     let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     // SAFETY: `ask` gives a living client, options and queue; the request copies the collection.
-    let answer = ask(client, op, limit, |client, options, queue| unsafe {
+    let answer = ask(client, op, Some(broker), limit, |client, options, queue| unsafe {
         sys::rd_kafka_DescribeTopics(client, collection.0, options, queue);
     })?;
     // SAFETY: the event is a result of this call, as it has no error; what it hands out lives as long as the event, and the
@@ -90,7 +99,7 @@ pub fn group<C: ClientContext>(client: &Client<C>, name: &str, limit: Duration) 
     let mut pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
     let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
     // SAFETY: as above; the request copies the names.
-    let answer = ask(client, op, limit, |client, options, queue| unsafe {
+    let answer = ask(client, op, None, limit, |client, options, queue| unsafe {
         sys::rd_kafka_DescribeConsumerGroups(client, pointers.as_mut_ptr(), pointers.len(), options, queue);
     })?;
     // SAFETY: as above.
@@ -110,6 +119,7 @@ pub fn group<C: ClientContext>(client: &Client<C>, name: &str, limit: Duration) 
 fn ask<C: ClientContext>(
     client: &Client<C>,
     op: sys::rd_kafka_admin_op_t,
+    broker: Option<i32>,
     limit: Duration,
     send: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
 ) -> Result<Guard<sys::rd_kafka_event_t>, Code> {
@@ -120,6 +130,9 @@ fn ask<C: ClientContext>(
     unsafe {
         let options = Guard(sys::rd_kafka_AdminOptions_new(client, op), sys::rd_kafka_AdminOptions_destroy);
         sys::rd_kafka_AdminOptions_set_request_timeout(options.0, limit_ms, ptr::null_mut(), 0);
+        if let Some(broker) = broker {
+            sys::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
+        }
         let unsupported = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
         sys::rd_kafka_error_destroy(unsupported);
         let queue = Guard(sys::rd_kafka_queue_new(client), sys::rd_kafka_queue_destroy);

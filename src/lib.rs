@@ -14,12 +14,15 @@
 //! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
 //! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
 //!   them what the queue saw.
+//! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
+//!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
-//! `queue`, `handlers`, `reporters` and `http2` never use each other, but for `handlers → http2`; only `delivery`,
+//! `queue`, `handlers`, `reporters` and `http2` never use each other, but for `handlers → http2`; each knows what can be proved
+//! about its own neighbours, and a start and a check ask it; only `delivery`,
 //! `dispatch` and what they stand on join them, through traits; only [`worker`] knows concrete types. A crate of the outside
 //! world is named in the one or two files whose job it is. A test reads the sources and holds them to this.
 //!

@@ -104,8 +104,8 @@ impl Probe {
         findings.extend(self.apps_without(&ours));
         if !ours.is_empty() {
             let lags = self.lags(&ours, end);
-            let may = kafka_acl::topics(self.consumer.client(), &ours.keys().cloned().collect::<Vec<_>>(), left(end));
-            let may = may.unwrap_or_default();
+            let (names, broker): (Vec<_>, _) = (ours.keys().cloned().collect(), kafka_acl::broker_of(&metadata));
+            let may = kafka_acl::topics(self.consumer.client(), &names, broker, left(end)).unwrap_or_default();
             findings.extend(ours.iter().map(|(topic, n)| self.topic(topic, *n, may.get(topic), &lags)));
         }
         findings.push(self.group(self.described(end)));

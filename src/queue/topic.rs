@@ -55,7 +55,8 @@ pub(super) fn check(pattern: &str) -> Result<(), String> {
 /// Whether a pattern is a name that no topic can have, being perhaps a regular expression without its `^`.
 pub(super) fn is_nobodys(pattern: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !pattern.starts_with('^') && !((1..=249).contains(&pattern.len()) && pattern.bytes().all(fits))
+    let is_name = (1..=249).contains(&pattern.len()) && pattern.bytes().all(fits);
+    !pattern.starts_with('^') && !is_name
 }
 
 #[derive(Debug)]

@@ -20,7 +20,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What a look at a topic came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
-    There,
+    /// As a broker of this id says.
+    There(i32),
     Missing,
     Forbidden,
     Away(Code),
@@ -36,10 +37,13 @@ pub(super) fn inspect<C: ClientContext>(
 ) -> Vec<Finding> {
     let end = Instant::now() + deadline;
     let mut findings = Vec::new();
-    let mut there = Vec::new();
+    let (mut there, mut broker) = (Vec::new(), 0);
     for topic in topics {
         match look(client, topic, end) {
-            Seen::There => there.push(topic.clone()),
+            Seen::There(answered) => {
+                broker = answered;
+                there.push(topic.clone());
+            }
             Seen::Missing => findings.push(missing(topic, brokers)),
             Seen::Forbidden => findings.push(forbidden(topic, brokers, "described")),
             Seen::Away(code) => {
@@ -51,10 +55,11 @@ pub(super) fn inspect<C: ClientContext>(
     if there.is_empty() {
         return findings;
     }
-    match kafka_acl::topics(client, &there, left(end)) {
+    match kafka_acl::topics(client, &there, broker, left(end)) {
         Ok(answers) => findings.extend(answers.iter().map(|(topic, answer)| judged(topic, brokers, *answer))),
         Err(code) => {
-            findings.extend(there.iter().map(|topic| unknown(topic, &format!("the broker did not say: {code}"))))
+            let why = format!("the broker did not say: {code}");
+            findings.extend(there.iter().map(|topic| unknown(topic, &why)));
         }
     }
     findings
@@ -66,13 +71,16 @@ fn left(end: Instant) -> Duration {
 
 fn look<C: ClientContext>(client: &Client<C>, topic: &str, end: Instant) -> Seen {
     for asked in 1.. {
-        let code = match client.fetch_metadata(Some(topic), left(end)) {
-            Ok(metadata) => metadata.topics().first().and_then(MetadataTopic::error).map(Code::from),
-            Err(KafkaError::MetadataFetch(code)) => Some(code),
-            Err(_) => Some(Code::Fail),
+        let (broker, code) = match client.fetch_metadata(Some(topic), left(end)) {
+            Ok(metadata) => {
+                let refused = metadata.topics().first().and_then(MetadataTopic::error);
+                (kafka_acl::broker_of(&metadata), refused.map(Code::from))
+            }
+            Err(KafkaError::MetadataFetch(code)) => (0, Some(code)),
+            Err(_) => (0, Some(Code::Fail)),
         };
         match code {
-            None => return Seen::There,
+            None => return Seen::There(broker),
             Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => return Seen::Forbidden,
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) if asked >= LOOKS => break,
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable)
