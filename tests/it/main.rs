@@ -13,6 +13,7 @@ mod http2_nginx;
 mod http2_pool;
 mod http2_server;
 mod packaging;
+mod queue_faults;
 mod queue_flow;
 mod real_malformed;
 mod real_outages;

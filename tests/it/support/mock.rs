@@ -1,9 +1,11 @@
 //! librdkafka's mock cluster: a Kafka in this process, with levers. It keeps 5 MiB per partition and drops what is older.
-#![expect(unsafe_code, reason = "the crate does not wrap the one lever that makes groups form at once")]
+#![expect(unsafe_code, reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text")]
 
 use std::time::Duration;
 
-use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
+use rdkafka::bindings::{
+    rd_kafka_handle_mock_cluster, rd_kafka_mem_malloc, rd_kafka_mock_group_initial_rebalance_delay_ms,
+};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
@@ -99,6 +101,20 @@ impl Mock {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
         list.find_partition(topic, partition).expect("it").set_metadata(metadata);
         self.consumer(group).commit(&list, CommitMode::Sync).expect("a commit");
+    }
+
+    /// The same with metadata of any bytes, as other programs may write them.
+    pub(crate) fn commit_bytes(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &[u8]) {
+        let (mut list, consumer) = (TopicPartitionList::new(), self.consumer(group));
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+        // SAFETY: the list has one element, which owns its metadata and frees it as librdkafka allocates.
+        unsafe {
+            let element = &mut *(*list.ptr()).elems;
+            element.metadata = rd_kafka_mem_malloc(consumer.client().native_ptr(), metadata.len());
+            std::ptr::copy_nonoverlapping(metadata.as_ptr(), element.metadata.cast(), metadata.len());
+            element.metadata_size = metadata.len();
+        }
+        consumer.commit(&list, CommitMode::Sync).expect("a commit");
     }
 
     /// The payloads of a partition, from its first record to its present end.
