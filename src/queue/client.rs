@@ -5,10 +5,14 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::QueueError;
 use super::config::Settings;
+use super::prefetch::Prefetch;
 
 /// What the promise fixes goes over what the configuration passes through.
-pub(super) fn client(settings: &Settings) -> ClientConfig {
+pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
     let mut client = ClientConfig::new();
+    for (name, value) in prefetch.options(&settings.options) {
+        client.set(name, value);
+    }
     for (name, value) in &settings.options {
         client.set(name, value);
     }
@@ -20,16 +24,22 @@ pub(super) fn client(settings: &Settings) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "false");
-    if settings.options.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+    // With the group protocol of KIP-848 both are the brokers' to say.
+    if !settings.brokers_assign() {
         client.set("session.timeout.ms", session.to_string());
         client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
+    }
+    // The client asks that it is no shorter than a session; its default is five minutes.
+    if session > 300_000 && !settings.options.contains_key("max.poll.interval.ms") {
+        client.set("max.poll.interval.ms", session.to_string());
     }
     client
 }
 
 /// Errors after which trying on would be silence: somebody must mend the group or the permissions.
 pub(super) fn is_hopeless(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::InconsistentGroupProtocol | RDKafkaErrorCode::GroupAuthorizationFailed)
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, InconsistentGroupProtocol, UnsupportedAssignor};
+    matches!(code, InconsistentGroupProtocol | GroupAuthorizationFailed | UnsupportedAssignor)
 }
 
 /// The end of the queue, with what to do about it.

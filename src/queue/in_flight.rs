@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 mod assignment;
+mod last_poll;
 mod receipt;
-pub use assignment::{Assignment, LastPoll};
+pub use assignment::Assignment;
+pub use last_poll::LastPoll;
 pub use receipt::{Receipt, lend};
 
 /// Numbers of what is lent.

@@ -61,7 +61,11 @@ fn without_a_leader(assignment: &str) {
     assert_eq!(late.len(), 23, "nothing is lent twice");
     resolve(held.into_iter().chain(late));
     let ends = [23, 20, 20];
-    let all = || (0..3).all(|partition| mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == ends[partition as usize]));
+    let all = || {
+        (0..3).all(|partition| {
+            mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == ends[partition as usize])
+        })
+    };
     let more = reader.until("all commits", |_, _| all());
     assert!(more.is_empty(), "{:?}", places(&more));
     reader.close();
@@ -97,7 +101,12 @@ fn taken_away_before_it_was_settled(assignment: &str) {
             places(&lent).into_iter().for_each(|place| *times.entry(place).or_default() += 1);
             resolve(lent);
         }
-        assert!(began.elapsed() < LONG, "{} of 40, {:?}", times.len(), readers.iter().map(Reader::told).collect::<Vec<_>>());
+        assert!(
+            began.elapsed() < LONG,
+            "{} of 40, {:?}",
+            times.len(),
+            readers.iter().map(Reader::told).collect::<Vec<_>>()
+        );
         // Long enough for the second one to join while the first waits for leaders.
         if !led && began.elapsed() > Duration::from_secs(5) {
             (1..4).for_each(|partition| mock.cluster().partition_leader(TOPIC, partition, Some(1)).expect("a leader"));

@@ -128,8 +128,10 @@ metrics! {
     IgnoredTopics: Ours Gauge "ignored_topics" [],
     /// Partitions with something to read and no room for it, the most at once in the last second.
     PausedPartitions: Ours Gauge "paused_partitions" [],
-    /// Partitions that are ours.
+    /// Partitions that are ours and are read.
     AssignedPartitions: Ours Gauge "assigned_partitions" [],
+    /// Partitions that are ours and not read yet, because no broker can tell where to begin.
+    UnsettledPartitions: Ours Gauge "unsettled_partitions" [],
     /// Length of the map of resolved offsets in the last commit, characters of 4,096.
     MapBytes: Ours Gauge "map_bytes" [topic],
     /// Values dropped because there were too many different tags.

@@ -1,5 +1,8 @@
 //! librdkafka's mock cluster: a Kafka in this process, with levers. It keeps 5 MiB per partition and drops what is older.
-#![expect(unsafe_code, reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text")]
+#![expect(
+    unsafe_code,
+    reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text"
+)]
 
 use std::time::Duration;
 

@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) commits_failed: u64,
     pub(crate) assigned: usize,
     pub(crate) ignored: Option<usize>,
+    /// Looks at the list of topics.
+    pub(crate) looks: u32,
 }
 
 #[derive(Debug, Default)]
@@ -51,9 +53,12 @@ impl Observer for Ear {
     fn assigned(&self, partitions: usize) {
         self.0.lock().assigned = partitions;
     }
+    fn unsettled(&self, _: usize) {}
     fn starved(&self, _: usize) {}
     fn ignored_topics(&self, topics: usize) {
-        self.0.lock().ignored = Some(topics);
+        let mut told = self.0.lock();
+        told.ignored = Some(topics);
+        told.looks += 1;
     }
     fn oldest_in_flight(&self, _: Duration) {}
 }
