@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[test]
+    fn where_somebody_else_went_on_our_past_is_over() {
+        let past = past(50);
+        let assignment = past.assignment.clone();
+        let judgement = (Belief { map: None, past: Some(past) }).judge(6, 6, 60);
+        assert!(matches!(judgement, Judgement::Agrees(Belief { map: None, past: None })), "{judgement:?}");
+        assignment.revive();
+        assert!(assignment.is_over());
+    }
+
+    #[test]
     fn another_record_at_the_same_offset_is_of_another_log() {
         assert_eq!(judge(Some(map(50)), None, 5, 70), (None, None, Some(50)));
         let past = past(60);

@@ -8,7 +8,7 @@ use pusher::queue::in_flight::{Assignment, LastPoll, lend};
 use pusher::queue::offsets::Ledger;
 use pusher::queue::{Lent, Receipt};
 
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
 
 const TOPIC: &str = "push-game_apns-single";
@@ -225,8 +225,8 @@ fn metadata_that_is_no_text_is_dropped_and_told() {
     let lent = reader.read(5);
     assert_eq!((offsets(&lent), reader.told().maps_dropped), ((5..10).collect(), vec!["not readable"]));
     resolve(lent);
-    reader.until("a commit", |_, _| mock.committed("test", TOPIC, 0) == Some((10, String::new())));
     reader.close();
+    assert_eq!(mock.committed("test", TOPIC, 0), Some((10, String::new())));
 }
 
 /// The log is another one: what it holds under lower numbers was never sent.
@@ -240,5 +240,110 @@ fn a_commit_beyond_the_end_of_the_log_skips_nothing() {
     assert_eq!(offsets(&lent), (0..20).collect::<Vec<_>>());
     resolve(lent);
     reader.until("its commit", |_, _| mock.committed("test", TOPIC, 0) == Some((20, String::new())));
+    reader.close();
+}
+
+/// The broker is away for longer than the session. What ended here meanwhile is known when the partition comes back, what is
+/// still under way is not begun a second time, and only what was given back is lent again.
+fn lost_and_regained(assignment: &str) {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    mock.produce(TOPIC, 0, numbers(20));
+    let mut reader = start(&mock, &[("queue.sessionTimeout", "2000"), ("queue.assignment", assignment)]);
+    let mut lent: Vec<Option<Lent>> = reader.read(20).into_iter().map(Some).collect();
+    let mut end =
+        |offsets: &[usize]| -> Vec<Lent> { offsets.iter().filter_map(|offset| lent[*offset].take()).collect() };
+    resolve(end(&[0, 1, 2, 4]));
+    reader.until("a commit with its map", |_, _| {
+        mock.committed("test", TOPIC, 0).is_some_and(|(at, metadata)| at == 3 && !metadata.is_empty())
+    });
+    mock.cluster().broker_down(1).expect("down");
+    resolve(end(&[3, 6, 7]));
+    let none = reader.until("the loss", |reader, _| reader.told().assigned == 0);
+    assert!(none.is_empty());
+    resolve(end(&[8, 9]));
+    end(&[10, 11]).into_iter().for_each(|lent| lent.receipt.release());
+    broker_up(&mock.cluster());
+    let again = reader.until("what was given back", |_, lent| lent.len() >= 2);
+    assert_eq!(offsets(&again), [10, 11]);
+    mock.produce(TOPIC, 0, ["new"]);
+    let new = reader.read(1);
+    assert_eq!(offsets(&new), [20]);
+    let rest = end(&(0..20).collect::<Vec<_>>());
+    assert_eq!(offsets(&rest), [5, 12, 13, 14, 15, 16, 17, 18, 19], "still under way, and still ours");
+    assert!(rest.iter().all(|lent| !lent.receipt.is_over()));
+    resolve(rest.into_iter().chain(again).chain(new));
+    let none = reader.until("the last commit", |_, _| mock.committed("test", TOPIC, 0) == Some((21, String::new())));
+    assert!(none.is_empty(), "{:?}", offsets(&none));
+    reader.close();
+}
+
+#[test]
+fn all_at_once_what_was_resolved_is_known_when_a_lost_partition_comes_back() {
+    lost_and_regained("range,roundrobin");
+}
+
+#[test]
+fn one_by_one_what_was_resolved_is_known_when_a_lost_partition_comes_back() {
+    lost_and_regained("cooperative-sticky");
+}
+
+/// One partition of two goes to a second member, who resolves some of what the first has in flight, and comes back when he
+/// leaves: the first one, what he holds of that partition, its number, and what he is lent of it again at once.
+fn away_and_back(mock: &Mock, resolved: std::ops::Range<i64>) -> (Reader, Vec<Lent>, i32, Vec<Lent>) {
+    (0..2).for_each(|partition| mock.produce(TOPIC, partition, numbers(10)));
+    let mut first = start(mock, &[]);
+    let mut held = first.read(20);
+    first.until("the starts' commits", |_, _| (0..2).all(|one| mock.committed("test", TOPIC, one).is_some()));
+    let (mut second, mut taken, began) = (start(mock, &[]), Vec::new(), Instant::now());
+    while taken.len() < 10 {
+        first.turn(&mut held);
+        second.turn(&mut taken);
+        assert!(began.elapsed() < LONG, "{:?}", places(&taken));
+    }
+    let partition = taken[0].message.origin.partition;
+    assert_eq!(
+        (held.len(), offsets(&taken)),
+        (20, (0..10).collect()),
+        "what is in flight is repeated by its new owner"
+    );
+    let (held, others): (Vec<_>, Vec<_>) =
+        held.into_iter().partition(|lent| lent.message.origin.partition == partition);
+    resolve(others);
+    assert!(held.iter().all(|lent| lent.receipt.is_over() && !lent.receipt.may_send()));
+    let (done, _left): (Vec<_>, Vec<_>) = taken.into_iter().partition(|lent| resolved.contains(&lent.message.offset));
+    resolve(done);
+    second.close();
+    let again = first.until("both partitions", |reader, _| reader.told().assigned == 2);
+    (first, held, partition, again)
+}
+
+#[test]
+fn what_somebody_else_went_on_with_is_his() {
+    let mock = Mock::start(&[(TOPIC, 2)]);
+    let (mut reader, held, partition, mut again) = away_and_back(&mock, 0..6);
+    again.append(&mut reader.until("what he left", |_, lent| again.len() + lent.len() >= 4));
+    assert_eq!(offsets(&again), [6, 7, 8, 9]);
+    assert!(held.iter().all(|lent| lent.receipt.is_over()));
+    resolve(held);
+    mock.produce(TOPIC, partition, ["new"]);
+    let new = reader.read(1);
+    assert_eq!(places(&new), [(partition, 10)], "late ends change nothing");
+    assert_eq!(mock.committed("test", TOPIC, partition).map(|(at, _)| at), Some(6));
+    resolve(again.into_iter().chain(new));
+    reader.until("the last commit", |_, _| mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == 11));
+    reader.close();
+}
+
+#[test]
+fn what_somebody_else_resolved_of_the_same_is_known_too() {
+    let mock = Mock::start(&[(TOPIC, 2)]);
+    let (mut reader, held, partition, again) = away_and_back(&mock, 4..10);
+    assert!(again.is_empty(), "{:?}", places(&again));
+    mock.produce(TOPIC, partition, ["new"]);
+    let new = reader.read(1);
+    assert_eq!(places(&new), [(partition, 10)]);
+    assert!(held.iter().all(|lent| !lent.receipt.is_over()), "still under way, and ours again");
+    resolve(held.into_iter().chain(new));
+    reader.until("the last commit", |_, _| mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == 11));
     reader.close();
 }
