@@ -15,6 +15,8 @@ mod http2_server;
 mod packaging;
 mod queue_faults;
 mod queue_flow;
+mod real_groups;
+mod real_logs;
 mod real_malformed;
 mod real_outages;
 mod real_queue;

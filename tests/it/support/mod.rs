@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod kafka;
 pub(crate) mod mock;
+pub(crate) mod place;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
