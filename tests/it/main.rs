@@ -15,6 +15,7 @@ mod http2_server;
 mod packaging;
 mod queue_faults;
 mod queue_flow;
+mod real_frozen;
 mod real_groups;
 mod real_logs;
 mod real_malformed;

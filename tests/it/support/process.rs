@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A running server.
 pub(crate) struct Server {
     name: &'static str,
@@ -75,6 +78,12 @@ impl Server {
         let leash = self.shell.stdin.as_mut().expect("the leash is piped");
         writeln!(leash, "{signal}").unwrap_or_else(|error| panic!("{}: the leash is broken: {error}", self.name));
         self.shell.wait().expect("the shell's end")
+    }
+
+    /// Sends it a signal that it lives on with (SIGSTOP, SIGCONT).
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("the leash notes it");
+        kill(Pid::from_raw(pid.trim().parse().expect("a number")), signal).expect("it is there");
     }
 
     /// Fails with the end of the log when the server has ended by itself.

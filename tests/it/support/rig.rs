@@ -183,7 +183,8 @@ impl Rig {
         worker.until(&format!("the ends {ends:?} committed"), limit, || self.has_committed(&ends).then_some(()));
     }
 
-    fn has_committed(&self, ends: &[i64]) -> bool {
+    /// Whether these ends are committed, with nothing open before them.
+    pub(crate) fn has_committed(&self, ends: &[i64]) -> bool {
         let committed = kafka().committed(&self.group, &self.topic);
         committed.iter().zip(ends).all(|(one, end)| one.offset == Some(*end) && one.metadata.is_empty())
     }
