@@ -164,8 +164,9 @@ impl KafkaQueue {
             if dropped > 0 {
                 self.observer.receipts_lost(&partition.origin, dropped);
             }
-            if let Some(first) = partition.assignment.take_lost().first() {
-                self.seeks.back_to(&partition.origin, *first);
+            // Back to the first of all that were ever given back: an earlier one may not have been read again yet.
+            if !partition.assignment.take_lost().is_empty() {
+                self.seeks.back_to(&partition.origin, partition.assignment.ledger.lock().read_from());
             }
         }
         self.seek();
@@ -184,19 +185,20 @@ impl KafkaQueue {
     /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
     fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
         let (before, count) = (out.len(), self.partitions.len());
-        let (mut full, mut missing) = (0, Vec::new());
+        let (mut full, mut paused, mut missing) = (0, 0, Vec::new());
         for step in 0..count {
             let index = (self.turn + step) % count;
             let partition = &mut self.partitions[index];
             match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
                 Turn::Empty | Turn::More => {}
                 Turn::Full => full += 1,
+                Turn::Paused => paused += 1,
                 Turn::OutOfRange => missing.push(index),
                 Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
             }
         }
         self.turn = self.turn.wrapping_add(1);
-        self.starved = self.starved.max(full);
+        self.starved = self.starved.max(full + paused);
         if !missing.is_empty() {
             for index in missing {
                 self.on_out_of_range(index);

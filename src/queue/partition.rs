@@ -26,6 +26,8 @@ pub(super) enum Turn {
     More,
     /// Readable, but there is no room for it: its app's share or its map is full.
     Full,
+    /// Nothing of its app is to be sent for now.
+    Paused,
     /// The log does not have the offset that comes next.
     OutOfRange,
     /// The client is broken for good.
@@ -87,6 +89,9 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Turn {
+        if self.share.is_paused() {
+            return Turn::Paused;
+        }
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;
