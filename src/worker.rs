@@ -88,6 +88,7 @@ pub struct Worker {
     reporters: Arc<Reporters>,
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Worker {
@@ -126,6 +127,11 @@ impl Worker {
     /// What is lent and not resolved.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// The way of an app to its provider; `None` for an app that is not configured.
+    pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
+        self.circuits.get(app)
     }
 
     /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
@@ -215,7 +221,7 @@ impl Parts {
         let senders = self.start_senders(&spread, &shutdown)?;
         house.spawn(tell_gauges(self.clone(), shutdown.clone()));
         house.spawn(keep_breakers(self.clone(), shutdown.clone()));
-        let Parts { settings, provider, reporters, tally, in_flight, .. } = self;
+        let Parts { settings, provider, reporters, tally, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
@@ -223,7 +229,7 @@ impl Parts {
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
+        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight, circuits })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {

@@ -19,8 +19,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reporters", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
-    ("delivery", &["desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
-    ("desk", &["delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
+    ("delivery", &["circuit", "desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
+    ("desk", &["circuit", "delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
+    ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
     ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
@@ -62,7 +63,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/seek",       // positions that must change
             "src/queue/subscription",
             "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
-            "src/reporters/feedback/kafka",
+            "src/reporters/kafka", // the producer of all records that are waited for
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],
