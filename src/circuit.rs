@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
 use crate::handlers::retry::{RetryShare, ShareSettings};
@@ -117,7 +117,11 @@ impl Circuit {
     }
 
     fn probe(&self) -> Option<Pass> {
-        let taken = self.inner.lock().breaker.take_probe();
+        let mut inner = self.inner.lock();
+        let taken = inner.breaker.take_probe();
+        // At once, or the queue would lend, and get back, what the next look at the clock forbids.
+        self.share.set_allowance(inner.breaker.allowance(self.share.usage().on_way()));
+        drop(inner);
         taken.then(|| {
             self.stats.count(Metric::BreakerProbes, &self.tags(), 1);
             Pass::Probe(self.round())
@@ -160,7 +164,7 @@ impl Circuit {
             Pass::Probe(round) if round == self.round() => inner.breaker.probed(signal, level, now),
             _ => inner.breaker.attempted(signal, level, now),
         };
-        self.settle(&mut inner, change, level);
+        self.settle(inner, change, level);
     }
 
     /// Looks at the clock. Whether the provider was found to answer again since the last look.
@@ -169,8 +173,9 @@ impl Circuit {
         let mut inner = self.inner.lock();
         self.tell_successes(&mut inner, now);
         let change = inner.breaker.tick(level, now);
-        self.settle(&mut inner, change, level);
-        std::mem::take(&mut inner.recovered)
+        let recovered = std::mem::take(&mut inner.recovered);
+        self.settle(inner, change, level);
+        recovered
     }
 
     /// Where the breaker stands.
@@ -202,8 +207,8 @@ impl Circuit {
         inner.breaker.succeeded(new, now);
     }
 
-    /// Puts into force what the breaker says, and tells of a change.
-    fn settle(&self, inner: &mut Inner, change: Option<Change>, level: usize) {
+    /// Puts into force what the breaker says, and tells of a change when the lock is free again.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>, change: Option<Change>, level: usize) {
         if change == Some(Change::Opened) {
             self.round.fetch_add(1, Relaxed);
         }
@@ -211,7 +216,9 @@ impl Circuit {
         self.share.set_allowance(inner.breaker.allowance(level));
         if let Some(change) = change {
             inner.recovered |= change == Change::Recovering;
-            self.tell(change, inner.cause.as_ref());
+            let cause = inner.cause.clone();
+            drop(inner);
+            self.tell(change, cause.as_ref());
         }
     }
 
@@ -220,7 +227,11 @@ impl Circuit {
         let (reason, error) = cause.map_or(("unknown", ""), |(key, words)| (*key, words.as_str()));
         match change {
             Change::Opened => {
-                self.stats.count(Metric::BreakerOpened, &[("platform", platform.0), ("game", app), ("reason", reason)], 1);
+                self.stats.count(
+                    Metric::BreakerOpened,
+                    &[("platform", platform.0), ("game", app), ("reason", reason)],
+                    1,
+                );
                 tracing::error!(alarm = true, %app, %platform, reason, error, "the breaker is open: everything fails, the app's partitions are paused, its backlog stays in Kafka; single pushes probe");
             }
             Change::Slowed => {

@@ -131,8 +131,10 @@ pub async fn give_up(push: Push, desk: Arc<Desk>) {
     let (Some(tools), Some(last)) = (desk.app(&push.message.origin.app), &push.last) else {
         return desk.give_back(push);
     };
-    let description =
-        format!("given up after {} attempts that failed while others passed; the last: {}", push.spent.attempts, last.description);
+    let description = format!(
+        "given up after {} attempts that failed while others passed; the last: {}",
+        push.spent.attempts, last.description
+    );
     let outcome = Outcome::Failed(Refusal { description: description.into(), ..Refusal::clone(last) });
     report(&push, &outcome, tools.handler.as_ref(), &desk).await;
     push.receipt.resolve();
@@ -144,7 +146,7 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push, pass: Pass, circuit:
     let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, &gate)).catch_unwind();
     attempt.await.unwrap_or_else(|_| {
         let place = format!("{:?}", push.message);
-        tracing::error!(alarm = true, app = %push.message.origin.app, message = %place, "a handler panicked; the message is failed");
+        tracing::error!(alarm = true, app = %push.message.origin.app, reason = "internal", place, "a handler panicked; the message is failed");
         let description = "a bug in this program ended the attempt; the error log names the place";
         let refusal = Refusal {
             source: Source::Local,
@@ -262,7 +264,7 @@ impl RecordSource for Record<'_> {
         let form = RecordForm { metadata: self.metadata, truncated };
         catch_unwind(AssertUnwindSafe(|| self.handler.feedback(self.message, self.outcome, form))).unwrap_or_else(|_| {
             let place = format!("{:?}", self.message);
-            tracing::error!(alarm = true, app = %self.message.origin.app, message = %place, "a handler panicked over a feedback record; a bare one is written");
+            tracing::error!(alarm = true, app = %self.message.origin.app, reason = "internal", place, "a handler panicked over a feedback record; a bare one is written");
             let metadata = serde_json::json!({ "pusherId": self.message.identity() });
             serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
         })
@@ -283,20 +285,121 @@ impl Gate for PushGate<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+    use tokio::sync::mpsc;
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
     use super::*;
+    use crate::config::Config;
+    use crate::handlers::BoxFuture;
+    use crate::handlers::breaker::Settings;
+    use crate::handlers::retry::{Policy, ShareSettings};
     use crate::message::{Lane, Origin, Platform};
     use crate::outcome::Acceptance;
-    use crate::queue::memory::MemoryLog;
+    use crate::queue::memory::{MemoryLog, MemoryQueue};
     use crate::queue::{InFlight, Queue as _};
+    use crate::reporters::Reporters;
+    use crate::reporters::stats::Stats;
+    use crate::spread::Load;
+    use crate::tally::Tally;
+
+    const APNS: Platform = Platform("apns");
+
+    /// The one message of a log, and its queue, which must live as long as the message is to be ours.
+    fn one(log: &MemoryLog, in_flight: &Arc<InFlight>) -> (Push, MemoryQueue) {
+        let (mut queue, mut lent) = (log.queue(in_flight), Vec::new());
+        queue.lend(Duration::ZERO, &mut lent).expect("a message");
+        (Push::from(lent.remove(0)), queue)
+    }
+
+    fn log() -> MemoryLog {
+        let origin = Origin { topic: "t".into(), partition: 0, app: "game".into(), platform: APNS, lane: Lane::Single };
+        let log = MemoryLog::new([origin]);
+        log.push(0, "push");
+        log
+    }
+
+    /// The failpoint: a handler with a bug.
+    struct Panics;
+
+    impl MessageHandler for Panics {
+        fn handle<'a>(&'a self, _: &'a QueueMessage, _: u32, _: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+            Box::pin(async { panic!("on purpose") })
+        }
+        fn feedback(&self, _: &QueueMessage, _: &Outcome, _: RecordForm) -> Vec<u8> {
+            Vec::new()
+        }
+        fn expires_at_ms(&self, _: &QueueMessage) -> Option<i64> {
+            None
+        }
+        fn client(&self) -> &'static str {
+            "panics"
+        }
+    }
+
+    /// Remembers the events that are alarms, as text.
+    #[derive(Clone, Default)]
+    struct Alarms(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Alarms {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            let mut text = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                text += &format!("{field}={value:?} ");
+            });
+            if text.contains("alarm=true") {
+                self.0.lock().push(text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_handler_is_one_failed_message_and_one_alarm() {
+        let (log, in_flight, tally) = (log(), InFlight::new(10, 100), Arc::new(Tally::default()));
+        let (push, mut queue) = one(&log, &in_flight);
+        let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
+        let circuit = Circuit::new(
+            "game".into(),
+            APNS,
+            in_flight.share("game"),
+            breaker,
+            ShareSettings::default(),
+            Stats::default(),
+        );
+        let tools = AppTools { handler: Arc::new(Panics), load: Load::default(), circuit: Arc::new(circuit) };
+        let (waiting_room, _waiters) = mpsc::channel(1);
+        let switches = FeedbackSwitches { success: false, metadata: true };
+        let apps = HashMap::from([("game".into(), tools)]);
+        let desk =
+            Desk::new(apps, Arc::new(Reporters::default()), switches, tally.clone(), Policy::default(), waiting_room);
+        let alarms = Alarms::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
+            runtime.block_on(deliver(push, Arc::new(desk)));
+        });
+        let told = alarms.0.lock().clone();
+        let [alarm] = told.as_slice() else { panic!("{told:?}") };
+        assert!(
+            alarm.contains(r#"reason="internal""#)
+                && alarm.contains("t/0/0")
+                && alarm.contains("the message is failed"),
+            "{alarm}"
+        );
+        queue.lend(Duration::ZERO, &mut Vec::new()).expect("a queue that goes on");
+        let totals = tally.totals();
+        assert_eq!(
+            (totals.failed, totals.reasons["internal"], log.committed(0).offset),
+            (1, 1, 1),
+            "resolved: it does not come again"
+        );
+    }
 
     #[test]
     fn a_lost_answer_makes_every_later_request_a_possible_duplicate() {
-        let platform = Platform("apns");
-        let origin = Origin { topic: "t".into(), partition: 0, app: "game".into(), platform, lane: Lane::Single };
-        let (log, mut lent) = (MemoryLog::new([origin]), Vec::new());
-        log.push(0, "push");
-        log.queue(&InFlight::new(1, 100)).lend(std::time::Duration::ZERO, &mut lent).expect("a message");
-        let mut push = Push::from(lent.remove(0));
+        let (mut push, _queue) = one(&log(), &InFlight::new(1, 100));
         let retry = |maybe| Attempt::local(Verdict::Retry(Refusal::network("key", "Reason", "", maybe)));
         let accepted = Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None }));
         let attempts = [retry(false), retry(true), retry(false), retry(false), Attempt::local(accepted)];

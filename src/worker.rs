@@ -189,8 +189,15 @@ impl Configured {
         let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
         let retries = problems.take(ShareSettings::from_config(config));
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(breaker), Some(retries), Some(reporters), Some(provider)) =
-            (settings, queue, feedback, breaker, retries, reporters, provider)
+        let (
+            Some(settings),
+            Some(queue),
+            Some(feedback),
+            Some(breaker),
+            Some(retries),
+            Some(reporters),
+            Some(provider),
+        ) = (settings, queue, feedback, breaker, retries, reporters, provider)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };

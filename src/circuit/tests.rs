@@ -126,7 +126,8 @@ fn a_retry_without_leave_waits_and_a_limited_app_has_no_more_on_their_way_than_i
 fn refusals_of_credentials_open_it_like_any_failure() {
     let in_flight = InFlight::new(64, 1_000);
     let circuit = circuit(&in_flight);
-    let refusal = Refusal { source: Source::Project, ..Refusal::local(Class::Configuration, "forbidden", "Forbidden", "") };
+    let refusal =
+        Refusal { source: Source::Project, ..Refusal::local(Class::Configuration, "forbidden", "Forbidden", "") };
     for _ in 0..5 {
         circuit.ended(Pass::Ordinary, &attempt(Verdict::Hold(refusal.clone())));
     }

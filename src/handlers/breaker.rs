@@ -270,8 +270,7 @@ impl Breaker {
 
     fn limit(&mut self, allowance: usize, change: Change, now: Instant) -> Change {
         self.forget(now);
-        self.state =
-            State::Limited { allowance, step: Counts::default(), until: now + self.settings.step(self.full) };
+        self.state = State::Limited { allowance, step: Counts::default(), until: now + self.settings.step(self.full) };
         change
     }
 

@@ -253,9 +253,10 @@ mod tests {
     #[test]
     fn the_operators_keys_replace_the_budgets() {
         let policy = Policy { attempts: Some(3), time: Some(Duration::from_secs(9)), ..Policy::default() };
-        for (class, source, key) in
-            [(Class::Provider, Source::Device, "too-many-requests"), (Class::Configuration, Source::Project, "forbidden")]
-        {
+        for (class, source, key) in [
+            (Class::Provider, Source::Device, "too-many-requests"),
+            (Class::Configuration, Source::Project, "forbidden"),
+        ] {
             assert_eq!(policy.budget(class, source, key), Budget { attempts: 3, time: Duration::from_secs(9) });
         }
     }

@@ -107,7 +107,10 @@ pub(super) struct Records {
 
 impl std::fmt::Debug for Records {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Records").field("kind", &self.kind.name).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Records")
+            .field("kind", &self.kind.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,7 +192,8 @@ impl Records {
                 BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes);
             let headers = source.headers(truncated);
             if !headers.is_empty() {
-                let add = |all: OwnedHeaders, (key, value): &(&str, String)| all.insert(Header { key, value: Some(value) });
+                let add =
+                    |all: OwnedHeaders, (key, value): &(&str, String)| all.insert(Header { key, value: Some(value) });
                 record = record.headers(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add));
             }
             life.producer.send(record).map_err(|(error, _)| error.rdkafka_error_code())?;
@@ -218,7 +222,11 @@ impl Records {
             Ok(producer) => {
                 let reason = dead.producer.client().fatal_error().map(|(_, text)| text).unwrap_or_default();
                 let records = self.kind.name;
-                tracing::error!(records, reason, "a producer failed for good and was built anew: its records are sent again");
+                tracing::error!(
+                    records,
+                    reason,
+                    "a producer failed for good and was built anew: its records are sent again"
+                );
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = std::mem::replace(&mut *life, new);
                 self.stats.count(self.kind.rebuilt, &[], 1);
@@ -227,7 +235,9 @@ impl Records {
                     tracing::warn!(%error, "no thread to end the failed producer on: ended here");
                 }
             }
-            Err(error) => tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again"),
+            Err(error) => {
+                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again")
+            }
         }
     }
 
@@ -249,7 +259,9 @@ impl Records {
         let (life, kind, brokers) = (self.life.read().clone(), self.kind, self.settings.brokers.clone());
         let checked =
             tokio::task::spawn_blocking(move || producer::check(&kind, &life.producer, &topics, &brokers, deadline));
-        checked.await.unwrap_or_else(|error| Err(CheckError(format!("the check of the {} topics failed: {error}", kind.name))))
+        checked
+            .await
+            .unwrap_or_else(|error| Err(CheckError(format!("the check of the {} topics failed: {error}", kind.name))))
     }
 
     /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.

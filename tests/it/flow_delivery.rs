@@ -190,7 +190,8 @@ fn sender(
 
 /// The app's way to its provider. Its breaker stays closed: nobody lets it look at the clock.
 fn circuit(in_flight: &Arc<InFlight>) -> Arc<Circuit> {
-    let breaker = breaker::Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("every key has a default");
+    let breaker =
+        breaker::Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("every key has a default");
     let (share, stats) = (in_flight.share("game"), Stats::default());
     Arc::new(Circuit::new("game".into(), Platform("apns"), share, breaker, ShareSettings::default(), stats))
 }

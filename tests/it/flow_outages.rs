@@ -41,8 +41,6 @@ impl Ends {
             ("apns.apps".to_owned(), "one,two".to_owned()),
             ("apns.endpoint".to_owned(), format!("https://{}", simulator.address())),
             ("apns.caFile".to_owned(), path("ca.pem")),
-            ("apns.timeout".to_owned(), "500ms".to_owned()),
-            ("apns.connectTimeout".to_owned(), "500ms".to_owned()),
         ];
         for (app, key) in ["one", "two"].into_iter().zip(&keys) {
             std::fs::write(path(app), &key.pem).expect("the key");
@@ -97,9 +95,7 @@ fn comes_through(ends: &mut Ends, running: &Running, what: &str, begin: impl Fn(
     begin(ends.handle());
     ends.calm("one", MANY);
     eventually(&format!("{what}: the breaker opens"), LONG, || running.circuit("one").is_open().then_some(()));
-    eventually(&format!("{what}: memory is given back"), LONG, || {
-        (running.usage("one").messages <= FEW).then_some(())
-    });
+    eventually(&format!("{what}: memory is given back"), LONG, || (running.usage("one").messages <= FEW).then_some(()));
     let failed = |running: &Running| running.totals_of("one").retries + running.totals_of("one").holds;
     let at_rest = failed(running);
     eventually(&format!("{what}: probes"), LONG, || (failed(running) >= at_rest + 3).then_some(()));
@@ -131,7 +127,9 @@ fn all_well(handle: &Handle) {
 }
 
 fn answers(answer: AnswerFault) -> impl Fn(&Handle) {
-    move |handle| handle.set_faults(Faults { answers: vec![answer.clone()], ..Faults::default() }).expect("valid faults")
+    move |handle| {
+        handle.set_faults(Faults { answers: vec![answer.clone()], ..Faults::default() }).expect("valid faults")
+    }
 }
 
 fn fault(edit: impl Fn(&mut Faults)) -> impl Fn(&Handle) {
@@ -159,7 +157,7 @@ fn a_provider_that_refuses_everything_is_waited_for() {
 
 #[test]
 fn a_provider_that_cannot_be_reached_is_waited_for() {
-    let mut ends = Ends::start(&[]);
+    let mut ends = Ends::start(&[("apns.timeout", "1s"), ("apns.connectTimeout", "1s")]);
     let running = ends.world.start();
     let cut = |edit: fn(&mut Faults)| {
         move |handle: &Handle| {
@@ -206,7 +204,8 @@ fn a_revoked_key_pauses_its_app_and_the_other_goes_on_untouched() {
     let tags = [("platform", "apns"), ("game", "one"), ("reason", "invalid-provider-token")];
     statsd.await_sum("pushbreaker_opened", &tags, 1.0, LONG);
     let state = |app: &str| {
-        let lines = statsd.lines().into_iter().filter(|line| line.name == "pushbreaker_state" && line.tags["game"] == app);
+        let lines =
+            statsd.lines().into_iter().filter(|line| line.name == "pushbreaker_state" && line.tags["game"] == app);
         lines.map(|line| line.value).fold(0.0, f64::max)
     };
     eventually("the gauge", LONG, || (state("one") >= 2.0).then_some(()));
@@ -225,7 +224,7 @@ fn goaway_every_so_many_requests_loses_nothing_and_opens_nothing() {
     ends.calm("one", 4_000);
     ends.world.settle("one");
     assert_eq!(running.circuit("one").round(), 0);
-    assert!(ends.simulator.stats().counts.goaways >= 20);
+    assert!(ends.simulator.stats().counts.goaways >= 5);
     assert_eq!(ends.simulator.stats().messages.repeated, 0);
     assert_all_well(&ends, running, 4_000);
 }
@@ -298,7 +297,10 @@ fn a_push_that_fails_while_others_pass_becomes_a_dead_letter() {
     let records = ends.world.feedback("one");
     let [record] = records.as_slice() else { panic!("{} records", records.len()) };
     let record: Value = serde_json::from_slice(record).expect("JSON");
-    assert_eq!((&record["Err"]["Key"], &record["metadata"]["pusherId"]), (&"internal-server-error".into(), &headers["pusherId"].as_str().into()));
+    assert_eq!(
+        (&record["Err"]["Key"], &record["metadata"]["pusherId"]),
+        (&"internal-server-error".into(), &headers["pusherId"].as_str().into())
+    );
     let totals = running.stop();
     assert_eq!((totals.failed, totals.dead_letters, totals.feedback), (1, 1, 1), "{totals:?}");
 }

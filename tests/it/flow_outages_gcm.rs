@@ -62,9 +62,7 @@ fn comes_through(ends: &mut Ends, running: &Running, what: &str, begin: impl Fn(
     begin(ends.simulator.handle());
     ends.calm("one", MANY);
     eventually(&format!("{what}: the breaker opens"), LONG, || running.circuit("one").is_open().then_some(()));
-    eventually(&format!("{what}: memory is given back"), LONG, || {
-        (running.usage("one").messages <= FEW).then_some(())
-    });
+    eventually(&format!("{what}: memory is given back"), LONG, || (running.usage("one").messages <= FEW).then_some(()));
     let failed = |running: &Running| running.totals_of("one").retries + running.totals_of("one").holds;
     let at_rest = failed(running);
     eventually(&format!("{what}: a probe"), LONG, || (failed(running) > at_rest).then_some(()));

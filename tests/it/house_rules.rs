@@ -22,8 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("delivery", &["circuit", "desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
     ("desk", &["circuit", "delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
-    ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
-    ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
+    ("sender", &["delivery", "desk", "queue"]),       // a thread of deliveries, fed with what the queue lends
+    ("dispatch", &["queue", "sender", "spread"]),     // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
@@ -62,8 +62,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/rebalance",  // assignments
             "src/queue/seek",       // positions that must change
             "src/queue/subscription",
-            "src/queue/topics", // the topics that exist; topic names (`topic`) are pure
-            "src/reporters/kafka", // the producer of all records that are waited for
+            "src/queue/topics",     // the topics that exist; topic names (`topic`) are pure
+            "src/reporters/kafka",  // the producer of all records that are waited for
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],

@@ -15,7 +15,6 @@ use pusher::settings::catalogue;
 use rdkafka::types::RDKafkaRespErr;
 use regex::Regex;
 
-use crate::support::eventually;
 use crate::support::mock::Mock;
 
 const APNS: Platform = Platform("apns");
@@ -91,27 +90,27 @@ async fn one_too_large_for_its_topic_keeps_everything_but_the_payload() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_missing_or_forbidden_stops_the_start_and_is_waited_for_later() {
+async fn a_topic_that_is_missing_or_forbidden_stops_the_start() {
     let mock = Mock::start(&[(TOPIC, 1)]);
-    let reporter = reporter(&mock, &[("deadLetters.kafka.options.topic.metadata.refresh.interval.ms", "200")]);
+    let reporter = reporter(&mock, &[]);
     let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
     assert_eq!(reporter.check(&apps, LONG).await, Ok(()));
     let refuse = |code| mock.cluster().topic_error(TOPIC, code).expect("a topic");
     refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     let missing = reporter.check(&apps, LONG).await.expect_err("missing").to_string();
-    assert!(missing.contains("deadLetters.enabled: false") && missing.ends_with("--create --topic deadletters-game-apns"), "{missing}");
+    assert!(
+        missing.contains("deadLetters.enabled: false") && missing.ends_with("--create --topic deadletters-game-apns"),
+        "{missing}"
+    );
     refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    let message = message(b"x");
-    let sending = reporter.clone();
-    let sent = tokio::spawn(async move { sending.send_dead_letter(&letter(&message)).await });
-    eventually("a letter that waits", LONG, || (reporter.backlog().waiting == 1).then_some(()));
-    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
-    assert_eq!(within(sent).await.expect("a task"), FeedbackFate::Acknowledged);
+    let forbidden = reporter.check(&apps, LONG).await.expect_err("forbidden").to_string();
+    assert!(forbidden.contains("kafka-acls.sh"), "{forbidden}");
 }
 
 /// Every pattern of push and feedback topics that this program or the original has, or had, in code, files or documents.
 fn documented_patterns() -> Vec<Regex> {
-    let ours = catalogue().keys().find(|key| key.name == "queue.topics").and_then(|key| key.default).expect("a default");
+    let ours =
+        catalogue().keys().find(|key| key.name == "queue.topics").and_then(|key| key.default).expect("a default");
     let theirs = [
         "^push-[^-_]+_(apns|gcm)",
         "^push-[^-_]+_(apns|gcm)[_-](single|massive)",

@@ -193,7 +193,8 @@ mod tests {
     fn the_originals_retry_interval_is_the_first_ceiling() {
         assert_eq!(settings(&[("apns.retry.interval", "1s")]).unwrap().retry.first, Some(Duration::from_secs(1)));
         assert_eq!(settings(&[("apns.retry.interval", "0")]).unwrap().retry.first, None);
-        let budget = settings(&[("apns.retry.maxRetryAttempts", "3"), ("apns.retry.maxRetryTime", "10m")]).unwrap().retry;
+        let budget =
+            settings(&[("apns.retry.maxRetryAttempts", "3"), ("apns.retry.maxRetryTime", "10m")]).unwrap().retry;
         assert_eq!((budget.attempts, budget.time), (Some(3), Some(Duration::from_mins(10))));
     }
 

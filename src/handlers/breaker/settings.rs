@@ -25,16 +25,18 @@ const PROBE_INTERVAL: Key = Key::new(
     "1s",
     "pause before the first probe of an open breaker; each further one is twice as long, 10ms to 10m",
 );
-const MAX_PROBE_INTERVAL: Key =
-    Key::new("breaker.maxProbeInterval", "3s", "longest pause between two probes; a provider's Retry-After goes before it");
+const MAX_PROBE_INTERVAL: Key = Key::new(
+    "breaker.maxProbeInterval",
+    "3s",
+    "longest pause between two probes; a provider's Retry-After goes before it",
+);
 const RAMP: Key = Key::optional(
     "breaker.ramp",
     "time from the first good probe to full speed, 10ms to 1h; unset: 3s for APNs, 60s for FCM, as Google asks",
 );
 
 /// The keys of this room.
-pub const KEYS: &[Key] =
-    &[MIN_FAILURES, PATIENCE, FAILURE_SHARE, WINDOW, PROBE_INTERVAL, MAX_PROBE_INTERVAL, RAMP];
+pub const KEYS: &[Key] = &[MIN_FAILURES, PATIENCE, FAILURE_SHARE, WINDOW, PROBE_INTERVAL, MAX_PROBE_INTERVAL, RAMP];
 
 /// When a breaker opens, probes and closes.
 #[derive(Clone, Copy, Debug, PartialEq)]

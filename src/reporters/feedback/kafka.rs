@@ -15,7 +15,7 @@ use crate::config::ConfigError;
 use crate::message::{Origin, Platform};
 use crate::reporters::kafka::{Kind, Records};
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Backlog, CheckError, FeedbackReporter, FeedbackFate, RecordSource};
+use crate::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource};
 
 const KIND: Kind = Kind {
     name: "feedback",

@@ -109,7 +109,12 @@ pub(super) fn check(
                 }
                 Some(code) => {
                     let records = kind.name;
-                    tracing::warn!(records, brokers, ?code, "the broker does not answer: topics of records are not checked");
+                    tracing::warn!(
+                        records,
+                        brokers,
+                        ?code,
+                        "the broker does not answer: topics of records are not checked"
+                    );
                     return Ok(());
                 }
             }

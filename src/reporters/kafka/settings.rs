@@ -48,9 +48,11 @@ impl Section {
                 value: None,
                 rule: format!("was refused by librdkafka: {description}"),
             },
-            other => {
-                ConfigError { key: self.options.into(), value: None, rule: format!("was refused by librdkafka: {other}") }
-            }
+            other => ConfigError {
+                key: self.options.into(),
+                value: None,
+                rule: format!("was refused by librdkafka: {other}"),
+            },
         }
     }
 }

@@ -93,7 +93,12 @@ impl State {
         let mut trouble = self.trouble.lock();
         if let Some(since) = trouble.unreachable_since.take() {
             let seconds = since.elapsed().as_secs();
-            tracing::info!(records = self.records, brokers = self.brokers, seconds, "the broker acknowledges records again");
+            tracing::info!(
+                records = self.records,
+                brokers = self.brokers,
+                seconds,
+                "the broker acknowledges records again"
+            );
         }
         if trouble.refused_topics.remove(topic) {
             tracing::info!(records = self.records, topic, "the topic of records can be written again");

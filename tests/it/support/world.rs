@@ -45,7 +45,11 @@ pub(crate) struct Running {
 
 impl World {
     /// For these apps; `pairs` are the provider's, and whatever differs.
-    pub(crate) fn new(platform: &'static str, apps: &[&str], pairs: impl IntoIterator<Item = (String, String)>) -> World {
+    pub(crate) fn new(
+        platform: &'static str,
+        apps: &[&str],
+        pairs: impl IntoIterator<Item = (String, String)>,
+    ) -> World {
         let mock = Mock::start(&[]);
         for app in apps {
             mock.create_topic(&push_topic(app, platform), PARTITIONS);
