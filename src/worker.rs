@@ -2,21 +2,24 @@
 //! types.
 //!
 //! Threads: `poll` (Kafka, synchronous), `send-0…` (one `current_thread` runtime each, with its own connections), `house`
-//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the feedback producer have
-//! librdkafka's threads besides.
+//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the producers of feedback and
+//! dead letters have librdkafka's threads besides.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::circuit::Circuit;
 use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
+use crate::handlers::breaker::{self, Position};
+use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
 use crate::message::Platform;
 use crate::observer::WorkerObserver;
@@ -30,10 +33,12 @@ use crate::shutdown::Shutdown;
 use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
-/// How long the start waits for the feedback topics to be confirmed.
+/// How long the start waits for the topics of feedback and dead letters to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
 /// How often gauges are told.
 const GAUGES: Duration = Duration::from_secs(1);
+/// How often the breakers look at the clock.
+const BREAKERS: Duration = Duration::from_millis(50);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -46,7 +51,7 @@ pub enum StartError {
     /// A credential that the operator must mend.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A feedback topic that the operator must mend.
+    /// A topic of feedback or dead letters that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
     /// The machine refused a thread or a runtime.
@@ -83,6 +88,7 @@ pub struct Worker {
     reporters: Arc<Reporters>,
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Worker {
@@ -91,7 +97,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, reporters, provider } =
+        let Configured { settings, queue, feedback, breaker, retries, reporters, provider } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
@@ -103,7 +109,13 @@ impl Worker {
         let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
+        // The queue has told the bounds which apps share them.
+        let circuit = |app: &Arc<str>| {
+            let (share, stats) = (in_flight.share(app), reporters.stats().clone());
+            Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
+        };
+        let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, circuits };
         parts.assemble(Box::new(queue), house, shutdown)
     }
 
@@ -115,6 +127,11 @@ impl Worker {
     /// What is lent and not resolved.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// The way of an app to its provider; `None` for an app that is not configured.
+    pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
+        self.circuits.get(app)
     }
 
     /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
@@ -150,6 +167,8 @@ struct Configured {
     settings: WorkerSettings,
     queue: queue::config::Settings,
     feedback: feedback::Settings,
+    breaker: breaker::Settings,
+    retries: ShareSettings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
 }
@@ -166,14 +185,24 @@ impl Configured {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
+        let own_ramp = provider.as_ref().and_then(|built| built.as_ref().ok()).map(|provider| provider.ramp());
+        let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
+        let retries = problems.take(ShareSettings::from_config(config));
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
-            (settings, queue, feedback, reporters, provider)
+        let (
+            Some(settings),
+            Some(queue),
+            Some(feedback),
+            Some(breaker),
+            Some(retries),
+            Some(reporters),
+            Some(provider),
+        ) = (settings, queue, feedback, breaker, retries, reporters, provider)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
+        Ok(Configured { settings, queue, feedback, breaker, retries, reporters: Arc::new(reporters), provider })
     }
 }
 
@@ -186,6 +215,7 @@ struct Parts {
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Parts {
@@ -197,7 +227,8 @@ impl Parts {
         self.provider.start(house.handle());
         let senders = self.start_senders(&spread, &shutdown)?;
         house.spawn(tell_gauges(self.clone(), shutdown.clone()));
-        let Parts { settings, provider, reporters, tally, in_flight, .. } = self;
+        house.spawn(keep_breakers(self.clone(), shutdown.clone()));
+        let Parts { settings, provider, reporters, tally, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
@@ -205,7 +236,7 @@ impl Parts {
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
+        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight, circuits })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
@@ -224,8 +255,8 @@ impl Parts {
     /// Runs on the sender's thread, inside its runtime.
     fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
-            let handler = self.provider.handler(&app, sender);
-            (app, AppTools { handler, load })
+            let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
+            (app, AppTools { handler, load, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
@@ -258,6 +289,20 @@ async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
     }
 }
 
+/// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
+async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
+    let mut clock = tokio::time::interval(BREAKERS);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let token = shutdown.token();
+    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+        for (app, circuit) in &parts.circuits {
+            if circuit.tick(Instant::now()) {
+                parts.provider.reached(app);
+            }
+        }
+    }
+}
+
 fn in_flight(parts: &Parts, platform: Platform) {
     let stats = parts.reporters.stats();
     for app in parts.provider.apps() {
@@ -265,5 +310,11 @@ fn in_flight(parts: &Parts, platform: Platform) {
         let tags = [("platform", platform.0), ("game", &*app)];
         stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
         stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
+        let state = match parts.circuits[&app].position() {
+            Position::Closed => 0.0,
+            Position::Limited => 1.0,
+            Position::Open => 2.0,
+        };
+        stats.gauge(Metric::BreakerState, &tags, state);
     }
 }

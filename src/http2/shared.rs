@@ -221,6 +221,16 @@ impl Shared {
         }
     }
 
+    /// Ends the pause after failed connects, and makes up for what was missed in it.
+    pub(super) fn end_rest(self: &Arc<Self>) {
+        self.with_state(|state| {
+            state.width.end_rest();
+            if state.living() == 0 {
+                self.widen(state);
+            }
+        });
+    }
+
     /// No new streams on this connection.
     pub(super) fn retire(self: &Arc<Self>, id: u64, why: &str) {
         self.with_state(|state| {

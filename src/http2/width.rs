@@ -95,6 +95,11 @@ impl Width {
         self.rest_until.is_some_and(|until| now < until)
     }
 
+    /// The peer is known to be back: the pause after a failure is over. Its failures are not forgotten before it answers.
+    pub(super) fn end_rest(&mut self) {
+        self.rest_until = None;
+    }
+
     /// Somebody was turned away during the pause: connect when it is over, although nobody waits.
     pub(super) fn miss(&mut self) {
         self.missed = true;
@@ -183,6 +188,20 @@ mod tests {
         assert_eq!(width.begin(view(0, false), now + pause), 1);
         assert!(width.works());
         assert!(!width.works());
+    }
+
+    #[test]
+    fn a_rest_ends_when_the_peer_is_known_to_be_back() {
+        let now = Instant::now();
+        let mut width = Width::new(BACKOFF);
+        width.begin(view(0, true), now);
+        width.ended();
+        width.failed(now, 1.0);
+        width.miss();
+        width.end_rest();
+        assert_eq!(width.begin(view(0, false), now), 1);
+        width.ended();
+        assert_eq!(width.failed(now, 1.0), BACKOFF.0 * 2, "and begins anew, longer, when that was wrong");
     }
 
     proptest! {

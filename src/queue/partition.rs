@@ -29,6 +29,8 @@ pub(super) enum Turn {
     More,
     /// Readable, but there is no room for it: its app's share or its map is full.
     Full,
+    /// Nothing of its app is to be sent for now.
+    Paused,
     /// The log does not have the offset that comes next.
     OutOfRange,
     /// The log is another one than that of which something is known; its record was not lent.
@@ -115,6 +117,9 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Turn {
+        if self.share.is_paused() {
+            return Turn::Paused;
+        }
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;

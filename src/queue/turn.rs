@@ -101,8 +101,9 @@ impl KafkaQueue {
             if dropped > 0 {
                 self.observer.receipts_lost(&partition.origin, dropped);
             }
-            if let Some(first) = partition.assignment.take_lost().first() {
-                self.seeks.back_to(&partition.origin, *first);
+            // Back to the first of all that were ever given back: an earlier one may not have been read again yet.
+            if !partition.assignment.take_lost().is_empty() {
+                self.seeks.back_to(&partition.origin, partition.assignment.ledger.lock().read_from());
             }
         }
         self.seek();
@@ -128,7 +129,7 @@ impl KafkaQueue {
         if self.last_poll.is_in_doubt() {
             return Ok((false, false));
         }
-        let mut full = 0;
+        let (mut full, mut paused) = (0, 0);
         for step in 0..count {
             let index = (self.turn + step) % count;
             let partition = &mut self.partitions[index];
@@ -138,13 +139,14 @@ impl KafkaQueue {
             match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
                 Turn::Empty | Turn::More => {}
                 Turn::Full => full += 1,
+                Turn::Paused => paused += 1,
                 Turn::OutOfRange => self.on_out_of_range(index),
                 Turn::OtherLog { seen_ms } => self.on_other_log(index, seen_ms),
                 Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
             }
         }
         self.turn = self.turn.wrapping_add(1);
-        self.starved = self.starved.max(full);
+        self.starved = self.starved.max(full + paused);
         Ok((out.len() > before, full > 0))
     }
 }

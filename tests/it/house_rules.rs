@@ -19,10 +19,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reporters", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
-    ("delivery", &["desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
-    ("desk", &["delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
-    ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
-    ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
+    ("delivery", &["circuit", "desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
+    ("desk", &["circuit", "delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
+    ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
+    ("sender", &["delivery", "desk", "queue"]),       // a thread of deliveries, fed with what the queue lends
+    ("dispatch", &["queue", "sender", "spread"]),     // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
@@ -63,8 +64,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/scout",      // asks the brokers
             "src/queue/seek",       // positions that must change
             "src/queue/subscription",
-            "src/queue/turn", // the poll thread's work
-            "src/reporters/feedback/kafka",
+            "src/queue/turn",       // the poll thread's work
+            "src/reporters/kafka",  // the producer of all records that are waited for
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],

@@ -33,7 +33,7 @@ impl Partition {
 }
 
 fn used(messages: usize, bytes: usize, waiting: usize) -> Usage {
-    Usage { messages, bytes, waiting }
+    Usage { messages, bytes, waiting, reporting: 0 }
 }
 
 #[test]
@@ -127,6 +127,28 @@ fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
     held[0].set_waiting(false);
     assert!(share.has_room());
     held.into_iter().for_each(Receipt::resolve);
+    assert_eq!(all.total(), Usage::default());
+}
+
+#[test]
+fn an_allowance_bounds_what_is_on_its_way_and_nothing_else() {
+    let all = InFlight::new(100, 10_000);
+    let (share, partition) = (all.share("a"), Partition::new());
+    let held: Vec<_> = (0..5).map(|_| partition.lend(&share, 1)).collect();
+    share.set_allowance(5);
+    assert!(!share.has_room() && !share.is_allowed() && !share.is_paused());
+    held[0].set_waiting(true);
+    assert!(share.has_room());
+    held[0].set_waiting(false);
+    held[1].set_reporting();
+    assert!(share.has_room() && share.usage().on_way() == 4);
+    held[1].set_reporting();
+    share.set_allowance(0);
+    assert!(!share.has_room() && share.is_paused() && all.share("b").has_room());
+    held.into_iter().for_each(Receipt::resolve);
+    assert!(!share.has_room(), "paused although nothing is held");
+    share.set_allowance(usize::MAX);
+    assert!(share.has_room());
     assert_eq!(all.total(), Usage::default());
 }
 

@@ -4,6 +4,7 @@
     reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text"
 )]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::bindings::{
@@ -11,7 +12,7 @@ use rdkafka::bindings::{
 };
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -122,12 +123,25 @@ impl Mock {
 
     /// The payloads of a partition, from its first record to its present end.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
+        self.read(topic, partition, |record| record.payload().unwrap_or_default().to_vec())
+    }
+
+    /// The same with the headers of each.
+    pub(crate) fn with_headers(&self, topic: &str, partition: i32) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
+        self.read(topic, partition, |record| {
+            let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap_or_default().to_vec()).expect("text");
+            let headers = record.headers().into_iter().flat_map(Headers::iter);
+            let headers = headers.map(|header| (header.key.to_owned(), text(header.value))).collect();
+            (record.payload().unwrap_or_default().to_vec(), headers)
+        })
+    }
+
+    fn read<T>(&self, topic: &str, partition: i32, take: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
         let (consumer, mut from) = (self.consumer("records"), TopicPartitionList::new());
         from.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
         consumer.assign(&from).expect("an assignment");
         let (low, high) = self.ends(topic, partition);
-        let next = || consumer.poll(REQUEST).expect("the next record").expect("a record");
-        (low..high).map(|_| next().payload().unwrap_or_default().to_vec()).collect()
+        (low..high).map(|_| take(&consumer.poll(REQUEST).expect("the next record").expect("a record"))).collect()
     }
 
     fn consumer(&self, group: &str) -> BaseConsumer {

@@ -25,6 +25,7 @@ pub(crate) mod redis;
 pub(crate) mod rig;
 pub(crate) mod statsd;
 pub(crate) mod worker;
+pub(crate) mod world;
 
 pub(crate) use kafka::Kafka;
 pub(crate) use postgres::Postgres;

@@ -94,6 +94,18 @@ impl Server {
         }
     }
 
+    /// Resident memory of the server, bytes: of the shell's child of that name.
+    pub(crate) fn resident(&self, program: &str) -> u64 {
+        let shell = self.shell.id();
+        let children =
+            fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).expect("the shell's children");
+        let of = |pid: &&str, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let server = children.split_whitespace().find(|pid| of(pid, "comm").trim() == program).expect("the server");
+        let status = of(&server, "status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+        1024 * line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number")
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_end(&self) -> String {
         let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();

@@ -60,6 +60,11 @@ impl Worker {
         self.server.as_ref().expect("running").signal(Signal::SIGCONT);
     }
 
+    /// Its resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.server.as_ref().expect("running").resident("pusher")
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
