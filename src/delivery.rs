@@ -12,6 +12,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 
 use crate::desk::{AppTools, Desk};
+use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::{Gate, MessageHandler, RecordForm};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
@@ -32,6 +33,8 @@ pub struct Push {
     pub sent: bool,
     /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
     pub maybe_delivered: bool,
+    /// How it was admitted (rate limit, dedup); `None`: nobody was asked yet.
+    pub admitted: Option<Admitted>,
     /// Why the last attempt did not deliver.
     pub last: Option<Box<Refusal>>,
 }
@@ -44,6 +47,7 @@ impl From<Lent> for Push {
             attempts: 0,
             sent: false,
             maybe_delivered: false,
+            admitted: None,
             last: None,
         }
     }
@@ -68,13 +72,16 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
         tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
         return desk.give_back(push);
     };
+    let gate = DeliveryGate::new(&push, &desk);
     let attempt = {
         let _under_way = load.enter();
-        attempt(handler.as_ref(), &push).await
+        attempt(handler.as_ref(), &push, &gate).await
     };
+    push.admitted = gate.admitted().or(push.admitted);
     note(&mut push, &attempt, handler.as_ref(), &desk);
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
+            settle(&push, &outcome, &desk);
             report(&push, &with_history(outcome, push.last.as_deref()), handler.as_ref(), &desk).await;
             push.receipt.resolve();
         }
@@ -85,9 +92,8 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
 }
 
 /// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
-async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
-    let gate = ReceiptGate(&push.receipt);
-    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, &gate)).catch_unwind();
+async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> Attempt {
+    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, gate)).catch_unwind();
     attempt.await.unwrap_or_else(|_| {
         let place = format!("{:?}", push.message);
         tracing::error!(alarm = true, app = %push.message.origin.app, message = %place, "a handler panicked; the message is failed");
@@ -190,14 +196,6 @@ impl RecordSource for Record<'_> {
             let metadata = serde_json::json!({ "pusherId": self.message.identity() });
             serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
         })
-    }
-}
-
-struct ReceiptGate<'a>(&'a Receipt);
-
-impl Gate for ReceiptGate<'_> {
-    fn pass(&self) -> bool {
-        self.0.may_send()
     }
 }
 

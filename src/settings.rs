@@ -65,6 +65,8 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::queue::config::KEYS,
     crate::handlers::apns::KEYS,
     crate::handlers::gcm::KEYS,
+    crate::admission::KEYS,
+    crate::admission::redis::KEYS,
     crate::reporters::stats::KEYS,
     crate::reporters::stats::statsd::KEYS,
     crate::reporters::feedback::KEYS,
@@ -77,14 +79,11 @@ pub const ALL_KEYS: &[&[Key]] = &[
 pub const ALIASES: &[Alias] = &[
     Alias { written: "gracefullShutdownTimeout", name: "gracefulShutdownTimeout" },
     Alias { written: "apns.certs.<app>", name: "apns.certs.<app>.authKeyPath" },
+    Alias { written: "dedup.games.<app>.percentage", name: "dedup.games.<app>" },
 ];
-
-const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
 /// Keys of the original that belong to no room here.
 const HOMELESS: &[Ignored] = &[
-    Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
-    Ignored { name: "dedup.*", because: NO_ADMISSION },
     Ignored {
         name: "feedbackListeners.*",
         because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",

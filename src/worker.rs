@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::admission;
 use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
@@ -91,7 +92,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, reporters, provider } =
+        let Configured { settings, queue, feedback, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
@@ -103,7 +104,7 @@ impl Worker {
         let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
+        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, admission };
         parts.assemble(Box::new(queue), house, shutdown)
     }
 
@@ -152,6 +153,7 @@ struct Configured {
     feedback: feedback::Settings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Configured {
@@ -166,14 +168,19 @@ impl Configured {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
+        let admission = problems.take(match &provider {
+            Some(Ok(provider)) => admission::Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
+            _ => Ok(None),
+        });
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
-            (settings, queue, feedback, reporters, provider)
+        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider), Some(admission)) =
+            (settings, queue, feedback, reporters, provider, admission)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
+        let admission = admission.map(Arc::new);
+        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider, admission })
     }
 }
 
@@ -186,6 +193,7 @@ struct Parts {
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Parts {
@@ -228,7 +236,9 @@ impl Parts {
             (app, AppTools { handler, load })
         };
         let apps = loads.into_iter().map(tools).collect();
+        let admission = self.admission.map(|plan| plan.open(sender.index));
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+            .with_admission(admission)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
 use crate::handlers::settings::{app_names, duration, endpoint, number};
@@ -31,7 +32,10 @@ const RETRY_INTERVAL: Key = Key::optional(
     "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
 );
 
-/// The keys that this room reads.
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("apns.rateLimit.rpm", "apns.dedup.ttl");
+
+/// The keys that this room declares.
 pub const KEYS: &[Key] = &[
     APPS,
     AUTH_KEY_PATH,
@@ -44,6 +48,8 @@ pub const KEYS: &[Key] = &[
     TIMEOUT,
     CONNECT_TIMEOUT,
     RETRY_INTERVAL,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
 ];
 
 /// Keys of the original that are accepted without effect, and why.
@@ -66,8 +72,6 @@ pub const IGNORED: &[Ignored] = &[
         name: "apns.retry.maxRetryAttempts",
         because: "a push that the provider could not take is sent again as long as it lives",
     },
-    Ignored { name: "apns.rateLimit.rpm", because: "this version neither limits rates nor drops duplicates" },
-    Ignored { name: "apns.dedup.*", because: "this version neither limits rates nor drops duplicates" },
 ];
 
 /// Apple's host for apps from the store, and the original's for development builds.

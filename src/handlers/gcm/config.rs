@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::settings::{app_names, duration, endpoint, number};
 
@@ -32,12 +33,25 @@ const TIMEOUT: Key =
     Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
 const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "10s", "longest wait for a connection and its handshake");
 
-/// The keys that this room reads.
-pub const KEYS: &[Key] =
-    &[APPS, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, ENDPOINT, CA_FILE, MAX_CONNECTIONS, TIMEOUT, CONNECT_TIMEOUT];
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("gcm.rateLimit.rpm", "gcm.dedup.ttl");
+
+/// The keys that this room declares.
+pub const KEYS: &[Key] = &[
+    APPS,
+    CREDENTIALS,
+    CREDENTIALS_FILE,
+    PROJECT_ID,
+    ENDPOINT,
+    CA_FILE,
+    MAX_CONNECTIONS,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
+];
 
 const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
-const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
 /// Keys of the original that are accepted without effect.
 pub const IGNORED: &[Ignored] = &[
@@ -50,8 +64,6 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "gcm.maxPendingMessages", because: XMPP },
     Ignored { name: "gcm.certs.*", because: XMPP },
     Ignored { name: "gcm.logStatsInterval", because: "statistics are metrics, not log lines" },
-    Ignored { name: "gcm.rateLimit.rpm", because: NO_ADMISSION },
-    Ignored { name: "gcm.dedup.*", because: NO_ADMISSION },
 ];
 
 /// Google's host.
