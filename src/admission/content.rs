@@ -113,11 +113,15 @@ mod tests {
             prop_assert!(!is_sampled(&device, a.min(b)) || is_sampled(&device, a.max(b)));
             prop_assert!(is_sampled(&device, 100) && !is_sampled(&device, 0));
         }
+    }
 
-        #[test]
-        fn a_share_is_about_as_large_as_it_says(percent in 1u8..100, seed in any::<u64>()) {
-            let taken = (0..2_000).filter(|n| is_sampled(&format!("{seed:x}{n:04x}"), percent)).count();
-            prop_assert!((taken as f64 / 20.0 - f64::from(percent)).abs() < 8.0, "{taken} of 2000 for {percent} %");
+    #[test]
+    fn a_share_is_about_as_large_as_it_says() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let devices: Vec<_> = (0..10_000).map(|_| format!("{:032x}{:032x}", random.u128(..), random.u128(..))).collect();
+        for percent in (0..=100).step_by(10) {
+            let taken = devices.iter().filter(|device| is_sampled(device, percent)).count() as i64;
+            assert!((taken - 100 * i64::from(percent)).abs() < 200, "{taken} of 10000 for {percent} %");
         }
     }
 }

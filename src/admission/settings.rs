@@ -120,24 +120,21 @@ impl Settings {
 /// An app's own key goes before the JSON.
 fn shares(config: &Config, apps: &[Arc<str>]) -> Result<Shares, ConfigError> {
     let json: String = config.get(&GAMES)?.unwrap_or_else(|| "{}".to_owned());
-    let listed: BTreeMap<String, u16> = serde_json::from_str(&json)
-        .map_err(|_| config.error(&GAMES, "must be JSON with whole numbers, such as {\"game\": 100}"))?;
+    let listed = serde_json::from_str::<BTreeMap<String, u8>>(&json).ok();
+    let listed = listed.filter(|shares| shares.values().all(|percent| *percent <= 100)).ok_or_else(|| {
+        config.error(&GAMES, "must be JSON such as {\"game\": 100}, of whole numbers from 0 to 100 (per cent)")
+    })?;
     let mut shares = Vec::new();
     for app in apps {
-        let own: Option<u16> = config.get_for(&GAME, app)?;
-        let named = listed.iter().find(|(name, _)| name.eq_ignore_ascii_case(app)).map(|(_, percent)| *percent);
-        let percent = own.or(named).unwrap_or(0);
-        let share = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
-        shares.push((app.to_string(), share.ok_or_else(|| too_much(config, app, own.is_some()))?));
+        let named = listed.iter().find(|(name, _)| name.eq_ignore_ascii_case(app)).map_or(0, |(_, percent)| *percent);
+        let percent = match config.get_for::<String>(&GAME, app)? {
+            Some(own) => own.trim().parse().ok().filter(|percent| *percent <= 100),
+            None => Some(named),
+        };
+        let wrong = || config.error_for(&GAME, app, "must be a whole number from 0 to 100 (per cent)");
+        shares.push((app.to_string(), percent.ok_or_else(wrong)?));
     }
     Ok(Shares::new(shares))
-}
-
-fn too_much(config: &Config, app: &str, own: bool) -> ConfigError {
-    match own {
-        true => config.error_for(&GAME, app, "must be from 0 to 100 per cent"),
-        false => config.error(&GAMES, format!("must be from 0 to 100 per cent for {app}")),
-    }
 }
 
 #[cfg(test)]

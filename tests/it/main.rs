@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per subject. `flow_*` run on embedded parts in seconds, `real_*` on
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
+mod admission_redis;
 mod apns_flow;
 mod cli_config;
 mod cli_docs;

@@ -48,16 +48,16 @@ pub(super) struct Ask {
     pub(super) reply: Option<oneshot::Sender<Answer>>,
 }
 
-/// The kinds of questions, in the order of their scripts.
+/// The kinds of questions, in the order of their scripts: a claim that is given up is free for who asks after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Allow,
-    Unique,
     Forget,
+    Unique,
 }
 
 impl Kind {
-    const ALL: [Kind; 3] = [Kind::Allow, Kind::Unique, Kind::Forget];
+    const ALL: [Kind; 3] = [Kind::Allow, Kind::Forget, Kind::Unique];
 
     fn source(self) -> &'static str {
         match self {

@@ -19,6 +19,7 @@ pub(crate) mod mock;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod reader;
 pub(crate) mod redis;
 pub(crate) mod rig;
