@@ -81,7 +81,6 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
     note(&mut push, &attempt, handler.as_ref(), &desk);
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
-            settle(&push, &outcome, &desk);
             report(&push, &with_history(outcome, push.last.as_deref()), handler.as_ref(), &desk).await;
             push.receipt.resolve();
         }
@@ -142,6 +141,7 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
 async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
     let (message, origin) = (&push.message, &push.message.origin);
     let tally = desk.tally(message);
+    settle(push, outcome, desk);
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),

@@ -70,8 +70,7 @@ impl Admit for DeliveryGate<'_> {
 }
 
 fn count(desk: &Desk, message: &QueueMessage, decision: Decision) {
-    static HOSTNAME: LazyLock<String> =
-        LazyLock::new(|| gethostname::gethostname().to_string_lossy().into_owned());
+    static HOSTNAME: LazyLock<String> = LazyLock::new(|| gethostname::gethostname().to_string_lossy().into_owned());
     let (stats, origin) = (desk.reporters.stats(), &message.origin);
     let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
     let with_host = [("hostname", HOSTNAME.as_str()), tags[1], tags[0]];

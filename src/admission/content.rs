@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn a_share_is_about_as_large_as_it_says() {
         let mut random = fastrand::Rng::with_seed(7);
-        let devices: Vec<_> = (0..10_000).map(|_| format!("{:032x}{:032x}", random.u128(..), random.u128(..))).collect();
+        let devices: Vec<_> =
+            (0..10_000).map(|_| format!("{:032x}{:032x}", random.u128(..), random.u128(..))).collect();
         for percent in (0..=100).step_by(10) {
             let taken = devices.iter().filter(|device| is_sampled(device, percent)).count() as i64;
             assert!((taken - 100 * i64::from(percent)).abs() < 200, "{taken} of 10000 for {percent} %");

@@ -10,43 +10,46 @@ use uuid::Uuid;
 use super::content::ContentKey;
 use super::{Answer, Dedup, RateLimiter};
 
-/// Most devices of a minute and most contents that are remembered, some 50 MB of each.
+/// Most devices of a minute and most contents that are remembered, some 60 MB of each.
 const MOST: usize = 500_000;
 
 /// Pushes per device in the present minute.
 #[derive(Debug)]
 pub struct Minutes {
-    rpm: u32,
+    rpm: usize,
     present: Mutex<Minute>,
 }
 
+/// Devices, and halves of the identities that were counted: a message may be lent again, and has paid.
 #[derive(Debug, Default)]
 struct Minute {
     number: u64,
-    devices: HashMap<ContentKey, u32>,
+    devices: HashMap<ContentKey, Vec<u64>>,
 }
 
 impl Minutes {
     /// At most `rpm` per device.
     pub fn new(rpm: u32) -> Self {
-        Minutes { rpm, present: Mutex::default() }
+        Minutes { rpm: rpm as usize, present: Mutex::default() }
     }
 
-    fn allow_at(&self, device: &str, minute: u64) -> Answer {
+    fn allow_at(&self, device: &str, identity: Uuid, minute: u64) -> Answer {
+        let identity = identity.as_u64_pair().1;
         let mut present = self.present.lock();
         if present.number != minute {
             *present = Minute { number: minute, devices: HashMap::new() };
         }
         let (device, is_full) = (ContentKey::of(device, &[]), present.devices.len() >= MOST);
         match present.devices.get_mut(&device) {
-            Some(count) if *count >= self.rpm => Answer::No,
-            Some(count) => {
-                *count += 1;
+            Some(paid) if paid.contains(&identity) => Answer::Yes,
+            Some(paid) if paid.len() >= self.rpm => Answer::No,
+            Some(paid) => {
+                paid.push(identity);
                 Answer::Yes
             }
             None if is_full => Answer::Unknown,
             None => {
-                present.devices.insert(device, 1);
+                present.devices.insert(device, vec![identity]);
                 Answer::Yes
             }
         }
@@ -55,10 +58,9 @@ impl Minutes {
 
 #[async_trait]
 impl RateLimiter for Minutes {
-    /// Identities need not be remembered: within the process nobody asks twice, and its memory ends with it.
-    async fn allow(&self, device: &str, _: Uuid) -> Answer {
+    async fn allow(&self, device: &str, identity: Uuid) -> Answer {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.allow_at(device, since.as_secs() / 60)
+        self.allow_at(device, identity, since.as_secs() / 60)
     }
 }
 
@@ -132,20 +134,22 @@ mod tests {
     #[test]
     fn a_device_has_its_pushes_of_each_minute() {
         let minutes = Minutes::new(2);
-        let asked = |device, minute| minutes.allow_at(device, minute);
-        assert_eq!([asked("a", 7), asked("a", 7), asked("a", 7)], [Answer::Yes, Answer::Yes, Answer::No]);
-        assert_eq!((asked("b", 7), asked("a", 8)), (Answer::Yes, Answer::Yes));
+        let asked = |device, identity, minute| minutes.allow_at(device, Uuid::from_u128(identity), minute);
+        assert_eq!([1, 2, 3].map(|n| asked("a", n, 7)), [Answer::Yes, Answer::Yes, Answer::No]);
+        assert_eq!([1, 2, 1].map(|n| asked("a", n, 7)), [Answer::Yes; 3], "they have paid");
+        assert_eq!((asked("b", 3, 7), asked("a", 3, 8)), (Answer::Yes, Answer::Yes));
     }
 
     #[test]
     fn what_does_not_fit_is_not_known_and_known_devices_go_on() {
         let minutes = Minutes::new(2);
+        let asked = |device: &str, identity, minute| minutes.allow_at(device, Uuid::from_u128(identity), minute);
         for device in 0..MOST {
-            assert_eq!(minutes.allow_at(&device.to_string(), 1), Answer::Yes);
+            assert_eq!(asked(&device.to_string(), 1, 1), Answer::Yes);
         }
-        assert_eq!(minutes.allow_at("one more", 1), Answer::Unknown);
-        assert_eq!([minutes.allow_at("7", 1), minutes.allow_at("7", 1)], [Answer::Yes, Answer::No]);
-        assert_eq!(minutes.allow_at("one more", 2), Answer::Yes);
+        assert_eq!(asked("one more", 1, 1), Answer::Unknown);
+        assert_eq!([2, 3].map(|n| asked("7", n, 1)), [Answer::Yes, Answer::No]);
+        assert_eq!(asked("one more", 1, 2), Answer::Yes);
     }
 
     #[test]

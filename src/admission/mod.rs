@@ -25,8 +25,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::config::{Config, ConfigError};
 use self::redis::Servers;
+use crate::config::{Config, ConfigError};
 use content::{ContentKey, Shares};
 use settings::Settings;
 pub use settings::{KEYS, PlatformKeys};

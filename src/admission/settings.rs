@@ -57,18 +57,24 @@ pub type DedupFactory = fn(&Config, Duration, &mut Servers) -> Result<Open<dyn D
 /// The limiters that can be named.
 pub const LIMITERS: Registry<LimiterFactory> = Registry::new(
     LIMITER_STORE,
-    &[("redis", redis_limiter), ("memory", |_, rpm, _| {
-        let limiter: Arc<dyn RateLimiter> = Arc::new(memory::Minutes::new(rpm));
-        Ok(Box::new(move |_| limiter.clone()))
-    })],
+    &[
+        ("redis", redis_limiter),
+        ("memory", |_, rpm, _| {
+            let limiter: Arc<dyn RateLimiter> = Arc::new(memory::Minutes::new(rpm));
+            Ok(Box::new(move |_| limiter.clone()))
+        }),
+    ],
 );
 /// The dedups that can be named.
 pub const DEDUPS: Registry<DedupFactory> = Registry::new(
     DEDUP_STORE,
-    &[("redis", redis_dedup), ("memory", |_, ttl, _| {
-        let dedup: Arc<dyn Dedup> = Arc::new(memory::Contents::new(ttl));
-        Ok(Box::new(move |_| dedup.clone()))
-    })],
+    &[
+        ("redis", redis_dedup),
+        ("memory", |_, ttl, _| {
+            let dedup: Arc<dyn Dedup> = Arc::new(memory::Contents::new(ttl));
+            Ok(Box::new(move |_| dedup.clone()))
+        }),
+    ],
 );
 
 /// The configured limiter.

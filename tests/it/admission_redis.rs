@@ -81,7 +81,8 @@ async fn old_and_new_count_on_the_same_keys() {
     let key = counter(&device);
     let worker = limiting(shared().port, "3");
     // The original has sent two: it increments and sets the expiry.
-    let () = redis::pipe().atomic().incr(&key, 1).incr(&key, 1).expire(&key, 60).ignore().exec(&mut look).expect("Redis");
+    let () =
+        redis::pipe().atomic().incr(&key, 1).incr(&key, 1).expire(&key, 60).ignore().exec(&mut look).expect("Redis");
     assert!(!is_limited(&worker, &device, identity()).await);
     // The original refuses at the limit, and a refusal of ours does not count.
     for _ in 0..3 {
@@ -112,13 +113,11 @@ async fn a_key_that_is_not_a_count_fails_open_for_its_device_alone() {
     let () = look.set_ex(counter(&odd), "not a number", 60).expect("Redis");
     let () = look.lpush(counter(&list), "an element").expect("Redis");
     let worker = limiting(shared().port, "1");
-    let decisions =
-        join_all([&odd, &list, &even].map(|device| ask(&worker, device, "", Uuid::from_u128(1)))).await;
-    assert_eq!(decisions.iter().map(|one| (one.refused, one.limit_failed)).collect::<Vec<_>>(), [
-        (None, true),
-        (None, true),
-        (None, false)
-    ]);
+    let decisions = join_all([&odd, &list, &even].map(|device| ask(&worker, device, "", Uuid::from_u128(1)))).await;
+    assert_eq!(
+        decisions.iter().map(|one| (one.refused, one.limit_failed)).collect::<Vec<_>>(),
+        [(None, true), (None, true), (None, false)]
+    );
     assert!(is_limited(&worker, &even, Uuid::from_u128(2)).await);
 }
 
@@ -163,7 +162,8 @@ async fn limit_and_dedup_of_one_server_share_a_connection() {
     let decisions = join_all(asks).await;
     let limited = decisions.iter().filter(|one| one.refused == Some(Refused::Limited)).count();
     assert_eq!((limited, decisions.iter().filter(|one| one.claim.is_some()).count()), (20, 20));
-    let clients: String = redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut redis.look(0)).expect("Redis");
+    let clients: String =
+        redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut redis.look(0)).expect("Redis");
     assert_eq!(clients.lines().count(), 2, "one, and the one that looks:\n{clients}");
     // What was limited gave its claim up before this one asks: the same contents are free for others.
     assert_eq!(ask(&admission, &unique("device"), "", identity()).await.refused, None);
