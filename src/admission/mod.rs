@@ -67,6 +67,7 @@ pub struct Plan {
     limiter: Option<Open<dyn RateLimiter>>,
     dedup: Option<Open<dyn Dedup>>,
     shares: Arc<Shares>,
+    servers: Servers,
 }
 
 impl Plan {
@@ -76,8 +77,14 @@ impl Plan {
         let mut servers = Servers::default();
         let limiter = rpm.map(|rpm| settings::limiter(config, rpm, &mut servers)).transpose()?;
         let dedup = if shares.is_empty() { None } else { Some(settings::dedup(config, ttl, &mut servers)?) };
-        let plan = Plan { limiter, dedup, shares: Arc::new(shares) };
+        let plan = Plan { limiter, dedup, shares: Arc::new(shares), servers };
         Ok(Some(plan).filter(|plan| plan.limiter.is_some() || plan.dedup.is_some()))
+    }
+
+    /// Looks whether each server can be reached and answers in time: its address, and what is wrong. For a look before a
+    /// deployment; a worker starts without.
+    pub async fn reach(&self) -> Vec<(String, Result<(), String>)> {
+        self.servers.reach().await
     }
 
     /// Opens it for the sender thread of this number, on it, inside its runtime.

@@ -220,6 +220,31 @@ async fn tls_is_spoken_to_a_server_that_is_vouched_for() {
     assert!(ask(&with(None), &device, "", identity()).await.limit_failed, "nobody vouches for it");
 }
 
+#[tokio::test]
+async fn a_look_before_a_deployment_says_which_server_is_not_well() {
+    let (away, proxy) = (ports::free().to_string(), Proxy::to(shared().port));
+    let ports = [shared().port.to_string(), proxy.port.to_string()];
+    let both = [("apns.rateLimit.rpm", "1"), ("dedup.games.game", "100"), ("dedup.redis.timeout", "100ms")];
+    let with = |limit: &str, dedup: &str| {
+        let more = [("rateLimiter.redis.port", limit), ("dedup.redis.port", dedup)];
+        plan(0, &[&both[..], &more[..]].concat())
+    };
+    proxy.set(Way::Slow(Duration::from_millis(300)));
+    assert_eq!(with(&ports[0], &ports[0]).reach().await.len(), 2, "they differ in the time limit");
+    let found = with(&away, &ports[1]).reach().await;
+    let wrong: Vec<_> = found.iter().map(|(address, reached)| (address.as_str(), reached.clone().err())).collect();
+    let refused = "Connection refused (os error 111)".to_owned();
+    let slow = "it needs more than 100ms for an answer".to_owned();
+    assert_eq!(
+        wrong,
+        [
+            (format!("127.0.0.1:{away}").as_str(), Some(refused)),
+            (format!("127.0.0.1:{}", ports[1]).as_str(), Some(slow))
+        ]
+    );
+    assert!(with(&ports[0], &away).reach().await[0].1.is_ok());
+}
+
 /// Asks until Redis has an opinion again: a device at its limit is refused.
 async fn until_limited(admission: &Admission, device: &str) {
     let start = Instant::now();

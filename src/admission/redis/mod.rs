@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -54,6 +55,15 @@ impl std::fmt::Debug for Server {
 }
 
 impl Servers {
+    /// Connects to each once, as a link would: its address, and what is wrong.
+    pub(super) async fn reach(&self) -> Vec<(String, Result<(), String>)> {
+        let reach = async |server: &Arc<Server>| {
+            let reached = connect::open(&server.settings).await.map(drop);
+            (server.settings.address(), reached)
+        };
+        join_all(self.0.iter().map(reach)).await
+    }
+
     fn server(&mut self, settings: Settings) -> Arc<Server> {
         if let Some(same) = self.0.iter().find(|server| server.settings == settings) {
             return same.clone();
