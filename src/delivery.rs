@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 
 use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
+use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::retry::Budget;
 use crate::handlers::{Gate, MessageHandler, RecordForm};
 use crate::message::QueueMessage;
@@ -35,6 +36,8 @@ pub struct Push {
     pub sent: bool,
     /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
     pub maybe_delivered: bool,
+    /// How it was admitted (rate limit, dedup); `None`: nobody was asked yet.
+    pub admitted: Option<Admitted>,
     /// Why the last attempt did not deliver.
     pub last: Option<Box<Refusal>>,
     /// What it was charged so far.
@@ -53,6 +56,7 @@ impl From<Lent> for Push {
             attempts: 0,
             sent: false,
             maybe_delivered: false,
+            admitted: None,
             last: None,
             spent: Budget::default(),
             mark: None,
@@ -107,10 +111,12 @@ pub async fn deliver_again(push: Push, pass: Pass, desk: Arc<Desk>) {
 async fn deliver_with(tools: &AppTools, mut push: Push, pass: Pass, desk: &Desk) {
     let AppTools { handler, load, circuit } = tools;
     (push.mark, push.judged) = (Some(circuit.mark()), false);
+    let gate = DeliveryGate::new(&push, desk, circuit, pass);
     let attempt = {
         let _under_way = load.enter();
-        attempt(handler.as_ref(), &push, pass, circuit).await
+        attempt(handler.as_ref(), &push, &gate).await
     };
+    push.admitted = gate.admitted().or(push.admitted);
     circuit.ended(pass, &attempt);
     note(&mut push, &attempt, handler.as_ref(), desk);
     let held = matches!(attempt.verdict, Verdict::Hold(_));
@@ -141,9 +147,8 @@ pub async fn give_up(push: Push, desk: Arc<Desk>) {
 }
 
 /// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
-async fn attempt(handler: &dyn MessageHandler, push: &Push, pass: Pass, circuit: &Circuit) -> Attempt {
-    let gate = PushGate { receipt: &push.receipt, pass, circuit };
-    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, &gate)).catch_unwind();
+async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> Attempt {
+    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, gate)).catch_unwind();
     attempt.await.unwrap_or_else(|_| {
         let place = format!("{:?}", push.message);
         tracing::error!(alarm = true, app = %push.message.origin.app, reason = "internal", place, "a handler panicked; the message is failed");
@@ -192,6 +197,7 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
 async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
     let (message, origin) = (&push.message, &push.message.origin);
     let tally = desk.tally(message);
+    settle(push, outcome, desk);
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),
@@ -268,18 +274,6 @@ impl RecordSource for Record<'_> {
             let metadata = serde_json::json!({ "pusherId": self.message.identity() });
             serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
         })
-    }
-}
-
-struct PushGate<'a> {
-    receipt: &'a Receipt,
-    pass: Pass,
-    circuit: &'a Circuit,
-}
-
-impl Gate for PushGate<'_> {
-    fn pass(&self) -> bool {
-        self.circuit.still(self.pass) && self.receipt.may_send()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use crate::admission::Admission;
 use crate::circuit::{Circuit, Pass};
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
@@ -61,6 +62,8 @@ pub struct Desk {
     pub reporters: Arc<Reporters>,
     /// Which feedback is written.
     pub feedback: FeedbackSwitches,
+    /// Rate limit and dedup; `None`: everything is admitted.
+    pub admission: Option<Admission>,
     apps: HashMap<Arc<str>, AppTools>,
     tally: Arc<Tally>,
     retry: Policy,
@@ -77,7 +80,13 @@ impl Desk {
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, apps, tally, retry, waiting_room }
+        Desk { reporters, feedback, admission: None, apps, tally, retry, waiting_room }
+    }
+
+    /// The same desk, where pushes are admitted or not.
+    #[must_use]
+    pub fn with_admission(self, admission: Option<Admission>) -> Self {
+        Desk { admission, ..self }
     }
 
     /// What belongs to an app.

@@ -130,6 +130,10 @@ pub enum Outcome {
     Rejected(Refusal),
     /// Its expiry passed before it could be delivered. Holds the last refusal when it had been tried.
     Expired(Option<Box<Refusal>>),
+    /// Its device has had its pushes of this minute: not sent, on purpose.
+    Limited(Refusal),
+    /// Another message with the same content went to the same device lately: not sent, on purpose.
+    Deduplicated(Refusal),
     /// Given up: a bug of ours (`internal`) or an exhausted budget.
     Failed(Refusal),
 }
@@ -139,7 +143,10 @@ impl Outcome {
     pub fn key(&self) -> Option<&'static str> {
         match self {
             Outcome::Delivered(_) => None,
-            Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Some(refusal.key),
+            Outcome::Rejected(refusal)
+            | Outcome::Limited(refusal)
+            | Outcome::Deduplicated(refusal)
+            | Outcome::Failed(refusal) => Some(refusal.key),
             Outcome::Expired(_) => Some("expired"),
         }
     }

@@ -1,7 +1,7 @@
 //! The worker's own ledger: what became of every message, counted once, per app, platform and lane.
 //!
 //! The law that it must obey (and tests hold it to):
-//! *consumed = delivered + rejected + expired + failed + released + skipped + in flight*.
+//! *consumed = delivered + rejected + expired + limited + deduplicated + failed + released + skipped + in flight*.
 //! Counting is one relaxed addition; reading is for people, tests and the summary at the end.
 
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct LaneTally {
     delivered: AtomicU64,
     rejected: AtomicU64,
     expired: AtomicU64,
+    limited: AtomicU64,
+    deduplicated: AtomicU64,
     failed: AtomicU64,
     released: AtomicU64,
     requests: AtomicU64,
@@ -61,6 +63,8 @@ impl LaneTally {
             delivered: AtomicU64::default(),
             rejected: AtomicU64::default(),
             expired: AtomicU64::default(),
+            limited: AtomicU64::default(),
+            deduplicated: AtomicU64::default(),
             failed: AtomicU64::default(),
             released: AtomicU64::default(),
             requests: AtomicU64::default(),
@@ -109,6 +113,8 @@ impl LaneTally {
             Outcome::Delivered(_) => &self.delivered,
             Outcome::Rejected(_) => &self.rejected,
             Outcome::Expired(_) => &self.expired,
+            Outcome::Limited(_) => &self.limited,
+            Outcome::Deduplicated(_) => &self.deduplicated,
             Outcome::Failed(_) => &self.failed,
         };
         counter.fetch_add(1, Relaxed);
@@ -146,6 +152,8 @@ impl LaneTally {
             delivered: self.delivered.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             expired: self.expired.load(Relaxed),
+            limited: self.limited.load(Relaxed),
+            deduplicated: self.deduplicated.load(Relaxed),
             failed: self.failed.load(Relaxed),
             released: self.released.load(Relaxed),
             requests: self.requests.load(Relaxed),
@@ -175,6 +183,10 @@ pub struct Totals {
     pub rejected: u64,
     /// Too old to be sent.
     pub expired: u64,
+    /// Over the rate limit of their devices.
+    pub limited: u64,
+    /// Copies of what went to their devices already.
+    pub deduplicated: u64,
     /// Given up.
     pub failed: u64,
     /// Given back unresolved.
@@ -209,7 +221,7 @@ impl Totals {
 
     /// Messages with a final outcome.
     pub fn resolved(&self) -> u64 {
-        self.delivered + self.rejected + self.expired + self.failed
+        self.delivered + self.rejected + self.expired + self.limited + self.deduplicated + self.failed
     }
 
     /// What the law of conservation leaves in flight; 0 after a drain.
@@ -224,6 +236,8 @@ impl Totals {
         self.delivered += other.delivered;
         self.rejected += other.rejected;
         self.expired += other.expired;
+        self.limited += other.limited;
+        self.deduplicated += other.deduplicated;
         self.failed += other.failed;
         self.released += other.released;
         self.requests += other.requests;
@@ -296,18 +310,22 @@ mod tests {
     fn every_outcome_is_counted_once_and_the_law_holds() {
         let tally = Tally::default();
         let lane = tally.lane(&origin(Lane::Single));
-        for _ in 0..4 {
+        for _ in 0..6 {
             lane.lent();
         }
         let accepted = Outcome::Delivered(Acceptance { status: 200, provider_id: None });
         lane.resolved(&accepted, Duration::from_millis(3));
         lane.resolved(&Outcome::Rejected(Refusal::local(Class::Message, "bad", "Bad", "")), Duration::ZERO);
         lane.resolved(&Outcome::Expired(None), Duration::ZERO);
+        lane.resolved(&Outcome::Limited(Refusal::local(Class::Message, "limited", "L", "")), Duration::ZERO);
+        lane.resolved(&Outcome::Deduplicated(Refusal::local(Class::Message, "copy", "C", "")), Duration::ZERO);
         assert_eq!(tally.totals().unaccounted(), 1);
         lane.released();
         let totals = tally.totals();
-        assert_eq!((totals.unaccounted(), totals.consumed(), totals.resolved()), (0, 4, 3));
-        assert_eq!(totals.reasons.into_iter().collect::<Vec<_>>(), [("bad".into(), 1), ("expired".into(), 1)]);
+        assert_eq!((totals.unaccounted(), totals.consumed(), totals.resolved()), (0, 6, 5));
+        assert_eq!((totals.limited, totals.deduplicated), (1, 1));
+        let reasons: Vec<_> = totals.reasons.into_keys().collect();
+        assert_eq!(reasons, ["bad", "copy", "expired", "limited"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::admission;
 use crate::circuit::Circuit;
 use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
@@ -97,7 +98,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, breaker, retries, reporters, provider } =
+        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
@@ -115,7 +116,7 @@ impl Worker {
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
         let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, circuits };
+        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, circuits, admission };
         parts.assemble(Box::new(queue), house, shutdown)
     }
 
@@ -171,6 +172,7 @@ struct Configured {
     retries: ShareSettings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Configured {
@@ -188,6 +190,10 @@ impl Configured {
         let own_ramp = provider.as_ref().and_then(|built| built.as_ref().ok()).map(|provider| provider.ramp());
         let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
         let retries = problems.take(ShareSettings::from_config(config));
+        let admission = problems.take(match &provider {
+            Some(Ok(provider)) => admission::Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
+            _ => Ok(None),
+        });
         config.check(problems)?;
         let (
             Some(settings),
@@ -197,12 +203,14 @@ impl Configured {
             Some(retries),
             Some(reporters),
             Some(provider),
-        ) = (settings, queue, feedback, breaker, retries, reporters, provider)
+            Some(admission),
+        ) = (settings, queue, feedback, breaker, retries, reporters, provider, admission)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, breaker, retries, reporters: Arc::new(reporters), provider })
+        let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
+        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission })
     }
 }
 
@@ -216,6 +224,7 @@ struct Parts {
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Parts {
@@ -259,7 +268,9 @@ impl Parts {
             (app, AppTools { handler, load, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
+        let admission = self.admission.map(|plan| plan.open(sender.index));
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+            .with_admission(admission)
     }
 }
 

@@ -17,9 +17,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome};
+use crate::outcome::{Attempt, Outcome, Verdict};
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -125,6 +126,32 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Gate: Send + Sync {
     /// Whether the message may be sent now.
     fn pass(&self) -> bool;
+
+    /// Who must be asked once the message is understood and worth sending, before a stream is spent on it; `None`: nobody.
+    fn admission(&self) -> Option<&dyn Admit> {
+        None
+    }
+}
+
+/// Rate limit and dedup, as a handler sees them.
+pub trait Admit: Send + Sync {
+    /// The message's end, when it is not admitted.
+    fn admit<'a>(&'a self, subject: Subject<'a>) -> BoxFuture<'a, Option<Outcome>>;
+}
+
+/// What a push is limited and compared by.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The token of the device that it goes to.
+    pub device: &'a str,
+    /// What the device gets, in up to two parts.
+    pub content: [&'a str; 2],
+}
+
+/// The end of an attempt whose push is not admitted; `None`: it goes on. A push that goes to no single device always does.
+async fn turned_away<'a>(gate: &'a dyn Gate, subject: impl FnOnce() -> Option<Subject<'a>>) -> Option<Attempt> {
+    let outcome = gate.admission()?.admit(subject()?).await?;
+    Some(Attempt::local(Verdict::Resolved(outcome)))
 }
 
 /// A gate that is always open, for tests and tools.
@@ -188,6 +215,9 @@ pub trait Provider: Send + Sync {
     /// Which apps share connections: apps with an equal key have one pool (host and credential). Panics for an app that
     /// [`Provider::apps`] does not list.
     fn pool_key(&self, app: &str) -> String;
+
+    /// The keys of its rate limit and dedup.
+    fn admission_keys(&self) -> PlatformKeys;
 
     /// When its refused messages are tried again.
     fn retry(&self) -> retry::Policy {

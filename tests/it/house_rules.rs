@@ -10,20 +10,24 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown"];
+const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown", "tls"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
     ("queue", &[]),
-    ("handlers", &["http2"]), // a provider's client stands on the transport
+    // A provider's client stands on the transport, and declares the keys of its limits.
+    ("handlers", &["http2", "admission"]),
+    ("admission", &[]),
     ("reporters", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
-    ("delivery", &["circuit", "desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
-    ("desk", &["circuit", "delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
-    ("sender", &["delivery", "desk", "queue"]),       // a thread of deliveries, fed with what the queue lends
-    ("dispatch", &["queue", "sender", "spread"]),     // the poll thread: from the queue to the senders
+    ("delivery", &["circuit", "desk", "gate", "handlers", "queue", "reporters"]), // joins the rooms through their traits
+    ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "reporters"]), // joins admission to a delivery
+    // What deliveries of one sender have at hand.
+    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread", "tally"]),
+    ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
+    ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
@@ -46,6 +50,7 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("registry", &["config"]), // chooses by configuration, fails with its error
     ("shutdown", &["config"]), // its deadline is a key
+    ("tls", &[]),
 ];
 
 /// A crate of the outside world → the beginnings of the paths that may name it.
@@ -73,6 +78,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("h2", &["src/http2", "src/simulator"]),
     ("cadence", &["src/reporters/stats/statsd", "src/reporters/stats/datagrams"]), // its client, and the sink below it
     ("sqlx", &["src/reporters/invalid_token/postgres"]),
+    ("redis", &["src/admission/redis"]),
     ("sentry", &["src/telemetry"]),
     ("clap", &["src/cli", "src/main.rs"]),
     ("axum", &["src/simulator"]), // the control and token endpoints

@@ -1,10 +1,12 @@
 //! The integration tests: one binary, one module per subject. `flow_*` run on embedded parts in seconds, `real_*` on
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
+mod admission_redis;
 mod apns_flow;
 mod cli_config;
 mod cli_docs;
 mod cli_help;
+mod flow_admission;
 mod flow_delivery;
 mod flow_outages;
 mod flow_outages_gcm;
@@ -20,6 +22,7 @@ mod queue_flow;
 mod real_frozen;
 mod real_groups;
 mod real_logs;
+mod real_admission;
 mod real_malformed;
 mod real_outages;
 mod real_queue;

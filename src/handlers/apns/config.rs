@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
 use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
@@ -41,7 +42,10 @@ const RETRY: RetryKeys = RetryKeys {
     ),
 };
 
-/// The keys that this room reads.
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("apns.rateLimit.rpm", "apns.dedup.ttl");
+
+/// The keys that this room declares.
 pub const KEYS: &[Key] = &[
     APPS,
     AUTH_KEY_PATH,
@@ -56,6 +60,8 @@ pub const KEYS: &[Key] = &[
     RETRY.interval,
     RETRY.attempts,
     RETRY.time,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
 ];
 
 /// Keys of the original that are accepted without effect, and why.
@@ -74,8 +80,6 @@ pub const IGNORED: &[Ignored] = &[
         because: "each push waits for its own answer: there is no channel of answers",
     },
     Ignored { name: "apns.logStatsInterval", because: "statistics are metrics, not log lines" },
-    Ignored { name: "apns.rateLimit.rpm", because: "this version neither limits rates nor drops duplicates" },
-    Ignored { name: "apns.dedup.*", because: "this version neither limits rates nor drops duplicates" },
 ];
 
 /// Apple's host for apps from the store, and the original's for development builds.

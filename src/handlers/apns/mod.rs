@@ -32,13 +32,14 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use self::client::Client;
-use self::config::App;
+use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Settings};
 use self::message::NotSent;
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
+use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
@@ -191,6 +192,10 @@ impl Provider for ApnsProvider {
         self.key_of(self.app(app).0)
     }
 
+    fn admission_keys(&self) -> PlatformKeys {
+        ADMISSION
+    }
+
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
     }
@@ -225,7 +230,10 @@ impl MessageHandler for ApnsHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
-                Ok(push) => self.client.send(&push, gate).await,
+                Ok(push) => match super::turned_away(gate, || push.subject()).await {
+                    Some(attempt) => attempt,
+                    None => self.client.send(&push, gate).await,
+                },
                 Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
                 Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
 use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
@@ -47,7 +48,10 @@ const RETRY: RetryKeys = RetryKeys {
     ),
 };
 
-/// The keys that this room reads.
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("gcm.rateLimit.rpm", "gcm.dedup.ttl");
+
+/// The keys that this room declares.
 pub const KEYS: &[Key] = &[
     APPS,
     CREDENTIALS,
@@ -61,10 +65,11 @@ pub const KEYS: &[Key] = &[
     RETRY.interval,
     RETRY.attempts,
     RETRY.time,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
 ];
 
 const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
-const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
 /// Keys of the original that are accepted without effect.
 pub const IGNORED: &[Ignored] = &[
@@ -77,8 +82,6 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "gcm.maxPendingMessages", because: XMPP },
     Ignored { name: "gcm.certs.*", because: XMPP },
     Ignored { name: "gcm.logStatsInterval", because: "statistics are metrics, not log lines" },
-    Ignored { name: "gcm.rateLimit.rpm", because: NO_ADMISSION },
-    Ignored { name: "gcm.dedup.*", because: NO_ADMISSION },
 ];
 
 /// Google's host.

@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::client::Client;
-use self::config::{App, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, is_project};
+use self::config::{ADMISSION, App, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, is_project};
 pub use self::config::{IGNORED, KEYS, Origin, Settings};
 use self::credentials::Credentials;
 use self::message::NotSent;
@@ -49,6 +49,7 @@ use self::request::Target;
 use self::token::{AccessToken, Source, keep_fresh};
 use self::token_endpoint::TokenEndpoint;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
+use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
@@ -239,6 +240,10 @@ impl Provider for GcmProvider {
         pools.iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
     }
 
+    fn admission_keys(&self) -> PlatformKeys {
+        ADMISSION
+    }
+
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
     }
@@ -270,7 +275,10 @@ impl MessageHandler for GcmHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match message::parse(&message.payload, clock::epoch_ms()) {
-                Ok(push) => self.client.send(&push, gate).await,
+                Ok(push) => match super::turned_away(gate, || push.subject()).await {
+                    Some(attempt) => attempt,
+                    None => self.client.send(&push, gate).await,
+                },
                 Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
                 Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
             }

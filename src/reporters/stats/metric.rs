@@ -74,6 +74,14 @@ metrics! {
     FirebaseLatency: Original Timer "firebase_latency" [game],
     /// An app's handler could not be set up.
     InitializeFailure: Original Counter "initialize_failure" [platform, game],
+    /// Messages not sent because their device has had its pushes of this minute.
+    RateLimitReached: Original Counter "rate_limit_reached" [platform, game],
+    /// Messages sent without knowing whether their device's limit allows it: the store could not say in time.
+    RateLimitFailed: Original Counter "rate_limit_failed" [platform, game],
+    /// Messages not sent because another one with their content went to their device lately.
+    DuplicatedMessages: Original Counter "duplicated_messages" [hostname, game, platform],
+    /// Messages sent without knowing whether they are duplicates: the store could not say in time.
+    DedupErrors: Original Counter "dedup_errors" [hostname, game, platform],
     /// Requests that left us, retries included.
     Attempts: Ours Counter "attempts" [platform, game],
     /// A message sent again although an earlier request may have been accepted.
