@@ -236,7 +236,7 @@ impl Records {
                 }
             }
             Err(error) => {
-                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again")
+                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again");
             }
         }
     }

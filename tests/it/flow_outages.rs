@@ -128,7 +128,7 @@ fn all_well(handle: &Handle) {
 
 fn answers(answer: AnswerFault) -> impl Fn(&Handle) {
     move |handle| {
-        handle.set_faults(Faults { answers: vec![answer.clone()], ..Faults::default() }).expect("valid faults")
+        handle.set_faults(Faults { answers: vec![answer.clone()], ..Faults::default() }).expect("valid faults");
     }
 }
 
