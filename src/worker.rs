@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 use crate::admission;
 use crate::circuit::Circuit;
@@ -19,10 +18,9 @@ use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
-use crate::handlers::breaker::{self, Position};
+use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::message::Platform;
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::{self, InFlight, Queue};
@@ -34,12 +32,10 @@ use crate::shutdown::Shutdown;
 use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
+mod clocks;
+
 /// How long the start waits for the topics of feedback and dead letters to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
-/// How often gauges are told.
-const GAUGES: Duration = Duration::from_secs(1);
-/// How often the breakers look at the clock.
-const BREAKERS: Duration = Duration::from_millis(50);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -235,8 +231,8 @@ impl Parts {
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         self.provider.start(house.handle());
         let senders = self.start_senders(&spread, &shutdown)?;
-        house.spawn(tell_gauges(self.clone(), shutdown.clone()));
-        house.spawn(keep_breakers(self.clone(), shutdown.clone()));
+        house.spawn(clocks::tell_gauges(self.clone(), shutdown.clone()));
+        house.spawn(clocks::keep_breakers(self.clone(), shutdown.clone()));
         let Parts { settings, provider, reporters, tally, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
@@ -287,45 +283,4 @@ fn house() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
     builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
-}
-
-/// Tells statistics what is under way, once a second.
-async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(GAUGES);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
-        parts.reporters.publish();
-        in_flight(&parts, platform);
-    }
-}
-
-/// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
-async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(BREAKERS);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let token = shutdown.token();
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
-        for (app, circuit) in &parts.circuits {
-            if circuit.tick(Instant::now()) {
-                parts.provider.reached(app);
-            }
-        }
-    }
-}
-
-fn in_flight(parts: &Parts, platform: Platform) {
-    let stats = parts.reporters.stats();
-    for app in parts.provider.apps() {
-        let usage = parts.in_flight.usage(&app);
-        let tags = [("platform", platform.0), ("game", &*app)];
-        stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
-        stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
-        let state = match parts.circuits[&app].position() {
-            Position::Closed => 0.0,
-            Position::Limited => 1.0,
-            Position::Open => 2.0,
-        };
-        stats.gauge(Metric::BreakerState, &tags, state);
-    }
 }

@@ -88,7 +88,9 @@ fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_o
     let run = |ends: &[Attempt]| {
         let mark = circuit.mark();
         circuit.ended(Pass::Ordinary, &bad()); // the one in question
-        ends.iter().for_each(|end| circuit.ended(Pass::Ordinary, end));
+        for end in ends {
+            circuit.ended(Pass::Ordinary, end);
+        }
         circuit.others_succeeded(&mark)
     };
     assert!(!run(&[]), "nobody else was there");

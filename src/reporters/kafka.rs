@@ -13,15 +13,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use tokio::sync::oneshot;
 
+mod next;
 mod producer;
 mod settings;
 mod state;
 
+use next::Next;
 use producer::{Producer, Report};
 pub(super) use settings::{Section, Settings, refuse};
 use state::State;
@@ -55,38 +57,6 @@ const REPORT_GRACE: Duration = Duration::from_secs(15);
 /// A fatal producer is replaced at most this often.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 
-/// What to do with a record that was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// The same again after a pause.
-    Again,
-    /// The same again when the producer's queue has room.
-    WhenRoom,
-    /// The topic is missing or forbidden: the operator must act, the same again after a pause.
-    AgainWithAlarm,
-    /// Smaller.
-    Truncate,
-    /// By another producer.
-    Rebuild,
-}
-
-fn next(code: Option<Code>) -> Next {
-    match code {
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Next::Truncate,
-        Some(Code::QueueFull) => Next::WhenRoom,
-        Some(Code::Fatal | Code::PurgeQueue | Code::PurgeInflight | Code::Fenced) => Next::Rebuild,
-        Some(
-            Code::UnknownTopicOrPartition
-            | Code::UnknownTopic
-            | Code::UnknownPartition
-            | Code::InvalidTopic
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed,
-        ) => Next::AgainWithAlarm,
-        _ => Next::Again,
-    }
-}
-
 /// One life of the producer; a fatal error ends it.
 struct Life {
     number: u64,
@@ -98,7 +68,8 @@ struct Life {
 pub(super) struct Records {
     kind: Kind,
     settings: Settings,
-    life: RwLock<Arc<Life>>,
+    /// Made when it is needed first, so that reading the configuration connects to nothing.
+    life: RwLock<Option<Arc<Life>>>,
     state: Arc<State>,
     stats: Stats,
     waiting: AtomicU64,
@@ -124,15 +95,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Records {
-    /// A producer for these settings. The broker need not be there.
+    /// For these settings. Connects to nothing yet.
     ///
     /// # Errors
     /// A client option that librdkafka does not know or take.
     pub(super) fn new(kind: Kind, settings: Settings, stats: Stats) -> Result<Self, ConfigError> {
         let state = Arc::new(State::new(kind.name, &settings.brokers, settings.give_up_after));
-        let producer =
-            producer::create(kind.name, &settings, state.clone()).map_err(|error| kind.section.option_error(&error))?;
-        let life = RwLock::new(Arc::new(Life { number: 0, since: Instant::now(), producer }));
+        producer::try_options(kind.name, &settings).map_err(|error| kind.section.option_error(&error))?;
+        let life = RwLock::new(None);
         Ok(Records { kind, settings, life, state, stats, waiting: AtomicU64::new(0), lost: AtomicU64::new(0) })
     }
 
@@ -145,16 +115,20 @@ impl Records {
         let mut truncated = false;
         let mut pause = PAUSE.0;
         loop {
-            let life = self.life.read().clone();
-            let refused = match self.once(&life, topic, source, truncated).await {
+            let life = self.life();
+            let refused = match &life {
+                Ok(life) => self.once(life, topic, source, truncated).await,
+                Err(_) => Err(None),
+            };
+            let refused = match refused {
                 Ok(()) => {
                     self.state.acknowledged(topic);
                     return FeedbackFate::Acknowledged;
                 }
                 Err(code) => code,
             };
-            let fatal = life.producer.client().fatal_error().is_some();
-            match if fatal { Next::Rebuild } else { next(refused) } {
+            let fatal = life.as_ref().is_ok_and(|life| life.producer.client().fatal_error().is_some());
+            match if fatal { Next::Rebuild } else { Next::after(refused) } {
                 Next::Truncate if truncated => {
                     self.state.too_large(topic);
                     return self.lose(origin);
@@ -168,13 +142,28 @@ impl Records {
                     self.state.room(PAUSE.1).await;
                     continue;
                 }
-                Next::Rebuild => self.rebuild(&life),
+                Next::Rebuild => life.iter().for_each(|life| self.rebuild(life)),
                 Next::AgainWithAlarm => self.state.topic_refused(topic, refused),
                 Next::Again => self.state.unreachable(refused),
             }
             tokio::time::sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(PAUSE.1);
         }
+    }
+
+    /// The producer, made now when there is none yet.
+    fn life(&self) -> KafkaResult<Arc<Life>> {
+        if let Some(life) = &*self.life.read() {
+            return Ok(Arc::clone(life));
+        }
+        let mut life = self.life.write();
+        if let Some(life) = &*life {
+            return Ok(Arc::clone(life)); // somebody was faster
+        }
+        let producer = producer::create(self.kind.name, &self.settings, self.state.clone())?;
+        let made = Arc::new(Life { number: 0, since: Instant::now(), producer });
+        *life = Some(Arc::clone(&made));
+        Ok(made)
     }
 
     /// One record to the broker and its report.
@@ -215,7 +204,8 @@ impl Records {
     /// Replaces the producer that `dead` is, once for all records that found it dead.
     fn rebuild(&self, dead: &Life) {
         let mut life = self.life.write();
-        if life.number != dead.number || dead.since.elapsed() < REBUILD_PAUSE {
+        let same = life.as_ref().is_some_and(|life| life.number == dead.number);
+        if !same || dead.since.elapsed() < REBUILD_PAUSE {
             return;
         }
         match producer::create(self.kind.name, &self.settings, self.state.clone()) {
@@ -228,7 +218,7 @@ impl Records {
                     "a producer failed for good and was built anew: its records are sent again"
                 );
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
-                let old = std::mem::replace(&mut *life, new);
+                let old = life.replace(new);
                 self.stats.count(self.kind.rebuilt, &[], 1);
                 // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
                 if let Err(error) = std::thread::Builder::new().name("producer-end".into()).spawn(move || drop(old)) {
@@ -236,7 +226,7 @@ impl Records {
                 }
             }
             Err(error) => {
-                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again")
+                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again");
             }
         }
     }
@@ -256,7 +246,8 @@ impl Records {
 
     /// Whether these topics can be written; see [`super::FeedbackReporter::check`].
     pub(super) async fn check(&self, topics: Vec<String>, deadline: Duration) -> Result<(), CheckError> {
-        let (life, kind, brokers) = (self.life.read().clone(), self.kind, self.settings.brokers.clone());
+        let (kind, brokers) = (self.kind, self.settings.brokers.clone());
+        let life = self.life().map_err(|error| CheckError(kind.section.option_error(&error).to_string()))?;
         let checked =
             tokio::task::spawn_blocking(move || producer::check(&kind, &life.producer, &topics, &brokers, deadline));
         checked
@@ -266,7 +257,7 @@ impl Records {
 
     /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
     pub(super) async fn flush(&self, deadline: Duration) -> bool {
-        let life = self.life.read().clone();
+        let Some(life) = self.life.read().clone() else { return true };
         let flushed = tokio::task::spawn_blocking(move || life.producer.flush(deadline));
         let flushed = matches!(flushed.await, Ok(Ok(())));
         if !flushed {
@@ -287,20 +278,4 @@ impl Records {
 
 fn tags(origin: &Origin) -> [(&'static str, &str); 2] {
     [("platform", origin.platform.0), ("game", &origin.app)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_refusal_has_its_answer() {
-        assert_eq!(next(Some(Code::MessageSizeTooLarge)), Next::Truncate);
-        assert_eq!(next(Some(Code::QueueFull)), Next::WhenRoom);
-        assert_eq!(next(Some(Code::TopicAuthorizationFailed)), Next::AgainWithAlarm);
-        assert_eq!(next(Some(Code::UnknownTopic)), Next::AgainWithAlarm);
-        assert_eq!(next(Some(Code::PurgeQueue)), Next::Rebuild);
-        assert_eq!(next(Some(Code::MessageTimedOut)), Next::Again);
-        assert_eq!(next(None), Next::Again);
-    }
 }

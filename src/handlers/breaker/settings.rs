@@ -107,7 +107,7 @@ fn duration(config: &Config, key: &Key, least_ms: u64, most_s: u64) -> Result<Du
 mod tests {
     use super::*;
 
-    const OWN_RAMP: Duration = Duration::from_secs(60);
+    const OWN_RAMP: Duration = Duration::from_mins(1);
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
         Settings::from_config(&Config::from_pairs(pairs.iter().copied()), OWN_RAMP).map_err(|error| error.to_string())

@@ -126,7 +126,6 @@ impl GcmProvider {
             idle_timeout: Duration::from_mins(2),
             // It says so to every connection after an hour; ours go before that, and not together.
             max_age: Some(Duration::from_mins(55)),
-            // While the breaker is open its probes alone ask for connections.
             backoff: (Duration::from_millis(500), Duration::from_secs(5)),
             ..PoolSettings::new(authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(443))
         }
@@ -229,15 +228,13 @@ impl Provider for GcmProvider {
         self.settings.retry
     }
 
-    /// Google: Scale FCM.
     fn ramp(&self) -> Duration {
-        Duration::from_mins(1)
+        Duration::from_mins(1) // Google: Scale FCM
     }
 
     fn reached(&self, app: &str) {
         let key = self.pool_key(app);
-        let pools = self.pools.lock();
-        pools.iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
+        self.pools.lock().iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
     }
 
     fn admission_keys(&self) -> PlatformKeys {

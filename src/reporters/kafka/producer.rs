@@ -49,8 +49,17 @@ impl ProducerContext for Context {
     }
 }
 
-/// A new producer; nothing is connected yet.
+/// A new producer; it begins to connect.
 pub(super) fn create(name: &str, settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
+    options(name, settings).create_with_context(Context { state })
+}
+
+/// Whether the client library knows and takes the options.
+pub(super) fn try_options(name: &str, settings: &Settings) -> KafkaResult<()> {
+    options(name, settings).create_native_config().map(drop)
+}
+
+fn options(name: &str, settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // Bounds, overridable: what is lent is bounded before records come here, so these only catch the unexpected.
     config.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "65536");
@@ -66,8 +75,8 @@ pub(super) fn create(name: &str, settings: &Settings, state: Arc<State>) -> Kafk
         .set("acks", "all")
         .set("linger.ms", settings.linger_ms.to_string())
         .set("batch.size", settings.batch_bytes.to_string())
-        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string())
-        .create_with_context(Context { state })
+        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string());
+    config
 }
 
 /// Whether the topics are there and may be seen, asking the broker to create missing ones where it does that by itself
