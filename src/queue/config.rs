@@ -29,7 +29,7 @@ const COMMIT_INTERVAL: Key =
 const ASSIGNMENT: Key = Key::new(
     "queue.assignment",
     "range,roundrobin",
-    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
+    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it; without effect with queue.kafka.group.protocol: consumer",
 );
 const TOPIC_INTERVAL: Key = Key::new("queue.topicInterval", "10s", "how often new topics are looked for");
 const PREFETCH_BYTES: Key = Key::new(

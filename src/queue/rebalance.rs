@@ -73,7 +73,8 @@ impl KafkaQueue {
                 }
                 Err(why) => {
                     if self.settling.failed(&place, now) {
-                        tracing::warn!(why, topic = %place.topic, partition = place.partition, "cannot settle where to begin, going on trying; the other partitions are read meanwhile");
+                        let last = self.scout.last_error();
+                        tracing::warn!(why, last, topic = %place.topic, partition = place.partition, "cannot settle where to begin, going on trying; the other partitions are read meanwhile");
                     }
                 }
             }

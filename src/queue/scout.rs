@@ -4,6 +4,7 @@
 //! Every question has a bound in time, and so has a round of them; a broker that does not answer holds up its own
 //! partitions only.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,7 @@ pub(super) enum Report {
 pub(super) struct Scout {
     questions: SyncSender<Question>,
     reports: Receiver<Report>,
+    heard: Heard,
 }
 
 impl Scout {
@@ -85,14 +87,20 @@ impl Scout {
         for member in ["group.instance.id", "group.protocol", "group.remote.assignor"] {
             config.remove(member);
         }
-        let client = config.create_with_context(Heard::default()).map_err(|error: KafkaError| error.to_string())?;
+        let heard = Heard::default();
+        let client = config.create_with_context(heard.clone()).map_err(|error: KafkaError| error.to_string())?;
         let (questions, asked) = sync_channel(ROOM);
         let (told, reports) = sync_channel(ROOM);
         let errand = Errand { client, cluster: None, refresh, told, wake };
         // Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || errand.run(&asked));
         thread.map_err(|error| error.to_string())?;
-        Ok(Scout { questions, reports })
+        Ok(Scout { questions, reports, heard })
+    }
+
+    /// What its client complained about last: it tells more than a call that took too long.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.heard.0.lock().clone()
     }
 
     /// Puts a question; false when too many wait already.
@@ -109,9 +117,9 @@ impl Scout {
     }
 }
 
-/// Keeps the last error of the client, for the words of a failure; the group's own client reports it.
-#[derive(Debug, Default)]
-struct Heard(Mutex<Option<String>>);
+/// The last error of the client. It is not logged by itself: the group's own client reports the same.
+#[derive(Clone, Debug, Default)]
+struct Heard(Arc<Mutex<Option<String>>>);
 
 impl ClientContext for Heard {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -119,7 +127,7 @@ impl ClientContext for Heard {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka reports an error to the client that looks for topics");
+        tracing::trace!(%error, reason, "kafka reports an error to the client beside the group");
         *self.0.lock() = Some(reason.to_owned());
     }
 }
@@ -178,7 +186,7 @@ impl<Wake: Fn()> Errand<Wake> {
         let metadata = match self.client.fetch_metadata(None, LOOK) {
             Ok(metadata) => metadata,
             Err(error) => {
-                tracing::debug!(%error, last = self.client.context().0.lock().as_deref(), "listing topics");
+                tracing::debug!(%error, "listing topics");
                 return false;
             }
         };
@@ -242,4 +250,32 @@ fn committed_at(committed: &TopicPartitionList, place: &Place) -> Answer<Found> 
     element.error().map_err(|error| format!("what is committed is not known: {error}"))?;
     let offset = element.offset().to_raw().filter(|offset| *offset >= 0);
     Ok(Found { committed: offset, metadata: native::metadata(committed, place), log: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Events of the client are served though no call succeeds: a client whose events nobody fetches says nothing, and
+    /// keeps them all.
+    #[test]
+    fn what_the_client_complains_about_is_heard() {
+        // Accepts and closes.
+        let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = nobody.local_addr().expect("bound").to_string();
+        let door = std::thread::Builder::new().spawn(move || nobody.incoming().take(50).for_each(drop));
+        let config: ClientConfig = [("bootstrap.servers", address.as_str()), ("group.id", "test")]
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        let scout = Scout::start(&config, Duration::from_secs(10), || ()).expect("a client");
+        let began = Instant::now();
+        while scout.last_error().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", scout.report());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        drop((scout, door));
+    }
 }
