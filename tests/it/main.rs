@@ -7,6 +7,7 @@ mod cli_docs;
 mod cli_help;
 mod flow_delivery;
 mod flow_worker;
+mod gcm_flow;
 mod gcm_schema;
 mod house_rules;
 mod http2_nginx;

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 
 use super::message::Push;
+use super::quota::LimitedShare;
 use super::request::{self, Target};
 use super::response::{self, Answered};
 use super::token::{self, AccessToken, Token};
@@ -29,6 +31,8 @@ pub(super) struct Client {
     pub(super) pool: Pool,
     pub(super) token: Arc<AccessToken>,
     pub(super) target: Target,
+    /// How much of what the project sends is too much; shared by all senders and by the project's apps.
+    pub(super) limited: Arc<LimitedShare>,
     /// When the last alarm about the project's keys was raised; shared by all senders.
     pub(super) alarmed: Arc<Mutex<Option<Instant>>>,
 }
@@ -97,6 +101,7 @@ impl Client {
             headers: &answer.headers,
             body: &answer.body,
             token: push.token.as_deref(),
+            mostly_limited: self.limited.note(answer.status == StatusCode::TOO_MANY_REQUESTS),
             now: SystemTime::now(),
         });
         if response::is_third_party(&verdict) {
