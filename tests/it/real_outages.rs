@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pusher::generate::{Generated, Mix, Settings};
-use pusher::simulator::apns::Handle;
+use pusher::simulator::apns::{Handle, Simulator};
 use pusher::simulator::apns::faults::{AnswerFault, Faults};
 use pusher::tally::Totals;
 
@@ -131,7 +131,7 @@ fn a_revoked_key_holds_pushes_until_it_is_restored() {
 fn the_wrong_host_empties_no_table() {
     let mut rig = Rig::new("wronghost", 2);
     let pushes = calm(&mut rig, 3_000);
-    let tokens: Vec<String> = pushes.iter().filter_map(rig::token).collect();
+    let tokens: Vec<String> = pushes.iter().filter_map(rig::token::<Simulator>).collect();
     rig.database.fill(&rig.table(), tokens.iter().map(String::as_str));
     for push in &pushes {
         rig.note(push.line.clone(), Fate::Refused("bad-device-token"));

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub(crate) mod far;
 pub(crate) mod kafka;
 pub(crate) mod mock;
 pub(crate) mod ports;
