@@ -6,6 +6,7 @@ mod cli_config;
 mod cli_docs;
 mod cli_help;
 mod flow_delivery;
+mod flow_gcm;
 mod flow_worker;
 mod gcm_flow;
 mod gcm_schema;

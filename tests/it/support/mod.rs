@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub(crate) mod far;
+pub(crate) mod flow;
 pub(crate) mod kafka;
 pub(crate) mod mock;
 pub(crate) mod ports;
