@@ -90,7 +90,8 @@ impl Platform {
                 ("GCM", vec![(format!("GCM_FIREBASECREDENTIALSFILE_{app_name}"), text(&files.credentials))])
             }
         };
-        let common = [("APPS", app.to_owned()), ("ENDPOINT", format!("https://{address}")), ("CAFILE", text(&files.ca))];
+        let common =
+            [("APPS", app.to_owned()), ("ENDPOINT", format!("https://{address}")), ("CAFILE", text(&files.ca))];
         let common = common.map(|(name, value)| (format!("{prefix}_{name}"), value));
         of_app.into_iter().chain(common).collect()
     }

@@ -197,6 +197,8 @@ mod tests {
         let table = table(&[apns, fcm]);
         let line = |name: &str| table.lines().find(|line| line.contains(name)).unwrap().replace([' ', '│'], "");
         assert_eq!((line("delivered"), line("BAD_REG")), ("delivered22".into(), "BAD_REGISTRATION7".into()));
-        assert!(table.ends_with("FCM: consumed 3 = delivered 2 + rejected 0 + expired 1 + failed 0 + released 0 + skipped 0 + in flight 0"));
+        assert!(table.ends_with(
+            "FCM: consumed 3 = delivered 2 + rejected 0 + expired 1 + failed 0 + released 0 + skipped 0 + in flight 0"
+        ));
     }
 }

@@ -9,8 +9,8 @@ use pusher::simulator::fcm::Simulator;
 use pusher::simulator::fcm::faults::{AnswerFault, Faults, OAuthAnswer, OAuthFaults};
 use pusher::simulator::fcm::oauth::OAuthStats;
 
-use crate::support::eventually;
 use crate::support::flow::{Ends as EndsOf, Running};
+use crate::support::{Statsd, eventually, ports};
 
 type Ends = EndsOf<Simulator>;
 
@@ -97,6 +97,56 @@ fn a_clock_that_is_a_little_wrong_does_not_matter_and_one_that_is_far_off_holds_
     eventually("deliveries", Duration::from_mins(2), || (running.totals().delivered == 50).then_some(()));
     let oauth = all_accepted(&ends, running, 50);
     assert!(oauth.answers["invalid_grant"] >= 1 && oauth.requests < 10, "{oauth:?}");
+}
+
+#[test]
+fn an_app_without_its_token_endpoint_waits_and_another_goes_on() {
+    let mut ends = Ends::of(&["game", "other"], Faults::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let nobody = ports::free();
+    let account = ends.simulator.credentials("other").expect("a project");
+    let account = account.replace(ends.simulator.token_uri(), &format!("https://127.0.0.1:{nobody}/token"));
+    let file = folder.path().join("other.json");
+    std::fs::write(&file, account).expect("the account's file");
+    let waiting = ends.generate("other", 300, 1_000_000, Mix::CALM);
+    ends.produce_for("other", waiting.iter().map(|push| &push.line));
+    let running = ends.worker_with(&[("gcm.firebaseCredentialsFile.other", file.to_str().expect("a path"))]);
+    eventually("waiting pushes", Duration::from_mins(1), || (running.totals_of("other").retries >= 300).then_some(()));
+    ends.produce(ends.calm(1_000));
+    eventually("our app's pushes", Duration::from_mins(1), || ends.is_settled("game").then_some(()));
+    let (ours, theirs) = (running.totals_of("game"), running.totals_of("other"));
+    assert_eq!((ours.delivered, ours.retries), (1_000, 0));
+    assert_eq!((theirs.requests, theirs.resolved(), theirs.holds), (0, 0, 0), "it waits, and costs no request");
+    assert!(running.stop().drained);
+}
+
+#[test]
+fn statistics_have_the_originals_names() {
+    let statsd = Statsd::start();
+    let mut ends = Ends::start(Faults::default());
+    let pushes = ends.generate("game", 500, 0, Mix([80, 10, 0, 10, 0, 0, 0]));
+    ends.produce(pushes.iter().map(|push| &push.line));
+    let running = ends.worker_with(&[
+        ("stats.reporters", "statsd"),
+        ("stats.statsd.host", &statsd.address.to_string()),
+        ("stats.statsd.flushInterval", "100ms"),
+    ]);
+    ends.settle();
+    let totals = running.stop().totals;
+    let game = [("platform", "gcm"), ("game", "game")];
+    let soon = Duration::from_secs(20);
+    statsd.await_sum("pushack", &game, totals.delivered as f64, soon);
+    let of_topic = [("platform", "gcm"), ("game", "game"), ("topic", "push-game_gcm-single")];
+    statsd.await_sum("pushsent", &of_topic, (totals.delivered + totals.rejected) as f64, soon);
+    for (reason, count) in &totals.reasons {
+        statsd.await_sum("pushfailed", &[game[0], game[1], ("reason", reason)], *count as f64, soon);
+    }
+    let timed = |name: &str, tag: (&str, &str)| {
+        let lines = statsd.lines().into_iter().filter(|line| line.name == name && line.kind == "ms");
+        lines.filter(|line| line.tags.get(tag.0).is_some_and(|value| value == tag.1)).count()
+    };
+    assert!(timed("pushsend_notification_latency", ("client", "fcm")) > 0);
+    assert!(timed("pushfirebase_latency", ("game", "game")) > 0);
 }
 
 /// One app's project fails in every way that stalls: its backlog waits, within its share of the bounds, and the other app of

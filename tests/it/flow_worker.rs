@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pusher::generate::{Expected, Mix};
 use pusher::simulator::apns::Simulator;
 use pusher::simulator::apns::faults::{AnswerFault, Faults};
-use pusher::simulator::handle::Provider;
 use pusher::simulator::fcm;
+use pusher::simulator::handle::Provider;
 use pusher::worker::Summary;
 
 use crate::support::far::Far;

@@ -352,9 +352,11 @@ fn the_manuals_examples_leave_as_it_says() {
     assert!(pairs.len() >= 5);
     for (written, leaves) in pairs {
         // As a producer would: on one line.
-        let body = request_body(written.replace('\n', "").as_bytes(), NOW).unwrap_or_else(|why| panic!("{written}: {why:?}"));
+        let body =
+            request_body(written.replace('\n', "").as_bytes(), NOW).unwrap_or_else(|why| panic!("{written}: {why:?}"));
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(body, serde_json::from_str::<Value>(&leaves).expect("JSON"), "{written}");
-        conforms(&DOCUMENT["schemas"]["SendMessageRequest"], &body, "").unwrap_or_else(|why| panic!("{written}: {why}"));
+        conforms(&DOCUMENT["schemas"]["SendMessageRequest"], &body, "")
+            .unwrap_or_else(|why| panic!("{written}: {why}"));
     }
 }

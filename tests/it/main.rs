@@ -3,10 +3,12 @@
 
 mod apns_flow;
 mod cli_config;
+mod cli_demo;
 mod cli_docs;
 mod cli_help;
 mod flow_delivery;
 mod flow_gcm;
+mod flow_gcm_credentials;
 mod flow_worker;
 mod gcm_flow;
 mod gcm_schema;

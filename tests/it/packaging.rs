@@ -112,7 +112,8 @@ fn each_worker_finds_what_its_simulator_leaves_for_it() {
         assert_eq!((volume(worker), volume(simulator)), (Some(simulator.into()), Some(simulator.into())));
         assert!(command.contains(&format!("--name={simulator}")), "its certificate holds its name");
         let endpoint = settings.iter().find(|(name, _)| name.ends_with("_ENDPOINT")).expect("an endpoint").1;
-        let port = endpoint.as_str().and_then(|text| text.strip_prefix(&format!("https://{simulator}:"))).expect("a port");
+        let port =
+            endpoint.as_str().and_then(|text| text.strip_prefix(&format!("https://{simulator}:"))).expect("a port");
         assert!(command.contains(&format!("--listen=0.0.0.0:{port}")), "{worker} calls {endpoint}");
     }
 }

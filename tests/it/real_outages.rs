@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pusher::generate::{Generated, Mix, Settings};
-use pusher::simulator::apns::{Handle, Simulator};
 use pusher::simulator::apns::faults::{AnswerFault, Faults};
+use pusher::simulator::apns::{Handle, Simulator};
 use pusher::tally::Totals;
 
 use crate::support::rig::{self, Fate, PATIENCE, Repeats, Rig};
