@@ -80,9 +80,13 @@ impl Width {
         failed
     }
 
-    /// A connect failed, or a connection ended before it gave a single answer: rests. `chance` is in 0..1.
-    /// Returns the pause.
+    /// A connect failed, or a connection ended before it gave a single answer: rests. `chance` is in 0..1. Returns the pause.
+    ///
+    /// What fails during a pause began before it: the same trouble, not one more.
     pub(super) fn failed(&mut self, now: Instant, chance: f64) -> Duration {
+        if let Some(until) = self.rest_until.filter(|until| now < *until) {
+            return until - now;
+        }
         let pause = pause(self.backoff, self.failures, chance);
         self.failures = self.failures.saturating_add(1);
         self.batch = 1;
@@ -202,6 +206,18 @@ mod tests {
         assert_eq!(width.begin(view(0, false), now), 1);
         width.ended();
         assert_eq!(width.failed(now, 1.0), BACKOFF.0 * 2, "and begins anew, longer, when that was wrong");
+    }
+
+    #[test]
+    fn connections_that_fail_together_are_one_failure() {
+        let now = Instant::now();
+        let mut width = Width::new(BACKOFF);
+        let pause = width.failed(now, 1.0);
+        for _ in 0..7 {
+            assert_eq!(width.failed(now + pause / 2, 1.0), pause / 2);
+        }
+        assert_eq!(width.failures(), 1);
+        assert_eq!(width.failed(now + pause, 1.0), 2 * pause);
     }
 
     proptest! {

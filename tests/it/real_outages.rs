@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pusher::generate::{Generated, Mix, Settings};
-use pusher::simulator::apns::Handle;
 use pusher::simulator::apns::faults::{AnswerFault, Faults};
+use pusher::simulator::apns::{Handle, Simulator};
 use pusher::tally::Totals;
 
 use crate::support::eventually;
@@ -165,7 +165,7 @@ fn a_backlog_behind_an_outage_leaves_memory_flat_and_is_told_once() {
 fn the_wrong_host_empties_no_table() {
     let mut rig = Rig::new("wronghost", 2);
     let pushes = calm(&mut rig, 3_000);
-    let tokens: Vec<String> = pushes.iter().filter_map(rig::token).collect();
+    let tokens: Vec<String> = pushes.iter().filter_map(rig::token::<Simulator>).collect();
     rig.database.fill(&rig.table(), tokens.iter().map(String::as_str));
     for push in &pushes {
         rig.note(push.line.clone(), Fate::Refused("bad-device-token"));

@@ -125,6 +125,11 @@ impl AccessToken {
         self.settled(|state| state.ready(Instant::now()).is_some()).await
     }
 
+    /// The token to send now, if there is one; waits for nothing.
+    pub(super) fn at_hand(&self) -> Option<Arc<Token>> {
+        self.state.borrow().ready(Instant::now())?.ok()
+    }
+
     /// What to send instead of `refused`, which FCM does not take: `Ok(None)` when another would fare no better.
     pub(super) async fn instead_of(&self, refused: &Arc<Token>) -> Result<Option<Arc<Token>>, Refusal> {
         let before = self.state.borrow().fetches;
