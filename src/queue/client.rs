@@ -55,3 +55,36 @@ pub(super) fn fatal(code: RDKafkaErrorCode) -> QueueError {
     };
     QueueError::Fatal(format!("kafka: {code}{advice}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn options(pairs: &[(&str, &str)], names: [&str; 4]) -> [Option<String>; 4] {
+        let settings = Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("settings");
+        let client = client(&settings, Prefetch::of(settings.prefetch_bytes, 64));
+        names.map(|name| client.get(name).map(ToOwned::to_owned))
+    }
+
+    #[test]
+    fn a_session_is_ours_to_choose_unless_the_brokers_share_partitions() {
+        let names =
+            ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "max.poll.interval.ms"];
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(options(&[], names), [text("6000"), text("2000"), text("range,roundrobin"), None]);
+        assert_eq!(options(&[("queue.kafka.group.protocol", "consumer")], names), [None, None, None, None]);
+        let long = options(&[("queue.sessionTimeout", "600000")], names);
+        assert_eq!(long, [text("600000"), text("3000"), text("range,roundrobin"), text("600000")]);
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_is_shared_unless_it_was_chosen() {
+        let names =
+            ["queued.min.messages", "queued.max.messages.kbytes", "fetch.message.max.bytes", "fetch.queue.backoff.ms"];
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(options(&[], names), [text("512"), text("512"), text("524288"), text("5")]);
+        let chosen = [("queue.kafka.queued.min.messages", "9"), ("queue.kafka.max.partition.fetch.bytes", "99999")];
+        assert_eq!(options(&chosen, names), [text("9"), text("512"), None, text("5")]);
+    }
+}

@@ -150,3 +150,18 @@ fn taken(consumer: &Consumer, partitions: &TopicPartitionList) -> KafkaResult<To
     }
     Ok(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_error_by_another_way_is_no_news() {
+        let context = Context::default();
+        let code = RDKafkaErrorCode::AllBrokersDown;
+        let is_news = |error: KafkaError| context.complaints.lock().is_news(error.rdkafka_error_code(), Instant::now());
+        assert!(is_news(KafkaError::Global(code)));
+        assert!(!is_news(KafkaError::MessageConsumption(code)), "in other words");
+        assert!(is_news(KafkaError::Global(RDKafkaErrorCode::Resolve)));
+    }
+}

@@ -125,7 +125,9 @@ impl Ledger {
     /// holds the position no longer. How many of those there were.
     pub fn abandon(&mut self, low: i64) -> i64 {
         let gone: Vec<_> = self.given_back().take_while(|offset| *offset < low).collect();
-        gone.iter().for_each(|offset| self.give_up(*offset));
+        for offset in &gone {
+            self.give_up(*offset);
+        }
         if self.next < low {
             self.next = low;
             self.claims.read(low - 1);

@@ -108,7 +108,7 @@ impl KafkaQueue {
     }
 
     fn commit_starts(&mut self, now: Instant) {
-        let starts = self.settling.to_commit();
+        let starts = self.settling.take_uncommitted();
         let mut list = TopicPartitionList::new();
         for (place, offset) in &starts {
             // A place and an offset that the brokers told.
@@ -129,7 +129,9 @@ impl KafkaQueue {
         if let Err(error) = self.assign(ready) {
             tracing::warn!(%error, "cannot begin to read partitions; trying again");
             let now = Instant::now();
-            places.into_iter().for_each(|place| self.settling.add(place, now));
+            for place in places {
+                self.settling.add(place, now);
+            }
         }
         self.observer.assigned(self.partitions.len());
     }
@@ -192,7 +194,9 @@ impl KafkaQueue {
         }
         let going = self.partitions.iter().filter(|partition| is_revoked(&partition.origin));
         let going: Vec<Arc<Assignment>> = going.map(|partition| partition.assignment.clone()).collect();
-        going.iter().for_each(|assignment| assignment.stop_sending());
+        for assignment in &going {
+            assignment.stop_sending();
+        }
         if !lost {
             let limit = self.settings.session_timeout / 2;
             self.serve_while(Instant::now() + FAREWELL.min(limit), |_| going.iter().any(|one| one.on_stream() > 0));

@@ -111,7 +111,7 @@ impl Settling {
     }
 
     /// Starts to be committed; from now on they are on their way.
-    pub(super) fn to_commit(&mut self) -> Vec<(Place, i64)> {
+    pub(super) fn take_uncommitted(&mut self) -> Vec<(Place, i64)> {
         let mut starts = Vec::new();
         for (place, pending) in &mut self.pending {
             if let Stage::ToCommit(start) = &pending.stage {
@@ -208,8 +208,8 @@ mod tests {
         let (number, _) = case.question();
         (0..2).for_each(|partition| case.settling.settled(&place(partition), start(5, true)));
         case.settling.answered(number, case.now);
-        assert_eq!(case.settling.to_commit(), [(place(0), 5), (place(1), 5)]);
-        assert!(case.settling.to_commit().is_empty() && case.ready().is_empty());
+        assert_eq!(case.settling.take_uncommitted(), [(place(0), 5), (place(1), 5)]);
+        assert!(case.settling.take_uncommitted().is_empty() && case.ready().is_empty());
         case.settling.committed(&place(0), 4, true, case.now);
         case.settling.committed(&place(0), 5, true, case.now);
         case.settling.committed(&place(1), 5, false, case.now);
@@ -240,7 +240,7 @@ mod tests {
         let (number, _) = case.question();
         case.settling.settled(&place(0), start(5, true));
         case.settling.answered(number, case.now);
-        case.settling.to_commit();
+        case.settling.take_uncommitted();
         case.settling.remove(&place(0));
         case.settling.add(place(0), case.now);
         case.settling.committed(&place(0), 5, true, case.now);

@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn of_a_partition_that_may_be_old_everything_since_the_first_look_is_read() {
         let begin = |reset, newer| {
-            let (age, log) = (Age::Unknown { since_ms: 1 }, Some(Log { newer, ..LOG }));
-            decide(&Facts { age, log, ..facts(None, "") }, reset).offset
+            let (log, age) = (Some(Log { newer, ..LOG }), Age::Unknown { since_ms: 1 });
+            decide(&Facts { log, age, ..facts(None, "") }, reset).offset
         };
         assert_eq!(begin(Reset::Latest, Some(70)), 70);
         assert_eq!(begin(Reset::Latest, Some(100)), 100, "there is nothing since");

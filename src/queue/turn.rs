@@ -78,7 +78,9 @@ impl KafkaQueue {
                 |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
             if let Some(index) = self.partitions.iter().position(is_its).filter(|_| !self.stopped) {
                 let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
-                other.into_iter().for_each(|seen_ms| self.on_other_log(index, seen_ms));
+                if let Some(seen_ms) = other {
+                    self.on_other_log(index, seen_ms);
+                }
             }
         }
         Ok(())

@@ -98,7 +98,9 @@ fn taken_away_before_it_was_settled(assignment: &str) {
         for reader in &mut readers {
             let mut lent = Vec::new();
             prompt_turn(reader, &mut lent);
-            places(&lent).into_iter().for_each(|place| *times.entry(place).or_default() += 1);
+            for place in places(&lent) {
+                *times.entry(place).or_default() += 1;
+            }
             resolve(lent);
         }
         assert!(
@@ -261,7 +263,9 @@ fn lost_and_regained(assignment: &str) {
     let none = reader.until("the loss", |reader, _| reader.told().assigned == 0);
     assert!(none.is_empty());
     resolve(end(&[8, 9]));
-    end(&[10, 11]).into_iter().for_each(|lent| lent.receipt.release());
+    for lent in end(&[10, 11]) {
+        lent.receipt.release();
+    }
     broker_up(&mock.cluster());
     let again = reader.until("what was given back", |_, lent| lent.len() >= 2);
     assert_eq!(offsets(&again), [10, 11]);

@@ -332,6 +332,26 @@ fn a_member_that_stops_while_it_joins_leaves_at_once() {
     assert_eq!(offsets(&lent), [0, 1, 2]);
 }
 
+/// The client is made anew with smaller bounds before it joins.
+#[test]
+fn many_partitions_share_what_may_be_fetched_ahead() {
+    const PARTITIONS: i32 = 40;
+    let mock = Mock::start(&[(TOPIC, PARTITIONS)]);
+    for partition in 0..PARTITIONS {
+        (0..20).for_each(|number| mock.append(TOPIC, partition, vec![b'0' + number; 10_000]));
+    }
+    mock.flush();
+    let mut reader = start(&mock, &[("queue.prefetchBytes", "1000000")]);
+    let mut places = BTreeSet::new();
+    while places.len() < 20 * PARTITIONS as usize {
+        let lent = reader.until("more", |_, lent| !lent.is_empty());
+        places.extend(lent.iter().map(|lent| (lent.message.origin.partition, lent.message.offset)));
+        resolve(lent);
+    }
+    reader.close();
+    assert!((0..PARTITIONS).all(|partition| mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == 20)));
+}
+
 #[test]
 fn a_member_that_is_dropped_does_not_hang() {
     let mock = Mock::start(&[(TOPIC, 1)]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pusher::queue::map::{self, OffsetMap};
 
-use crate::support::place::{Place, create, delete};
+use crate::support::place::{Place, create, delete, made_before};
 use crate::support::reader::{Reader, offsets, resolve};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -58,9 +58,9 @@ fn beyond_the_end(age_of_base: Option<Duration>) -> (Reader, Vec<i64>) {
     place.produce_old(&place.topic, 0, 10, HOUR);
     place.produce(0, 10);
     let metadata = age_of_base.map_or(String::new(), |age| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let (base_timestamp_ms, resolved) = ((now - age).as_millis() as i64, std::iter::once(501..900).collect());
-        map::encode(&OffsetMap { base: 500, base_timestamp_ms, cluster: 1, resolved }).expect("a small map")
+        let resolved = std::iter::once(501..900).collect();
+        map::encode(&OffsetMap { base: 500, base_timestamp_ms: made_before(age), cluster: 1, resolved })
+            .expect("a small map")
     });
     place.commit(500, &metadata);
     let mut reader = place.reader(&[], 1_000);

@@ -243,9 +243,10 @@ fn a_receipt_is_on_a_stream_once_however_often_it_asks() {
 #[test]
 fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
     let all = InFlight::new(10, 1000);
-    let start = Instant::now();
+    let now = Instant::now();
+    let start = now.checked_sub(SESSION).expect("the machine is older");
     // A session of no length is always over; one of an hour was over at its first poll in the past.
-    for last_poll in [LastPoll::new(Duration::ZERO, start), LastPoll::new(SESSION, start - SESSION)] {
+    for last_poll in [LastPoll::new(Duration::ZERO, now), LastPoll::new(SESSION, start)] {
         let assignment = Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll));
         let partition = Partition { assignment, last_poll };
         let receipt = partition.lend(&all.share("a"), 1);
@@ -255,7 +256,7 @@ fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
         assert_eq!(partition.assignment.on_stream(), 0);
         receipt.release();
     }
-    let last_poll = LastPoll::new(SESSION, start - SESSION);
+    let last_poll = LastPoll::new(SESSION, start);
     let partition =
         Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll)), last_poll };
     let receipt = partition.lend(&all.share("a"), 1);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -59,7 +60,7 @@ impl Survey<'_> {
     fn leaders(&self, topic: &str) -> Answer<BTreeMap<i32, i32>> {
         let failed = |error: KafkaError| format!("where the topic's leaders are is not known: {error}");
         let metadata = self.client.fetch_metadata(Some(topic), self.left()?).map_err(failed)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         Ok(partitions.filter(|one| one.leader() >= 0).map(|one| (one.id(), one.leader())).collect())
     }
 

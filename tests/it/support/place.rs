@@ -52,9 +52,7 @@ impl Place {
 
     /// Gives one record to the producer.
     pub(crate) fn append(&self, topic: &str, partition: i32, age: Duration) {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        let made = (since_epoch - age).as_millis() as i64;
-        let record = BaseRecord::<(), str>::to(topic).partition(partition).timestamp(made).payload("push");
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).timestamp(made_before(age)).payload("push");
         self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
         self.producer.poll(Duration::ZERO);
     }
@@ -73,6 +71,12 @@ impl Place {
         list.find_partition(&self.topic, 0).expect("it").set_metadata(metadata);
         consumer.commit(&list, CommitMode::Sync).expect("a commit");
     }
+}
+
+/// The timestamp of a record that was made so long ago.
+pub(crate) fn made_before(age: Duration) -> i64 {
+    let then = SystemTime::now().checked_sub(age).expect("after 1970");
+    then.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as i64
 }
 
 /// Creates a topic.
