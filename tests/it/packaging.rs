@@ -131,6 +131,7 @@ fn both_platforms_have_their_topics_and_their_table() {
             format!("push-game_{platform}-single"),
             format!("push-game_{platform}-massive"),
             format!("push-game-{platform}-feedbacks"),
+            format!("deadletters-game-{platform}"),
         ] {
             assert!(topics.contains(&*topic), "{topic} is not among {topics:?}");
         }
