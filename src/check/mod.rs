@@ -10,15 +10,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Plan;
 use crate::config::{Config, ConfigError, ConfigErrors, Loaded, Problems};
-use crate::handlers::{self, Provider, ProviderError};
+use crate::handlers;
 use crate::message::Platform;
 use crate::proof::{Finding, Proof};
 use crate::queue;
 use crate::queue::probe::Probe;
-use crate::reporters::Reporters;
-use crate::settings::{WorkerSettings, catalogue};
+use crate::settings::catalogue;
 use crate::telemetry;
+use crate::worker::readings::Readings;
 
 pub mod report;
 
@@ -28,6 +29,7 @@ use report::Report;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a proof may take that does not keep to that.
 const PATIENCE: Duration = Duration::from_secs(15);
+const NOT_LOOKED: &str = "not looked at, because a key of it is wrong";
 
 /// What is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,50 +121,60 @@ impl Gathered {
     fn all(&mut self, config: &Config, platforms: &[Platform], production: bool, runtime: &tokio::runtime::Handle) {
         let mut problems = Problems::default();
         problems.take(telemetry::Settings::from_config(config));
-        problems.take(WorkerSettings::from_config(config));
-        let queue = problems.take(queue::config::Settings::from_config(config));
-        let reporters = problems.take(Reporters::from_config(config, runtime));
-        let mut apps = Vec::new();
+        let (mut apps, mut reporters) = (Vec::new(), None);
         for platform in platforms {
-            let provider = self.provider(*platform, config, production, &mut problems);
-            self.proofs.extend(provider.iter().flat_map(|provider| provider.proofs()));
-            // What its apps need of others can be proved also when it cannot be set up itself.
-            let own = provider.map_or_else(|| listed(config, *platform), |provider| provider.apps());
-            if let Some(probe) = queue.clone().and_then(|queue| problems.take(probe(queue, *platform, &own))) {
-                self.proofs.push(probe.proof(LOOK));
-            }
+            let readings = Readings::take(config, platform.0, production, runtime, &mut problems);
+            let own = self.one(config, *platform, &readings, &mut problems);
             apps.extend(own.into_iter().map(|app| (app, *platform)));
+            self.admission(readings.admission.flatten());
+            reporters = readings.reporters;
         }
-        if queue.is_none() {
-            self.findings.push(Finding::unproved("kafka", "not looked at, because a key of queue is wrong"));
-        }
-        if reporters.is_none() {
-            let said = "not looked at, because a key of theirs is wrong";
-            self.findings.push(Finding::unproved("reporters", said));
-        }
-        if let Some(reporters) = reporters {
-            self.proofs.extend(reporters.proofs(&apps, LOOK));
+        match reporters {
+            Some(reporters) => self.proofs.extend(reporters.proofs(&apps, LOOK)),
+            None => self.findings.push(Finding::unproved("reporters", NOT_LOOKED)),
         }
         if let Err(errors) = config.check(problems) {
             self.wrong(&errors);
         }
     }
 
-    fn provider(
+    /// One platform's provider and topics; its apps.
+    fn one(
         &mut self,
-        platform: Platform,
         config: &Config,
-        production: bool,
+        platform: Platform,
+        readings: &Readings,
         problems: &mut Problems,
-    ) -> Option<Arc<dyn Provider>> {
-        match handlers::provider(platform.0, config, production) {
-            Ok(provider) => Some(provider),
-            Err(ProviderError::Config(error)) => problems.take(Err(error)),
-            Err(other) => {
-                self.findings.push(Finding::wrong("credentials", other.to_string()));
-                None
+    ) -> Vec<Arc<str>> {
+        let apps = match &readings.provider {
+            Some(Ok(provider)) => {
+                self.proofs.extend(provider.proofs());
+                provider.apps()
             }
+            // What its apps need of others can be proved also when it cannot be set up itself.
+            Some(Err(error)) => {
+                self.findings.push(Finding::wrong("credentials", error.to_string()));
+                listed(config, platform)
+            }
+            None => listed(config, platform),
+        };
+        match readings.queue.clone().and_then(|queue| problems.take(probe(queue, platform, &apps))) {
+            Some(probe) => self.proofs.push(probe.proof(LOOK)),
+            None => self.findings.push(Finding::unproved("kafka", NOT_LOOKED)),
         }
+        apps
+    }
+
+    fn admission(&mut self, plan: Option<Plan>) {
+        let Some(plan) = plan else { return };
+        self.proofs.push(Proof::new("redis", async move {
+            let said = |(server, reached): (String, Result<(), String>)| match reached {
+                Ok(()) => Finding::proved("redis", format!("{server} answers in time")),
+                Err(why) => Finding::away("redis", format!("{server}: {why}"))
+                    .fix("check rateLimiter.redis and dedup.redis; without it pushes go on, unlimited and uncompared"),
+            };
+            plan.reach().await.into_iter().map(said).collect()
+        }));
     }
 
     fn wrong(&mut self, errors: &ConfigErrors) {

@@ -14,6 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{client, option_error};
 use super::config::{Reset, Settings};
+use super::prefetch::Prefetch;
 use super::topic::{Selection, is_nobodys};
 use crate::config::ConfigError;
 use crate::kafka_acl::{self, Group, Topic};
@@ -74,7 +75,9 @@ impl Probe {
         apps: &[Arc<str>],
     ) -> Result<Self, ConfigError> {
         let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
-        let consumer = client(&settings).create_with_context(Ear::default()).map_err(|error| option_error(&error))?;
+        let consumer = client(&settings, Prefetch::of(settings.prefetch_bytes, 1))
+            .create_with_context(Ear::default())
+            .map_err(|error| option_error(&error))?;
         Ok(Probe { settings, selection, apps: apps.to_vec(), consumer })
     }
 

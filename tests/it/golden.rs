@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::mock::Mock;
 use crate::support::statsd::{Line, Statsd};
 use crate::support::worker::Worker;
-use crate::support::{eventually, process, root, wait_for};
+use crate::support::{eventually, process, redis, root, wait_for};
 
 const LONG: Duration = Duration::from_mins(2);
 /// The keys of a record that the original writes, and ours beside them.
@@ -57,6 +57,8 @@ fn places(mock: &Mock, statsd: &Statsd) -> Vec<(String, String)> {
         ("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
         ("PUSHER_FEEDBACK_KAFKA_BROKERS", mock.brokers.clone()),
         ("PUSHER_STATS_STATSD_HOST", statsd.address.to_string()),
+        ("PUSHER_RATELIMITER_REDIS_PORT", redis().port.to_string()),
+        ("PUSHER_RATELIMITER_TLS_DISABLED", "true".into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
@@ -245,6 +247,10 @@ fn every_metric_of_the_original_has_its_name_type_and_tags() {
         ("ack", "c", "platform game"),
         ("failed", "c", "platform game reason"),
         ("initialize_failure", "c", "platform game"),
+        ("rate_limit_reached", "c", "platform game"),
+        ("rate_limit_failed", "c", "platform game"),
+        ("duplicated_messages", "c", "hostname game platform"),
+        ("dedup_errors", "c", "hostname game platform"),
         ("send_notification_latency", "ms", "platform game client"),
         ("firebase_latency", "ms", "game"),
         ("tokens_delete_success", "c", "hostname game platform"),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::GcmProvider;
+use super::account::Account;
 use super::config::App;
 use super::credentials::Credentials;
-use super::{Account, GcmProvider};
 use crate::handlers::{Sender, host_proof};
 use crate::outcome::Class;
 use crate::proof::{Finding, Proof};
@@ -28,7 +29,7 @@ pub(super) fn all(provider: &GcmProvider) -> Vec<Proof> {
         }
         let of = |(app, one): &(&App, &Account)| format!("{} (project {})", app.name, one.project);
         let apps: Vec<_> = accounts.iter().filter(|(_, other)| shares(other)).map(of).collect();
-        proofs.push(granted(apps.join(", "), Arc::clone(&account.credentials), Arc::clone(&provider.tls)));
+        proofs.push(granted(apps.join(", "), (*account).clone(), Arc::clone(&provider.tls)));
     }
     let settings = provider.pool_settings("", Sender { index: 0, of: 1 });
     proofs.push(host_proof("fcm host", settings, Arc::clone(&provider.tls)));
@@ -36,10 +37,10 @@ pub(super) fn all(provider: &GcmProvider) -> Vec<Proof> {
 }
 
 /// A token is asked for once, for all apps of these credentials.
-fn granted(apps: String, credentials: Arc<Credentials>, tls: Arc<rustls::ClientConfig>) -> Proof {
+fn granted(apps: String, account: Account, tls: Arc<rustls::ClientConfig>) -> Proof {
     Proof::new(SUBJECT, async move {
-        let source = super::source(&credentials, &tls);
-        let place = match &*credentials {
+        let source = account.source(&tls);
+        let place = match &*account.credentials {
             Credentials::ServiceAccount(account) => account.token_uri.text.clone(),
             Credentials::User(user) => user.token_uri.text.clone(),
             Credentials::Metadata(host) => format!("the metadata server at {host}"),

@@ -1,10 +1,11 @@
-//! The worker as its users run it: `pusher apns`, configured by environment variables alone, on a leash (see
+//! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use pusher::tally::Totals;
 use serde_json::Value;
 
@@ -24,8 +25,8 @@ pub(crate) struct Ended {
 
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
-    pub(crate) fn start(environment: &[(String, String)]) -> Worker {
-        Worker::start_in(&["apns"], environment, process::folder("worker"))
+    pub(crate) fn start(platform: &str, environment: &[(String, String)]) -> Worker {
+        Worker::start_in(&[platform], environment, process::folder("worker"))
     }
 
     /// Starts it with these arguments and variables in a folder, which is its own from here on.
@@ -51,6 +52,21 @@ impl Worker {
             self.assert_alive();
             condition()
         })
+    }
+
+    /// Stops it in the middle of whatever it does, as a frozen machine would.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
+    }
+
+    /// Its resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.server.as_ref().expect("running").resident("pusher")
     }
 
     /// What it has logged so far.

@@ -32,7 +32,7 @@ impl ClientContext for Context {
             self.state.heard(reason);
         }
         // Others are told by the reports of the records that they concern.
-        tracing::debug!(?code, reason, "feedback producer");
+        tracing::debug!(?code, reason, "producer of records");
     }
 }
 
@@ -49,14 +49,23 @@ impl ProducerContext for Context {
     }
 }
 
-/// A new producer; nothing is connected yet.
-pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
+/// A new producer; it begins to connect.
+pub(super) fn create(name: &str, settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
+    options(name, settings).create_with_context(Context { state })
+}
+
+/// Whether the client library knows and takes the options.
+pub(super) fn try_options(name: &str, settings: &Settings) -> KafkaResult<()> {
+    options(name, settings).create_native_config().map(drop)
+}
+
+fn options(name: &str, settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // Bounds, overridable: what is lent is bounded before records come here, so these only catch the unexpected.
     config.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "65536");
     // A new topic is found, and a missing one told, soon.
     config.set("topic.metadata.propagation.max.ms", "5000").set("reconnect.backoff.max.ms", "2000");
-    config.set("client.id", "pusher-feedback");
+    config.set("client.id", format!("pusher-{}", name.replace(' ', "-")));
     for (name, value) in &settings.options {
         config.set(name, value);
     }
@@ -66,6 +75,6 @@ pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Prod
         .set("acks", "all")
         .set("linger.ms", settings.linger_ms.to_string())
         .set("batch.size", settings.batch_bytes.to_string())
-        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string())
-        .create_with_context(Context { state })
+        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string());
+    config
 }
