@@ -1,4 +1,5 @@
-//! What stands between a message that a handler has understood and its stream: is it still ours to send, and is it admitted.
+//! What stands between a message that a handler has understood and its stream: is it still ours to send,
+//! does its app send now, and is it admitted.
 //!
 //! Joins [`crate::admission`] to a delivery: asks once per message and process, counts, and makes an outcome of a refusal.
 //! Where nothing is limited and nothing compared it is one look at an empty place.
@@ -7,6 +8,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use crate::admission::content::ContentKey;
 use crate::admission::{Admission, Decision, Refused};
+use crate::circuit::{Circuit, Pass};
 use crate::delivery::Push;
 use crate::desk::Desk;
 use crate::handlers::{Admit, BoxFuture, Gate, Subject};
@@ -19,6 +21,8 @@ use crate::reporters::stats::Metric;
 pub struct DeliveryGate<'a> {
     push: &'a Push,
     desk: &'a Desk,
+    circuit: &'a Circuit,
+    pass: Pass,
     /// `None`: nobody is asked, or has said yes before.
     admission: Option<&'a Admission>,
     admitted: OnceLock<Admitted>,
@@ -33,9 +37,9 @@ pub struct Admitted {
 
 impl<'a> DeliveryGate<'a> {
     /// For the next attempt of a message.
-    pub fn new(push: &'a Push, desk: &'a Desk) -> Self {
+    pub fn new(push: &'a Push, desk: &'a Desk, circuit: &'a Circuit, pass: Pass) -> Self {
         let admission = desk.admission.as_ref().filter(|_| push.admitted.is_none());
-        DeliveryGate { push, desk, admission, admitted: OnceLock::new() }
+        DeliveryGate { push, desk, circuit, pass, admission, admitted: OnceLock::new() }
     }
 
     /// How this attempt was admitted, if it asked and was.
@@ -46,7 +50,7 @@ impl<'a> DeliveryGate<'a> {
 
 impl Gate for DeliveryGate<'_> {
     fn pass(&self) -> bool {
-        self.push.receipt.may_send()
+        self.circuit.still(self.pass) && self.push.receipt.may_send()
     }
 
     fn admission(&self) -> Option<&dyn Admit> {

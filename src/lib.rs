@@ -10,10 +10,11 @@
 //! - [`message`], [`outcome`]: the nouns. What came in, what became of it. Plain data.
 //! - [`queue`]: Kafka topics, rebalances, the ledger of offsets and its map, receipts, bounds.
 //! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
-//! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
+//! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand. [`circuit`]: whether an app's
+//!   messages may be attempted now: breaker, share of retries.
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
-//! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
+//! - [`handlers`]: one folder per provider, and the policies of retries and of the breaker. [`http2`]: their transport, which knows no provider.
+//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
 //!   them what the queue saw.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
@@ -28,6 +29,7 @@
 //! kind's registry.
 
 pub mod admission;
+pub mod circuit;
 pub mod cli;
 pub mod config;
 pub mod delivery;

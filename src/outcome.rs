@@ -15,7 +15,7 @@ pub enum Class {
     Message,
     /// The device token cannot be sent to. Resolved at once.
     Token,
-    /// The provider or the way to it failed. Retried as long as the message lives.
+    /// The provider or the way to it failed. Retried until the message expires, or its budget is spent while others pass.
     Provider,
     /// Our credentials or configuration are refused: the operator's fault, which must not burn the backlog. Held.
     Configuration,
@@ -167,7 +167,7 @@ pub enum Verdict {
     Resolved(Outcome),
     /// The provider's or the network's fault: again later, the same message under the same identity.
     Retry(Refusal),
-    /// The operator's fault: again when it is mended; nothing is charged to the message.
+    /// The operator's fault: again when it is mended; slowly, and charged only while others of its app pass.
     Hold(Refusal),
     /// Not sent because the worker may not send it any more (shutdown, revoked partition): not resolved, not committed.
     Released,

@@ -63,6 +63,8 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::telemetry::KEYS,
     KEYS,
     crate::queue::config::KEYS,
+    crate::handlers::retry::KEYS,
+    crate::handlers::breaker::KEYS,
     crate::handlers::apns::KEYS,
     crate::handlers::gcm::KEYS,
     crate::admission::KEYS,
@@ -71,6 +73,8 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::reporters::stats::statsd::KEYS,
     crate::reporters::feedback::KEYS,
     crate::reporters::feedback::kafka::KEYS,
+    crate::reporters::dead_letter::KEYS,
+    crate::reporters::dead_letter::kafka::KEYS,
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
 ];
@@ -136,6 +140,15 @@ mod tests {
             assert_eq!(key, None, "{} is read", ignored.name);
             assert!(!seen.contains(&name), "{} is listed twice", ignored.name);
             seen.push(name);
+        }
+    }
+
+    /// Dead letters go to the brokers of the push topics, whose keys belong to a room that theirs may not use.
+    #[test]
+    fn dead_letters_read_the_queues_keys_as_the_queue_does() {
+        for theirs in crate::reporters::dead_letter::kafka::OF_THE_QUEUE {
+            let key = catalogue().keys().find(|key| key.name == theirs.name).expect("the queue's key");
+            assert_eq!(key.default, theirs.default, "{}", key.name);
         }
     }
 

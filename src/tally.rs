@@ -48,6 +48,7 @@ pub struct LaneTally {
     possible_duplicates: AtomicU64,
     feedback: AtomicU64,
     feedback_lost: AtomicU64,
+    dead_letters: AtomicU64,
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     accepted_after: Mutex<Histogram<u64>>,
 }
@@ -72,6 +73,7 @@ impl LaneTally {
             possible_duplicates: AtomicU64::default(),
             feedback: AtomicU64::default(),
             feedback_lost: AtomicU64::default(),
+            dead_letters: AtomicU64::default(),
             reasons: Mutex::default(),
             accepted_after: Mutex::new(histogram),
         }
@@ -93,6 +95,11 @@ impl LaneTally {
         if duplicate && attempt.requests > 0 {
             self.possible_duplicates.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A message goes back that may have been accepted: whoever sends it next may repeat it.
+    pub fn possible_duplicate(&self) {
+        self.possible_duplicates.fetch_add(1, Relaxed);
     }
 
     /// A message begins to wait for another attempt; `held`: for the operator.
@@ -117,7 +124,7 @@ impl LaneTally {
         }
     }
 
-    /// A message was given back unresolved (shutdown, revoked partition).
+    /// A message was given back unresolved (shutdown, revoked partition, paused app).
     pub fn released(&self) {
         self.released.fetch_add(1, Relaxed);
     }
@@ -130,6 +137,11 @@ impl LaneTally {
     /// A feedback record reached its end.
     pub fn feedback(&self, acknowledged: bool) {
         if acknowledged { &self.feedback } else { &self.feedback_lost }.fetch_add(1, Relaxed);
+    }
+
+    /// A message that was given up was written to the dead letters, or could not be.
+    pub fn dead_letter(&self, written: bool) {
+        self.dead_letters.fetch_add(u64::from(written), Relaxed);
     }
 
     fn totals(&self) -> Totals {
@@ -150,6 +162,7 @@ impl LaneTally {
             possible_duplicates: self.possible_duplicates.load(Relaxed),
             feedback: self.feedback.load(Relaxed),
             feedback_lost: self.feedback_lost.load(Relaxed),
+            dead_letters: self.dead_letters.load(Relaxed),
             reasons: self.reasons.lock().iter().map(|(key, n)| ((*key).to_owned(), *n)).collect(),
             accepted_p50_us: accepted_after.value_at_quantile(0.5),
             accepted_p99_us: accepted_after.value_at_quantile(0.99),
@@ -190,6 +203,8 @@ pub struct Totals {
     pub feedback: u64,
     /// Feedback records lost by configuration.
     pub feedback_lost: u64,
+    /// Dead letters acknowledged.
+    pub dead_letters: u64,
     /// Everything that was not delivered, by reason key.
     pub reasons: BTreeMap<String, u64>,
     /// Median from lent to accepted, µs; of a sum, the largest of its parts.
@@ -231,6 +246,7 @@ impl Totals {
         self.possible_duplicates += other.possible_duplicates;
         self.feedback += other.feedback;
         self.feedback_lost += other.feedback_lost;
+        self.dead_letters += other.dead_letters;
         for (key, n) in &other.reasons {
             *self.reasons.entry(key.clone()).or_default() += n;
         }

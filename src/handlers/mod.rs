@@ -4,6 +4,7 @@
 //! [`providers`]. Nothing here knows the queue, the statistics or the database; nothing outside knows a provider's protocol.
 
 pub mod apns;
+pub mod breaker;
 mod clock;
 pub mod gcm;
 mod json;
@@ -14,6 +15,7 @@ mod unanswered;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
@@ -220,6 +222,17 @@ pub trait Provider: Send + Sync {
     /// When its refused messages are tried again.
     fn retry(&self) -> retry::Policy {
         retry::Policy::default()
+    }
+
+    /// From the first good answer after an outage to full speed (`breaker.ramp`).
+    fn ramp(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// The provider was found to answer `app` again: whoever holds back because of earlier failures need not any more.
+    /// Panics for an app that [`Provider::apps`] does not list.
+    fn reached(&self, app: &str) {
+        let _ = app;
     }
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.

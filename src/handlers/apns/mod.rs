@@ -124,7 +124,8 @@ impl ApnsProvider {
             request_timeout: self.settings.timeout,
             idle_timeout: Duration::from_mins(10),
             // Apple takes reconnecting again and again for an attack; and after an outage we want to be back in seconds.
-            backoff: (Duration::from_millis(250), Duration::from_secs(8)),
+            // While the breaker is open its probes alone ask for connections.
+            backoff: (Duration::from_millis(250), Duration::from_secs(3)),
             proves: |status| status != StatusCode::FORBIDDEN,
             ..PoolSettings::new(host, authority.port_u16().unwrap_or(443))
         }
@@ -201,6 +202,13 @@ impl Provider for ApnsProvider {
 
     fn retry(&self) -> super::retry::Policy {
         self.settings.retry
+    }
+
+    fn reached(&self, app: &str) {
+        let key = self.pool_key(app);
+        let pools = self.pools.lock();
+        let of_app = pools.iter().filter(|((pool, _), _)| *pool == key);
+        of_app.for_each(|(_, shared)| shared.pool.end_rest());
     }
 
     fn close(&self) {

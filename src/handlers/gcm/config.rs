@@ -8,7 +8,8 @@ use http::uri::Authority;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
-use crate::handlers::settings::{app_names, duration, endpoint, number};
+use crate::handlers::retry::Policy;
+use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
 
 const APPS: Key = Key::optional("gcm.apps", "apps to push for through FCM, separated by commas");
 pub(super) const CREDENTIALS: Key = Key::optional(
@@ -31,7 +32,21 @@ const MAX_CONNECTIONS: Key = Key::new(
 );
 const TIMEOUT: Key =
     Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
-const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "10s", "longest wait for a connection and its handshake");
+const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "5s", "longest wait for a connection and its handshake");
+const RETRY: RetryKeys = RetryKeys {
+    interval: Key::optional(
+        "gcm.retry.interval",
+        "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
+    ),
+    attempts: Key::optional(
+        "gcm.retry.maxRetryAttempts",
+        "attempts that failed while others of the app succeeded, after which a push is given up; unset: by the kind of failure",
+    ),
+    time: Key::optional(
+        "gcm.retry.maxRetryTime",
+        "the same as time that these attempts and the pauses after them took; unset: by the kind of failure",
+    ),
+};
 
 /// The keys of rate limit and dedup.
 pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("gcm.rateLimit.rpm", "gcm.dedup.ttl");
@@ -47,6 +62,9 @@ pub const KEYS: &[Key] = &[
     MAX_CONNECTIONS,
     TIMEOUT,
     CONNECT_TIMEOUT,
+    RETRY.interval,
+    RETRY.attempts,
+    RETRY.time,
     ADMISSION.rpm,
     ADMISSION.dedup_ttl,
 ];
@@ -89,6 +107,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+    /// When to try again, and how often.
+    pub retry: Policy,
 }
 
 /// One app and its credentials.
@@ -135,6 +155,7 @@ impl Settings {
             max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
             timeout: duration(config, &TIMEOUT, SHORTEST_TIMEOUT)?,
             connect_timeout: duration(config, &CONNECT_TIMEOUT, SHORTEST_CONNECT_TIMEOUT)?,
+            retry: RETRY.read(config)?,
         })
     }
 }

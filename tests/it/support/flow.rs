@@ -64,6 +64,16 @@ impl<F: Far> Ends<F> {
 
     /// With these keys besides.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Running {
+        let settings = self.settings();
+        let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let config = Config::from_pairs(settings.chain(more.iter().copied()));
+        let shutdown = Shutdown::default();
+        let worker = Worker::start(&config, F::PLATFORM, false, shutdown.clone()).expect("a worker");
+        Running { worker, shutdown }
+    }
+
+    /// The worker's whole configuration.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let common = [
             ("queue.brokers", self.mock.brokers.as_str()),
             ("queue.offsetResetStrategy", "earliest"),
@@ -74,11 +84,7 @@ impl<F: Far> Ends<F> {
         ];
         let apps: Vec<&str> = self.apps.iter().map(String::as_str).collect();
         let far = self.simulator.settings(&apps, self.folder.path());
-        let far = far.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let config = Config::from_pairs(far.chain(common).chain(more.iter().copied()));
-        let shutdown = Shutdown::default();
-        let worker = Worker::start(&config, F::PLATFORM, false, shutdown.clone()).expect("a worker");
-        Running { worker, shutdown }
+        far.into_iter().chain(common.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
     }
 
     /// Produces to the app `game`, over all partitions.

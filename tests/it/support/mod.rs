@@ -18,6 +18,7 @@ pub(crate) mod far;
 pub(crate) mod flow;
 pub(crate) mod kafka;
 pub(crate) mod mock;
+pub(crate) mod place;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
@@ -27,6 +28,7 @@ pub(crate) mod redis;
 pub(crate) mod rig;
 pub(crate) mod statsd;
 pub(crate) mod worker;
+pub(crate) mod world;
 
 pub(crate) use kafka::Kafka;
 pub(crate) use postgres::Postgres;
