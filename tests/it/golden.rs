@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pusher::config::{ConfigFile, Notice, load};
 use pusher::reporters::stats::{Descent, Kind, Metric};
+use pusher::settings::catalogue;
 use pusher::simulator::apns::{self as apns, Key, Simulator as Apns};
 use pusher::simulator::fcm::{self, Simulator as Fcm};
 use serde_json::Value;
@@ -270,4 +272,46 @@ fn every_metric_of_the_original_has_its_name_type_and_tags() {
     let claimed = Metric::ALL.iter().filter(|metric| metric.descent() == Descent::Original).map(|metric| metric.name());
     let strangers: Vec<_> = claimed.filter(|name| contract.iter().all(|(known, ..)| known != name)).collect();
     assert!(strangers.is_empty(), "said to be the original's: {strangers:?}");
+}
+
+/// Contract 2.8: every key that the original reads, or that its files and documents name, as a variable of apps `game` and
+/// `my-game`: understood, or accepted with the reason why it has no effect. Nothing is unknown.
+#[test]
+fn every_name_of_the_original_is_understood_or_has_a_reason() {
+    let keys = "gracefulShutdownTimeout log.level sentry.url stats.reporters stats.statsd.host stats.statsd.prefix \
+        stats.statsd.buflen stats.statsd.flushIntervalMs stats.statsd.flushIntervalInMs stats.flush.s apns.apps gcm.apps \
+        apns.certs.game.authKeyPath apns.certs.game.keyID apns.certs.game.teamID apns.certs.game.topic \
+        apns.concurrentWorkers apns.connectionPoolSize apns.pushQueueSize apns.responseChannelSize apns.logStatsInterval \
+        apns.retry.interval apns.retry.maxRetryAttempts apns.rateLimit.rpm apns.dedup.ttl gcm.rateLimit.rpm gcm.dedup.ttl \
+        gcm.firebaseCredentials.game gcm.concurrentWorkers gcm.pingInterval gcm.pingTimeout gcm.maxPendingMessages \
+        gcm.logStatsInterval gcm.certs.game.apiKey gcm.certs.game.senderID queue.topics queue.brokers queue.group \
+        queue.sessionTimeout queue.channelSize queue.fetch.min.bytes queue.fetch.wait.max.ms queue.offsetResetStrategy \
+        queue.handleAllMessagesBeforeExiting feedback.reporters feedback.kafka.brokers feedback.kafka.topics \
+        feedback.kafka.linger.ms feedback.kafka.batch.size feedback.cache.requestTimeout feedback.cache.cleaningInterval \
+        rateLimiter.redis.host rateLimiter.redis.port rateLimiter.redis.password rateLimiter.tls.disabled dedup.redis.host \
+        dedup.redis.port dedup.redis.password dedup.tls.disabled dedup.games dedup.games.game.percentage pprof.enabled \
+        pprof.host pprof.port feedbackListeners.queue.topics feedbackListeners.queue.brokers feedbackListeners.queue.group \
+        feedbackListeners.queue.sessionTimeout feedbackListeners.queue.channelSize feedbackListeners.queue.fetch.min.bytes \
+        feedbackListeners.queue.fetch.wait.max.ms feedbackListeners.queue.offsetResetStrategy \
+        feedbackListeners.queue.handleAllMessagesBeforeExiting feedbackListeners.gracefulShutdownTimeout \
+        feedbackListeners.broker.invalidTokenChan.size feedbackListeners.broker.invalidTokenEnabled \
+        feedbackListeners.invalidToken.flush.time.ms feedbackListeners.invalidToken.buffer.size \
+        feedbackListeners.invalidToken.pg.host feedbackListeners.invalidToken.pg.port feedbackListeners.invalidToken.pg.user \
+        feedbackListeners.invalidToken.pg.pass feedbackListeners.invalidToken.pg.database \
+        feedbackListeners.invalidToken.pg.poolSize feedbackListeners.invalidToken.pg.maxRetries \
+        feedbackListeners.invalidToken.pg.connectionTimeout feedbackListeners.invalidToken.pg.sslmode invalidToken.handlers \
+        invalidToken.flush.time.ms invalidToken.buffer.size invalidToken.pg.table invalidToken.pg.host invalidToken.pg.port \
+        invalidToken.pg.user invalidToken.pg.pass invalidToken.pg.database invalidToken.pg.poolSize \
+        invalidToken.pg.maxRetries invalidToken.pg.connectionTimeout gracefullShutdownTimeout apns.certs.my-game \
+        push.db.host push.db.user push.db.pass push.db.database push.db.port push.db.poolSize push.db.maxRetries \
+        push.db.connectionTimeout";
+    let variable = |key: &str| format!("PUSHER_{}", key.to_uppercase().replace(['.', '-'], "_"));
+    let variables = keys.split_whitespace().map(|key| {
+        let value = if key.ends_with(".apps") { "game,my-game" } else { "1" };
+        (variable(key).into(), value.into())
+    });
+    let loaded =
+        load(ConfigFile::Default(Path::new("/nowhere.yaml")), variables, catalogue()).expect("no file to read");
+    let unknown: Vec<_> = loaded.notices.iter().filter(|one| matches!(one, Notice::Unknown { .. })).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
 }
