@@ -87,18 +87,20 @@ impl Reporters {
     /// waited for later.
     ///
     /// # Errors
-    /// Topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
+    /// Feedback topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
         let feedback = join_all(self.feedback.iter().map(|reporter| reporter.inspect(apps, deadline)));
         let letters = join_all(self.dead_letters.iter().map(|reporter| reporter.inspect(apps, deadline)));
         let (feedback, letters) = futures_util::future::join(feedback, letters).await;
-        let findings = [feedback.concat(), letters.concat()].concat();
-        for finding in findings.iter().filter(|finding| finding.state == State::Away) {
-            let subject = &finding.subject;
-            tracing::warn!(subject, reason = %finding, "not checked; offsets wait until records are acknowledged");
+        let (feedback, letters) = (feedback.concat(), letters.concat());
+        for finding in feedback.iter().filter(|finding| finding.state == State::Away) {
+            tracing::warn!(reason = %finding, "feedback is not checked: offsets wait until records are acknowledged");
         }
-<<<<<<< HEAD
-        let wrong = findings.iter().filter(|finding| finding.state == State::Wrong);
+        // Whoever comes from the original has no such topic and must be able to start: what is given up then waits for it.
+        for finding in letters.iter().filter(|finding| matches!(finding.state, State::Wrong | State::Away)) {
+            tracing::warn!(reason = %finding, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
+        }
+        let wrong = feedback.iter().filter(|finding| finding.state == State::Wrong);
         let lines: Vec<_> = wrong.map(|finding| format!("{}: {finding}", finding.subject)).collect();
         if lines.is_empty() { Ok(()) } else { Err(CheckError(lines.join("; "))) }
     }
@@ -115,15 +117,6 @@ impl Reporters {
         });
         let tokens = self.tokens.iter().flat_map(|handler| handler.proofs(apps));
         feedback.chain(letters).chain(tokens).chain(self.stats.proofs()).collect()
-=======
-        // Whoever comes from the original has no such topic and must be able to start: what is given up then waits for it.
-        for reporter in &*self.dead_letters {
-            if let Err(error) = reporter.check(apps, deadline).await {
-                tracing::warn!(%error, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
-            }
-        }
-        Ok(())
->>>>>>> main
     }
 
     /// A message that was given up, to all who keep such; `None` when nobody does.
