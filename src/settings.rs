@@ -116,7 +116,10 @@ pub const IGNORED: &[&[Ignored]] = &[
 pub const PLUGINS: &[Plugin] = &[
     Plugin { list: "stats.reporters", name: "statsd", section: "stats.statsd.*" },
     Plugin { list: "feedback.reporters", name: "kafka", section: "feedback.kafka.*" },
+    Plugin { list: "deadLetters.reporters", name: "kafka", section: "deadLetters.kafka.*" },
     Plugin { list: "invalidToken.handlers", name: "pg", section: "invalidToken.pg.*" },
+    Plugin { list: "rateLimiter.store", name: "redis", section: "rateLimiter.redis.*" },
+    Plugin { list: "dedup.store", name: "redis", section: "dedup.redis.*" },
 ];
 
 /// Everything that a file or the environment may name.
@@ -201,16 +204,29 @@ mod tests {
         ");
     }
 
+    /// A section that is named after a plug-in is that plug-in's.
     #[test]
-    fn every_plug_in_has_its_section() {
-        use crate::reporters::{feedback, invalid_token, stats};
-        let names = stats::REPORTERS.names().chain(feedback::REPORTERS.names()).chain(invalid_token::HANDLERS.names());
-        assert_eq!(PLUGINS.iter().map(|plugin| plugin.name).collect::<Vec<_>>(), names.collect::<Vec<_>>());
-        for plugin in PLUGINS {
-            let below = plugin.section.trim_end_matches('*');
-            assert!(catalogue().keys().any(|key| key.name == plugin.list), "{plugin:?}");
-            assert!(catalogue().keys().any(|key| key.name.starts_with(below)), "{plugin:?}");
+    fn every_plug_in_that_has_keys_has_its_section() {
+        use crate::admission::settings::{DEDUPS, LIMITERS};
+        use crate::reporters::{dead_letter, feedback, invalid_token, stats};
+        let names: [(&str, Vec<&str>); 6] = [
+            ("stats.reporters", stats::REPORTERS.names().collect()),
+            ("feedback.reporters", feedback::REPORTERS.names().collect()),
+            ("deadLetters.reporters", dead_letter::REPORTERS.names().collect()),
+            ("invalidToken.handlers", invalid_token::HANDLERS.names().collect()),
+            ("rateLimiter.store", LIMITERS.names().collect()),
+            ("dedup.store", DEDUPS.names().collect()),
+        ];
+        let mut expected = Vec::new();
+        for (list, name) in names.iter().flat_map(|(list, names)| names.iter().map(move |name| (*list, *name))) {
+            let section = format!("{}.{name}.", list.split('.').next().unwrap());
+            if catalogue().keys().any(|key| key.name.starts_with(&section)) {
+                expected.push((list, name, format!("{section}*")));
+            }
         }
+        let listed: Vec<_> = PLUGINS.iter().map(|one| (one.list, one.name, one.section.to_owned())).collect();
+        assert_eq!(listed, expected);
+        assert!(PLUGINS.iter().all(|one| catalogue().keys().any(|key| key.name == one.list)));
     }
 
     #[test]

@@ -212,8 +212,10 @@ fn resolve_file(
 /// What is written for plug-ins that no list names.
 fn in_vain(values: &Values, catalogue: Catalogue<'_>) -> Vec<Notice> {
     let named = |plugin: &&Plugin| {
-        let list = values.get(&plugin.list.to_lowercase());
-        let names: Vec<String> = list.and_then(|list| Vec::from_value(&list.value).ok()).unwrap_or_default();
+        let written = values.get(&plugin.list.to_lowercase()).map(|list| list.value.clone());
+        let default = || catalogue.keys().find(|key| key.name == plugin.list).and_then(|key| key.default);
+        let list = written.or_else(|| default().map(|text| Value::Scalar(text.to_owned())));
+        let names: Vec<String> = list.and_then(|list| Vec::from_value(&list).ok()).unwrap_or_default();
         names.iter().any(|name| name.eq_ignore_ascii_case(plugin.name))
     };
     let as_written = |written: &Written| match &written.source {

@@ -10,7 +10,7 @@ use pusher::simulator::fcm::{self, Simulator as Fcm};
 use serde_json::Value;
 
 use crate::support::kafka::{USER, login};
-use crate::support::{Kafka, Postgres, kafka, ports, postgres, unique, wait_for};
+use crate::support::{Kafka, Postgres, kafka, ports, postgres, redis, unique, wait_for};
 
 /// What a check is run with, and the words that differ from run to run, each with what stands for it in a snapshot.
 struct Setup {
@@ -104,6 +104,7 @@ fn everything_is_well() {
     }
     for platform in ["apns", "gcm"] {
         kafka().create_topic(&format!("push-{app}-{platform}-feedbacks"), 2);
+        kafka().create_topic(&format!("deadletters-{app}-{platform}"), 1);
         database.query(&format!("CREATE TABLE \"{app}_{platform}\" (id serial PRIMARY KEY, token text)"));
         database.query(&format!("CREATE INDEX ON \"{app}_{platform}\" (token)"));
     }
@@ -114,6 +115,8 @@ fn everything_is_well() {
     setup.set("STATS_STATSD_HOST", "127.0.0.1:8125").set("INVALIDTOKEN_HANDLERS", "pg");
     setup.set("INVALIDTOKEN_PG_HOST", &postgres().host).set("INVALIDTOKEN_PG_PORT", postgres().port.to_string());
     setup.set("INVALIDTOKEN_PG_USER", &postgres().user).set("INVALIDTOKEN_PG_DATABASE", &database.name);
+    setup.set("APNS_RATELIMIT_RPM", "20").set("RATELIMITER_REDIS_PORT", redis().port.to_string());
+    setup.set("RATELIMITER_TLS_DISABLED", "true").word(redis().port.to_string(), "<redis>");
     setup.word(&kafka().brokers, "<kafka>").word(&app, "game").word(&group, "pusher");
     let version = database.query("SHOW server_version").remove(0).remove(0);
     setup.word(version, "<version>");
@@ -171,6 +174,9 @@ fn nobody_is_there() {
         fcm.shutdown().await;
     });
     let [kafka, postgres] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
+    setup.set("GCM_RATELIMIT_RPM", "20").set("RATELIMITER_REDIS_PORT", ports::free().to_string());
+    let redis = setup.environment["PUSHER_RATELIMITER_REDIS_PORT"].clone();
+    setup.set("RATELIMITER_TLS_DISABLED", "true").word(redis, "<redis>");
     setup.word(&kafka, "<kafka>").word(&postgres, "<postgres>");
     setup.set("QUEUE_BROKERS", &kafka).set("FEEDBACK_REPORTERS", "kafka").set("FEEDBACK_KAFKA_BROKERS", &kafka);
     setup.set("INVALIDTOKEN_HANDLERS", "pg").set("INVALIDTOKEN_PG_USER", "me").set("INVALIDTOKEN_PG_DATABASE", "push");
@@ -198,7 +204,7 @@ fn who_may_not_write_feedback_is_told_before_anything_is_consumed() {
     let mut setup = Setup::new();
     setup.apns("game", &apns).set("QUEUE_BROKERS", &kafka.brokers).set("QUEUE_GROUP", "pusher");
     setup.set("FEEDBACK_REPORTERS", "kafka").set("FEEDBACK_KAFKA_BROKERS", &kafka.brokers);
-    setup.word(&kafka.brokers, "<kafka>");
+    setup.set("DEADLETTERS_ENABLED", "false").word(&kafka.brokers, "<kafka>");
     for (name, value) in login(USER) {
         let name = name.to_uppercase().replace('.', "_");
         setup.set(&format!("QUEUE_KAFKA_{name}"), value).set(&format!("FEEDBACK_KAFKA_OPTIONS_{name}"), value);
