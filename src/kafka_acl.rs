@@ -52,6 +52,11 @@ pub struct Group {
     pub may: Option<Operations>,
 }
 
+/// The client's words about a broker without its stopwatch: `… (after 3ms in state CONNECT, 1 identical error(s) suppressed)`.
+pub fn plain(reason: &str) -> &str {
+    reason.split_once(" (after ").map_or(reason, |(plain, _)| plain)
+}
+
 /// The id of a broker that answers: the one that this came from, or any where it does not say.
 pub fn broker_of(metadata: &Metadata) -> i32 {
     let known = metadata.orig_broker_id();

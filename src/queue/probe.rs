@@ -53,7 +53,7 @@ impl ClientContext for Ear {
     fn error(&self, error: KafkaError, reason: &str) {
         let mut heard = self.0.lock();
         if heard.is_none() || error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
-            *heard = Some(reason.to_owned());
+            *heard = Some(kafka_acl::plain(reason).to_owned());
         }
     }
 }

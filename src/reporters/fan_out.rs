@@ -87,7 +87,8 @@ impl Reporters {
     /// waited for later.
     ///
     /// # Errors
-    /// Feedback topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
+    /// Feedback topics that are missing or forbidden, each with the line that mends it: stop with exit code 2. Those of dead
+    /// letters are only named in the log.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
         let feedback = join_all(self.feedback.iter().map(|reporter| reporter.inspect(apps, deadline)));
         let letters = join_all(self.dead_letters.iter().map(|reporter| reporter.inspect(apps, deadline)));

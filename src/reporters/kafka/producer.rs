@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Settings;
 use super::state::State;
+use crate::kafka_acl;
 
 /// What a record's delivery report says.
 pub(super) type Report = Result<(), KafkaError>;
@@ -29,7 +30,7 @@ impl ClientContext for Context {
         if code == Some(Code::AllBrokersDown) {
             self.state.unreachable(code);
         } else {
-            self.state.heard(reason);
+            self.state.heard(kafka_acl::plain(reason));
         }
         // Others are told by the reports of the records that they concern.
         tracing::debug!(?code, reason, "producer of records");
