@@ -21,6 +21,7 @@ use crate::handlers::{self, Provider, ProviderError, Sender};
 use crate::message::Platform;
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
+use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
 use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
@@ -100,7 +101,10 @@ impl Worker {
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+        let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
+            .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;
+        in_flight.set_apps(&apps);
+        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         let parts = Parts { settings, provider, reporters, tally, in_flight, switches };

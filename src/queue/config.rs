@@ -5,58 +5,128 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigError, Ignored, Key};
 
-const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
-const GROUP: Key = Key::new("queue.group", "test", "consumer group");
-const TOPICS: Key = Key::new(
-    "queue.topics",
-    "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
-    "topics to consume: names, or regular expressions that begin with ^; an app's own -single and -massive are added",
+/// The keys of one consumer's section: the worker's `queue`, and what reads other topics in the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// What the names of its keys begin with.
+    pub name: &'static str,
+    brokers: Key,
+    group: Key,
+    topics: Key,
+    session_timeout: Key,
+    fetch_min_bytes: Key,
+    fetch_wait: Key,
+    reset: Key,
+    commit_interval: Key,
+    assignment: Key,
+    options: Key,
+}
+
+impl Section {
+    /// Its keys, in the order of the documentation.
+    pub const fn keys(&self) -> [Key; 10] {
+        [
+            self.brokers,
+            self.group,
+            self.topics,
+            self.session_timeout,
+            self.fetch_min_bytes,
+            self.fetch_wait,
+            self.reset,
+            self.commit_interval,
+            self.assignment,
+            self.options,
+        ]
+    }
+}
+
+/// The section of this name (a literal, for keys are constants), with the default and the meaning of its `topics`.
+macro_rules! section {
+    ($name:literal, topics: $topics:literal, $topics_doc:literal) => {
+        $crate::queue::config::Section::new(
+            $name,
+            [
+                concat!($name, ".brokers"),
+                concat!($name, ".group"),
+                concat!($name, ".topics"),
+                concat!($name, ".sessionTimeout"),
+                concat!($name, ".fetch.min.bytes"),
+                concat!($name, ".fetch.wait.max.ms"),
+                concat!($name, ".offsetResetStrategy"),
+                concat!($name, ".commitInterval"),
+                concat!($name, ".assignment"),
+                concat!($name, ".kafka.*"),
+            ],
+            $topics,
+            $topics_doc,
+        )
+    };
+}
+pub(crate) use section;
+
+impl Section {
+    /// See [`section!`].
+    pub(crate) const fn new(
+        name: &'static str,
+        keys: [&'static str; 10],
+        topics: &'static str,
+        topics_doc: &'static str,
+    ) -> Section {
+        let [brokers, group, topics_key, session, min_bytes, wait, reset, commit, assignment, options] = keys;
+        Section {
+            name,
+            brokers: Key::new(brokers, "localhost:9092", "Kafka, host:port separated by commas"),
+            group: Key::new(group, "test", "consumer group"),
+            topics: Key::new(topics_key, topics, topics_doc),
+            session_timeout: Key::new(
+                session,
+                "6000",
+                "milliseconds without a sign of life after which Kafka gives our partitions to others",
+            ),
+            fetch_min_bytes: Key::new(min_bytes, "1", "a fetch waits for this many bytes"),
+            fetch_wait: Key::new(wait, "100", "at most for this many milliseconds"),
+            reset: Key::new(
+                reset,
+                "latest",
+                "where to begin without a committed offset: latest or earliest; a topic that appears later begins at its beginning",
+            ),
+            commit_interval: Key::new(
+                commit,
+                "1s",
+                "how often offsets are committed; also at each rebalance and at the end",
+            ),
+            assignment: Key::new(
+                assignment,
+                "range,roundrobin",
+                "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
+            ),
+            options: Key::optional(options, "any other option of librdkafka's consumer"),
+        }
+    }
+}
+
+/// The worker's section.
+pub const WORKER: Section = section!(
+    "queue",
+    topics: "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
+    "topics to consume: names, or regular expressions that begin with ^; an app's own -single and -massive are added"
 );
-const SESSION_TIMEOUT: Key = Key::new(
-    "queue.sessionTimeout",
-    "6000",
-    "milliseconds without a sign of life after which Kafka gives our partitions to others",
-);
-const FETCH_MIN_BYTES: Key = Key::new("queue.fetch.min.bytes", "1", "a fetch waits for this many bytes");
-const FETCH_WAIT: Key = Key::new("queue.fetch.wait.max.ms", "100", "at most for this many milliseconds");
-const RESET: Key = Key::new(
-    "queue.offsetResetStrategy",
-    "latest",
-    "where to begin without a committed offset: latest or earliest; a topic that appears later begins at its beginning",
-);
-const COMMIT_INTERVAL: Key =
-    Key::new("queue.commitInterval", "1s", "how often offsets are committed; also at each rebalance and at the end");
-const ASSIGNMENT: Key = Key::new(
-    "queue.assignment",
-    "range,roundrobin",
-    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
-);
-const OPTIONS: Key = Key::optional("queue.kafka.*", "any other option of librdkafka's consumer");
 
 /// The keys of this room.
-pub const KEYS: &[Key] = &[
-    BROKERS,
-    GROUP,
-    TOPICS,
-    SESSION_TIMEOUT,
-    FETCH_MIN_BYTES,
-    FETCH_WAIT,
-    RESET,
-    COMMIT_INTERVAL,
-    ASSIGNMENT,
-    OPTIONS,
-];
+pub const KEYS: &[Key] = &WORKER.keys();
 
 /// Keys of the original that are accepted without effect, and why.
 pub const IGNORED: &[Ignored] = &[
-    Ignored { name: "queue.channelSize", because: "one bound holds for everything that is lent: maxInFlight" },
-    Ignored {
-        name: "queue.handleAllMessagesBeforeExiting",
-        because: "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka",
-    },
+    Ignored { name: "queue.channelSize", because: CHANNEL_SIZE },
+    Ignored { name: "queue.handleAllMessagesBeforeExiting", because: HANDLE_ALL },
 ];
+/// Why a channel has no size here.
+pub const CHANNEL_SIZE: &str = "one bound holds for everything that is lent: maxInFlight";
+/// Why nothing needs to be handled before the exit.
+pub const HANDLE_ALL: &str =
+    "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka";
 
-/// Options that carry the promise or have a key of their own: refused, each with the reason.
+/// Options that carry the promise or have a key of their own: refused, each with the reason, worded for the worker's section.
 const REFUSED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use queue.brokers"),
     ("metadata.broker.list", "use queue.brokers"),
@@ -85,6 +155,7 @@ pub enum Reset {
 /// What the configuration says about the queue.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    section: &'static str,
     /// `bootstrap.servers`.
     pub brokers: String,
     /// `group.id`.
@@ -102,50 +173,67 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads and checks the section.
+    /// Reads and checks the worker's section.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        let session_timeout = config.millis(&SESSION_TIMEOUT)?.unwrap_or(Duration::from_secs(6));
+        Settings::read(config, &WORKER)
+    }
+
+    /// Reads and checks a section.
+    pub fn read(config: &Config, section: &Section) -> Result<Self, ConfigError> {
+        let session_timeout = config.millis(&section.session_timeout)?.unwrap_or(Duration::from_secs(6));
         if !(Duration::from_secs(1)..=Duration::from_mins(30)).contains(&session_timeout) {
-            return Err(config.error(&SESSION_TIMEOUT, "must be from 1000 to 1800000 (ms)"));
+            return Err(config.error(&section.session_timeout, "must be from 1000 to 1800000 (ms)"));
         }
-        let commit_interval: Duration = config.require(&COMMIT_INTERVAL)?;
+        let commit_interval: Duration = config.require(&section.commit_interval)?;
         if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
-            return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
+            return Err(config.error(&section.commit_interval, "must be from 10ms to 1m"));
         }
         Ok(Settings {
-            brokers: config.require::<Vec<String>>(&BROKERS)?.join(","),
-            group: config.require(&GROUP)?,
-            topics: config.require(&TOPICS)?,
+            section: section.name,
+            brokers: config.require::<Vec<String>>(&section.brokers)?.join(","),
+            group: config.require(&section.group)?,
+            topics: config.require(&section.topics)?,
             session_timeout,
-            reset: reset(config)?,
+            reset: reset(config, section)?,
             commit_interval,
-            options: options(config)?,
+            options: options(config, section)?,
         })
     }
+
+    /// The name of what is below the section: `.topics` of the worker is `queue.topics`.
+    pub fn key(&self, below: &str) -> String {
+        format!("{}{below}", self.section)
+    }
+
+    /// An error about the topics: the rule that one of them breaks.
+    pub fn wrong_topics(&self, rule: String) -> ConfigError {
+        ConfigError { key: self.key(".topics"), value: None, rule }
+    }
 }
 
-fn reset(config: &Config) -> Result<Reset, ConfigError> {
-    match config.require::<String>(&RESET)?.to_ascii_lowercase().as_str() {
+fn reset(config: &Config, section: &Section) -> Result<Reset, ConfigError> {
+    match config.require::<String>(&section.reset)?.to_ascii_lowercase().as_str() {
         "latest" | "largest" | "end" => Ok(Reset::Latest),
         "earliest" | "smallest" | "beginning" => Ok(Reset::Earliest),
-        _ => Err(config.error(&RESET, "must be latest or earliest")),
+        _ => Err(config.error(&section.reset, "must be latest or earliest")),
     }
 }
 
-fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut options = config.below(&OPTIONS);
+fn options(config: &Config, section: &Section) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut options = config.below(&section.options);
     if let Some((name, reason)) = REFUSED.iter().find(|(name, _)| options.contains_key(*name)) {
-        let (key, rule) = (format!("queue.kafka.{name}"), format!("cannot be set: {reason}"));
+        let reason = reason.replace("queue.", &format!("{}.", section.name));
+        let (key, rule) = (format!("{}.kafka.{name}", section.name), format!("cannot be set: {reason}"));
         return Err(ConfigError { key, value: None, rule });
     }
-    let assignment: Vec<String> = config.require(&ASSIGNMENT)?;
+    let assignment: Vec<String> = config.require(&section.assignment)?;
     let known = |name: &String| ["range", "roundrobin", "cooperative-sticky"].contains(&name.as_str());
     let mixed = assignment.len() > 1 && assignment.iter().any(|name| name == "cooperative-sticky");
     if assignment.is_empty() || mixed || !assignment.iter().all(known) {
-        return Err(config.error(&ASSIGNMENT, "must be range, roundrobin, both, or cooperative-sticky alone"));
+        return Err(config.error(&section.assignment, "must be range, roundrobin, both, or cooperative-sticky alone"));
     }
-    let whole: u64 = config.require(&FETCH_MIN_BYTES)?;
-    let wait = config.millis(&FETCH_WAIT)?.unwrap_or_default().as_millis().to_string();
+    let whole: u64 = config.require(&section.fetch_min_bytes)?;
+    let wait = config.millis(&section.fetch_wait)?.unwrap_or_default().as_millis().to_string();
     let mut default = |name: &str, value: String| {
         options.entry(name.to_owned()).or_insert(value);
     };

@@ -152,13 +152,25 @@ pub struct Share {
     app: Arc<str>,
     gate: Gate,
     held: Counters,
+    closed: AtomicBool,
     all: Arc<InFlight>,
 }
 
 impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
         let gate = Gate::new(all.messages, all.bytes);
-        Share { app: app.into(), gate, held: Counters::default(), all: Arc::clone(all) }
+        Share { app: app.into(), gate, held: Counters::default(), closed: AtomicBool::new(false), all: Arc::clone(all) }
+    }
+
+    /// Closes the share, or opens it again: while it is closed its partitions are not read at all, and what they hold
+    /// stays in Kafka. What is lent already is not touched.
+    pub fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether one more message may be lent. False from when the app's share or the process is full until it is a tenth

@@ -16,12 +16,10 @@ use super::membership::Membership;
 use super::partition::{Partition, Turn};
 use super::rebalance::Pending;
 use super::seek::Seeks;
-use super::topic::Selection;
 use super::topics::{TopicWatch, Topics};
 use super::wakeup::Wakeup;
-use super::{Lent, Observer, Queue, QueueError};
+use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
-use crate::message::Platform;
 
 /// Records taken from one partition before the next one has its turn.
 const BURST: usize = 64;
@@ -31,7 +29,7 @@ const EVENTS: usize = 32;
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
-/// The queue of one platform's push topics.
+/// The queue of the topics that its selection calls ours.
 pub struct KafkaQueue {
     pub(super) consumer: Membership,
     pub(super) settings: Settings,
@@ -44,8 +42,7 @@ pub struct KafkaQueue {
     pub(super) wakeup: Wakeup,
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
-    pub(super) platform: Platform,
-    pub(super) selection: Selection,
+    pub(super) selection: Box<dyn Selection>,
     pub(super) watch: TopicWatch,
     /// The partitions that were there at the first look; what is not among them appeared while we run.
     pub(super) first_look: Option<Topics>,
@@ -60,27 +57,22 @@ impl KafkaQueue {
     /// Connects lazily, and joins the group when the first topic of ours has been seen.
     ///
     /// # Errors
-    /// A pattern or an option of the client that makes no sense.
+    /// An option of the client that makes no sense.
     pub fn start(
         settings: Settings,
-        platform: Platform,
-        known_platforms: &[Platform],
-        apps: &[Arc<str>],
+        selection: Box<dyn Selection>,
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
-        let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
-            .map_err(|rule| wrong("queue.topics", rule))?;
-        in_flight.set_apps(apps);
+        let wrong = |what: &str, rule: String| ConfigError { key: settings.key(what), value: None, rule };
         let client = client(&settings);
         let mut consumer: Consumer =
-            client.create_with_context(Context::default()).map_err(|error| wrong("queue.kafka", error.to_string()))?;
+            client.create_with_context(Context::default()).map_err(|error| wrong(".kafka", error.to_string()))?;
         let wakeup = Wakeup::default();
         let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
         consumer.set_nonempty_callback(move || on_event.wake());
         let watch =
-            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
+            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("", error.to_string()))?;
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {
@@ -93,7 +85,6 @@ impl KafkaQueue {
             commits,
             last_poll,
             wakeup,
-            platform,
             selection,
             watch,
             first_look: None,

@@ -142,6 +142,9 @@ impl Reader {
 
     /// Lends what is readable; whether something is left that has no room.
     fn lend(&mut self, partition: &Partition, now: Instant, out: &mut Vec<Lent>) -> bool {
+        if self.share.is_closed() {
+            return false;
+        }
         self.again.extend(self.assignment.take_lost());
         for _ in 0..BATCH {
             let offset = self.next();
@@ -338,6 +341,22 @@ mod tests {
         resolve(held.drain(..));
         assert_eq!(offsets(&lend_now(&mut queue)), (10..20).collect::<Vec<_>>());
         resolve(other);
+    }
+
+    #[test]
+    fn a_closed_share_is_not_read_until_it_opens() {
+        let (log, in_flight) = (log(&["a", "b"]), InFlight::new(20, 10_000));
+        fill(&log, 3);
+        log.push(1, "push");
+        in_flight.share("a").set_closed(true);
+        let mut queue = log.queue(&in_flight);
+        let other = lend_now(&mut queue);
+        assert_eq!(other.iter().map(|lent| &*lent.message.origin.app).collect::<Vec<_>>(), ["b"]);
+        assert!(lend_now(&mut queue).is_empty());
+        in_flight.share("a").set_closed(false);
+        let lent = lend_now(&mut queue);
+        assert_eq!(offsets(&lent), [0, 1, 2]);
+        resolve(lent.into_iter().chain(other));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where messages come from: a queue lends each message with a receipt, and moves its offset when receipts are resolved.
 //!
 //! # Layout
-//! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
+//! - Pure: [`topic`] (names), [`selection`] (which of them are ours), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `membership`, `commit`, `seek`,
@@ -36,6 +36,7 @@ pub mod offsets;
 mod partition;
 mod rebalance;
 mod seek;
+pub mod selection;
 mod start;
 mod subscription;
 pub mod topic;
@@ -43,6 +44,7 @@ mod topics;
 mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
+pub use selection::{Place, Selection};
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ pub trait Observer: Send + Sync {
     fn assigned(&self, partitions: usize);
     /// Partitions that had something to read and no room for it, in the last second or so.
     fn starved(&self, partitions: usize);
-    /// Topics that look like push topics and are not ours to send.
+    /// Topics that look like ours and are not.
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
     fn oldest_in_flight(&self, age: Duration);

@@ -87,6 +87,10 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Turn {
+        if self.share.is_closed() {
+            // As if there were nothing: it waits for somebody's decision, not for room.
+            return Turn::Empty;
+        }
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;

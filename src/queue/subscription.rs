@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
 
+use super::Place;
 use super::kafka::KafkaQueue;
 use crate::message::Origin;
 
@@ -15,15 +16,12 @@ impl KafkaQueue {
     pub(super) fn look_at_topics(&mut self) {
         let Some(topics) = self.watch.latest() else { return };
         let (ours, others): (Vec<_>, Vec<_>) =
-            topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
-        let others: Vec<_> = others
-            .into_iter()
-            .filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"))
-            .collect();
+            topics.keys().cloned().partition(|topic| self.selection.place(topic).is_some());
+        let others: Vec<_> = others.into_iter().filter(|topic| self.selection.is_akin(topic)).collect();
         self.observer.ignored_topics(others.len());
         if others != self.ignored {
             let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            tracing::info!(platform = %self.platform, count = others.len(), topics = named, "topics that are not ours to send: not consumed");
+            tracing::info!(count = others.len(), topics = named, "topics of other apps or platforms: not consumed");
             self.ignored = others;
         }
         if ours != self.subscribed {
@@ -40,7 +38,7 @@ impl KafkaQueue {
                 Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
             }
         } else if self.first_look.is_none() && ours.is_empty() {
-            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; looking again every 10 s");
+            tracing::warn!("no topic of a configured app exists yet; looking again every 10 s");
         }
         self.first_look.get_or_insert(topics);
     }
@@ -52,7 +50,7 @@ impl KafkaQueue {
     }
 
     pub(super) fn origin(&self, topic: &str, partition: i32) -> Option<Arc<Origin>> {
-        let (app, lane) = self.selection.origin(topic)?;
-        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform: self.platform, lane }))
+        let Place { app, platform, lane } = self.selection.place(topic)?;
+        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform, lane }))
     }
 }
