@@ -28,6 +28,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod demo;
 pub mod desk;
