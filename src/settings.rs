@@ -71,6 +71,7 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::reporters::feedback::kafka::KEYS,
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
+    crate::control::config::KEYS,
 ];
 
 /// Names that the original's README and older manifests use.

@@ -13,7 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::{Config, ConfigErrors, Problems};
+use crate::config::{Config, ConfigError, ConfigErrors, Problems};
+use crate::control::{self, Control};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
@@ -24,7 +25,7 @@ use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
-use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
+use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback, invalid_token};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
@@ -165,12 +166,15 @@ impl Configured {
         let settings = problems.take(WorkerSettings::from_config(config));
         let queue = problems.take(queue::config::Settings::from_config(config));
         let feedback = problems.take(feedback::Settings::from_config(config));
-        let reporters = problems.take(Reporters::from_config(config, house.handle()));
+        let control = problems.take(control(config, queue.as_ref()));
+        let control = control.unwrap_or_else(Control::in_memory);
+        let reporters = problems.take(Reporters::from_config(config, house.handle(), &control));
         let provider = match handlers::provider(platform, config, production) {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
         config.check(problems)?;
+        control.start();
         let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
             (settings, queue, feedback, reporters, provider)
         else {
@@ -179,6 +183,15 @@ impl Configured {
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
     }
+}
+
+/// The entries that outlive this process, when it keeps any.
+fn control(config: &Config, queue: Option<&queue::config::Settings>) -> Result<Control, ConfigError> {
+    let Some(queue) = queue else { return Ok(Control::in_memory()) };
+    let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
+    let settings = control::Settings::from_config(config, consumer)?;
+    let is_used = invalid_token::HANDLERS.chosen(config).is_ok_and(|handlers| !handlers.is_empty());
+    Ok(Control::new(settings.filter(|_| is_used)))
 }
 
 /// What a worker is made of, besides its queue.

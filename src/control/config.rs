@@ -99,8 +99,8 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Option<Settings>, ConfigError> {
-        let options =
-            [("sasl.password", "hunter2"), ("fetch.min.bytes", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = [("sasl.password", "hunter2"), ("fetch.min.bytes", "1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let consumer = Consumer { brokers: "kafka:9092", group: "g", options: &options.into() };
         Settings::from_config(&Config::from_pairs(pairs.iter().copied()), consumer)
     }
@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn what_it_does_not_say_is_the_consumers() {
         let settings = read(&[]).unwrap().unwrap();
-        assert_eq!((settings.topic.as_str(), settings.brokers.as_str(), settings.group.as_str()), ("pusher-control", "kafka:9092", "g"));
+        assert_eq!(
+            (settings.topic.as_str(), settings.brokers.as_str(), settings.group.as_str()),
+            ("pusher-control", "kafka:9092", "g")
+        );
         assert_eq!(settings.options.keys().collect::<Vec<_>>(), ["sasl.password"], "how to fetch is its own affair");
         assert!(!format!("{settings:?}").contains("hunter2"));
         let own = read(&[("control.brokers", "a:1, b:2"), ("control.kafka.sasl.password", "x")]).unwrap().unwrap();

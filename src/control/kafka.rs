@@ -66,7 +66,12 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(settings: Settings, view: watch::Sender<View>, orders: Arc<Orders>, stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        view: watch::Sender<View>,
+        orders: Arc<Orders>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         let mut client = ClientConfig::new();
         client.set("reconnect.backoff.max.ms", "1000").set("ssl.ca.location", "probe");
         for (name, value) in &settings.options {
@@ -147,10 +152,13 @@ impl Thread {
         while let Some(read) = consumer.poll(wait) {
             match read {
                 Ok(message) => {
-                    let (key, value) = (message.key().map(std::str::from_utf8), message.payload().map(std::str::from_utf8));
+                    let (key, value) =
+                        (message.key().map(std::str::from_utf8), message.payload().map(std::str::from_utf8));
                     match (key, value.transpose()) {
                         (Some(Ok(key)), Ok(value)) => self.apply(key, value),
-                        _ => tracing::debug!(offset = message.offset(), "a record of the control topic that is no entry"),
+                        _ => {
+                            tracing::debug!(offset = message.offset(), "a record of the control topic that is no entry")
+                        }
                     }
                 }
                 Err(KafkaError::PartitionEOF(_)) => self.reached_the_end(),

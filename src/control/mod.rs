@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -65,16 +66,23 @@ pub enum NotRead {
 }
 
 /// The handle to the entries; clones are the same one. The last one's end ends the thread behind it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Control(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     view: watch::Receiver<View>,
     orders: Arc<Orders>,
     /// Where there is no topic: the state itself.
     own: Option<watch::Sender<View>>,
+    /// Until it is started.
+    thread: Mutex<Option<kafka::Thread>>,
     stop: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("view", &self.0.view.borrow()).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Inner {
@@ -84,23 +92,28 @@ impl Drop for Inner {
 }
 
 impl Control {
-    /// Begins to read, in a thread of its own; in memory alone when the settings name no topic.
-    pub fn start(settings: Option<Settings>) -> Self {
+    /// Entries in the topic of these settings, of this process alone without. Connects to nothing: see [`Control::start`].
+    pub fn new(settings: Option<Settings>) -> Self {
         let Some(settings) = settings else { return Control::in_memory() };
         let (sender, view) = watch::channel(View { state: Arc::default(), stage: Stage::Reading });
         let (orders, stop) = (Arc::new(Orders::default()), Arc::new(AtomicBool::new(false)));
-        let thread = kafka::Thread::new(settings, sender, orders.clone(), stop.clone());
+        let thread = Mutex::new(Some(kafka::Thread::new(settings, sender, orders.clone(), stop.clone())));
+        Control(Arc::new(Inner { view, orders, own: None, thread, stop }))
+    }
+
+    /// Begins to read and to write, in a thread of its own.
+    pub fn start(&self) {
+        let Some(thread) = self.0.thread.lock().take() else { return };
         if let Err(error) = std::thread::Builder::new().name("control".into()).spawn(move || thread.run()) {
             tracing::warn!(%error, "no thread for the control topic: valves work in memory");
         }
-        Control(Arc::new(Inner { view, orders, own: None, stop }))
     }
 
     /// Entries of this process alone.
     pub fn in_memory() -> Self {
         let (sender, view) = watch::channel(View { state: Arc::default(), stage: Stage::Complete });
-        let (orders, stop) = (Arc::default(), Arc::default());
-        Control(Arc::new(Inner { view, orders, own: Some(sender), stop }))
+        let (orders, thread, stop) = (Arc::default(), Mutex::default(), Arc::default());
+        Control(Arc::new(Inner { view, orders, own: Some(sender), thread, stop }))
     }
 
     /// The entries as they are now.
@@ -142,10 +155,12 @@ impl Control {
     /// There is no topic, or it has not answered within `limit`. It may come later all the same.
     pub async fn read(&self, limit: Duration) -> Result<(), NotRead> {
         let mut view = self.watch();
-        let came = timeout(limit, view.wait_for(|view| matches!(view.stage, Stage::Complete | Stage::Missing(_)))).await;
-        let stage = came.map_or_else(|_| self.0.view.borrow().stage.clone(), |view| {
-            view.map_or(Stage::Away("its thread has ended".into()), |view| view.stage.clone())
-        });
+        let came =
+            timeout(limit, view.wait_for(|view| matches!(view.stage, Stage::Complete | Stage::Missing(_)))).await;
+        let stage = came.map_or_else(
+            |_| self.0.view.borrow().stage.clone(),
+            |view| view.map_or(Stage::Away("its thread has ended".into()), |view| view.stage.clone()),
+        );
         match stage {
             Stage::Complete => Ok(()),
             Stage::Missing(why) => Err(NotRead::Missing(why)),

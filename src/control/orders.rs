@@ -54,7 +54,8 @@ impl Orders {
         if waiting.under_way > 0 {
             return Vec::new();
         }
-        let orders: Vec<_> = std::mem::take(&mut waiting.next).into_iter().map(|(key, value)| Order { key, value }).collect();
+        let orders: Vec<_> =
+            std::mem::take(&mut waiting.next).into_iter().map(|(key, value)| Order { key, value }).collect();
         waiting.under_way = orders.len();
         orders
     }

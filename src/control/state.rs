@@ -32,7 +32,10 @@ impl State {
     }
 
     /// The entries whose keys begin so, with the rest of their keys, in order; those of another shape are passed over.
-    pub fn below<'a, T: DeserializeOwned + 'a>(&'a self, beginning: &'a str) -> impl Iterator<Item = (&'a str, T)> + 'a {
+    pub fn below<'a, T: DeserializeOwned + 'a>(
+        &'a self,
+        beginning: &'a str,
+    ) -> impl Iterator<Item = (&'a str, T)> + 'a {
         let from = self.0.range::<str, _>((std::ops::Bound::Included(beginning), std::ops::Bound::Unbounded));
         let ours = from.map_while(move |(key, text)| Some((key.strip_prefix(beginning)?, text)));
         ours.filter_map(|(rest, text)| Some((rest, parsed(rest, text)?)))
