@@ -13,9 +13,10 @@
 //! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
 //! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
 //! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
-//!   them what the queue saw.
+//!   them what the queue saw. [`control`]: what outlives a process and is known to all, such as a closed valve.
+//! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -33,6 +34,7 @@ pub mod delivery;
 pub mod demo;
 pub mod desk;
 pub mod dispatch;
+pub mod feedback_listener;
 pub mod generate;
 pub mod handlers;
 pub mod http2;
@@ -51,4 +53,5 @@ pub mod simulator;
 pub mod spread;
 pub mod tally;
 pub mod telemetry;
+pub mod valve;
 pub mod worker;

@@ -72,6 +72,9 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
     crate::control::config::KEYS,
+    crate::feedback_listener::config::KEYS[0],
+    crate::feedback_listener::config::KEYS[1],
+    crate::feedback_listener::config::KEYS[2],
 ];
 
 /// Names that the original's README and older manifests use.
@@ -86,10 +89,6 @@ const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicat
 const HOMELESS: &[Ignored] = &[
     Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
     Ignored { name: "dedup.*", because: NO_ADMISSION },
-    Ignored {
-        name: "feedbackListeners.*",
-        because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",
-    },
     Ignored { name: "feedback.cache.*", because: "the original stopped reading it in its version 4" },
     Ignored { name: "pprof.*", because: "it belongs to the original's runtime" },
 ];
@@ -102,6 +101,7 @@ pub const IGNORED: &[&[Ignored]] = &[
     crate::reporters::stats::statsd::IGNORED,
     crate::reporters::feedback::kafka::IGNORED,
     crate::reporters::invalid_token::postgres::IGNORED,
+    crate::feedback_listener::config::IGNORED,
     HOMELESS,
 ];
 

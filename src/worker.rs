@@ -20,7 +20,7 @@ use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
 use crate::handlers::{self, Provider, ProviderError, Sender};
 use crate::message::Platform;
-use crate::observer::WorkerObserver;
+use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
@@ -100,7 +100,7 @@ impl Worker {
         house.block_on(reporters.check(&with_platform, CHECK))?;
         let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
-        let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
+        let observer = Arc::new(QueueObserver::new(tally.clone(), reporters.stats().clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
         let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
             .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;

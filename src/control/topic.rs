@@ -27,7 +27,8 @@ pub(super) fn find<C: ConsumerContext>(
             Ok(())
         }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) if settings.create => create(settings, client),
-        Some(code) => Err(missing(settings, code)),
+        Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) => Err(missing(settings, code)),
+        Some(code) => Err(Stage::Away(format!("{}: {code}", settings.topic))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::config::{Config, ConfigError, Ignored, Key, Source};
 
 /// The keys of one consumer's section: the worker's `queue`, and what reads other topics in the same way.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,11 @@ pub struct Section {
 }
 
 impl Section {
+    /// Whether the configuration says where its Kafka is.
+    pub fn is_written(&self, config: &Config) -> bool {
+        config.source_of(&self.brokers, None) != Source::Default
+    }
+
     /// Its keys, in the order of the documentation.
     pub const fn keys(&self) -> [Key; 10] {
         [

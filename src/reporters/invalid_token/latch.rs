@@ -66,6 +66,11 @@ impl Entry {
     }
 }
 
+/// A name for this process that its successor on the same host does not have.
+pub fn process(hostname: &str) -> String {
+    format!("{hostname}-{:08x}", fastrand::u32(..))
+}
+
 /// What an entry that was read means for a valve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

@@ -6,7 +6,7 @@
 //! Adding a database: a file here and a line in [`HANDLERS`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -143,12 +143,17 @@ pub enum DeleteError {
 /// Deletes tokens from an app's table.
 #[async_trait]
 pub trait Deleter: Send + Sync + 'static {
-    /// One statement. Tokens come sorted and without doubles.
+    /// One statement. Tokens come sorted and without doubles; without any it asks whether the table could be deleted from.
     async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError>;
     /// How many rows the app's table has, about; `None` when that is not known.
     async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError>;
     /// Closes connections.
     async fn close(&self);
+}
+
+/// Now, ms since the epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
 /// Sorts tokens, for statements that lock rows in one order do not deadlock, and keeps each once: the least cautious of

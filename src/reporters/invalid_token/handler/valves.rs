@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, futures::Notified};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::latch::{Entry, Latch, Order, Watcher};
+use super::super::latch::{self, Entry, Latch, Order, Watcher};
+use super::super::now_ms;
 use super::super::valve::{Change, Judgement, Valve};
 use crate::control::{Control, Stage, State};
 use crate::message::{Origin, Platform};
@@ -52,7 +52,7 @@ pub(super) struct Valves {
 
 impl Valves {
     pub(super) fn new(max_share: f64, min_answers: u32, control: Control, hostname: String, stats: Stats) -> Self {
-        let process = format!("{hostname}-{:08x}", fastrand::u32(..));
+        let process = latch::process(&hostname);
         let (valves, first) = (RwLock::default(), OnceLock::new());
         Valves { max_share, min_answers, valves, control, first, hostname, process, stats }
     }
@@ -179,8 +179,4 @@ impl Valves {
         let tags = [("platform", platform.0), ("game", app)];
         self.stats.gauge(Metric::ValveClosed, &tags, f64::from(u8::from(closed)));
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
