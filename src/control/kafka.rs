@@ -93,6 +93,7 @@ impl Thread {
         if let Err(error) = self.await_topic(&consumer) {
             return tracing::warn!(%error, "no client for the control topic: valves work in memory");
         }
+        self.check_aside();
         let mut producer = None;
         while !self.stop.load(Ordering::Relaxed) {
             self.read(&consumer);
@@ -137,6 +138,18 @@ impl Thread {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.settings.topic, PARTITION, Offset::Beginning)?;
         consumer.assign(&list)
+    }
+
+    /// On a thread of its own: a broker that does not know the question may be silent for seconds.
+    fn check_aside(&self) {
+        let (settings, client) = (self.settings.clone(), self.client.clone());
+        let check = move || topic::warn_unless_compacted(&settings, &client);
+        if !self.settings.create || self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = std::thread::Builder::new().name("control-check".into()).spawn(check) {
+            tracing::debug!(%error, "no thread to look at the control topic's policy");
+        }
     }
 
     fn rest(&self, pause: Duration) {

@@ -22,10 +22,7 @@ pub(super) fn find<C: ConsumerContext>(
 ) -> Result<(), Stage> {
     // A consumer's question: a producer's would have some brokers make the topic, and not a compacted one.
     match look(consumer, &settings.topic)? {
-        None => {
-            warn_unless_compacted(settings, client);
-            Ok(())
-        }
+        None => Ok(()),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) if settings.create => create(settings, client),
         Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) => Err(missing(settings, code)),
         Some(code) => Err(Stage::Away(format!("{}: {code}", settings.topic))),
@@ -65,8 +62,8 @@ fn create(settings: &Settings, client: &ClientConfig) -> Result<(), Stage> {
     }
 }
 
-/// A topic that somebody else made, or a broker by itself, may forget. Who may not ask is not told.
-fn warn_unless_compacted(settings: &Settings, client: &ClientConfig) {
+/// A topic that somebody else made, or a broker by itself, may forget. Waits for an answer; who may not ask is not told.
+pub(super) fn warn_unless_compacted(settings: &Settings, client: &ClientConfig) {
     let resource = ResourceSpecifier::Topic(&settings.topic);
     let options = AdminOptions::new().request_timeout(Some(CALL));
     let answer = asked(client, async |admin| admin.describe_configs([&resource], &options).await);

@@ -74,10 +74,6 @@ impl Deletions {
         let guard = self.guards.of(&batch.table);
         let mut left = Left { parts: vec![batch.items], tries: 0 };
         while let Some(items) = left.parts.pop() {
-            let items = self.still_ours(&guard, items);
-            if items.is_empty() {
-                continue;
-            }
             match self.guards.grant(&guard, items.len(), &self.end).await {
                 Ok(granted) => self.attempt(&guard, items, granted, &mut left).await,
                 Err(NotNow::Failed(error)) => self.failed(&guard, items, error, &mut left).await,
@@ -100,11 +96,16 @@ impl Deletions {
         ours
     }
 
-    /// One statement for the first `granted` of the items.
+    /// One statement for the first `granted` of the items, as far as they are still to be deleted.
     async fn attempt(&self, guard: &Guard, mut items: Vec<Item>, granted: usize, left: &mut Left) {
         let rest = items.split_off(granted.min(items.len()));
         if !rest.is_empty() {
             left.parts.push(rest);
+        }
+        // After the grant: what an operator keeps when he opens a valve is known from the first grant on.
+        let items = self.still_ours(guard, items);
+        if items.is_empty() {
+            return guard.settle(granted, 0);
         }
         let tokens = sorted_once(items.iter().map(|item| item.token.clone()).collect());
         let result = in_time(self.guards.deleter.delete(&guard.table.0, guard.table.1, &tokens)).await;

@@ -26,7 +26,7 @@ use crate::reporters::invalid_token::{DeleteError, Deleter, now_ms};
 use crate::reporters::stats::{Metric, Stats};
 
 /// How often the database is asked whether it takes a table that it has refused.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Longest wait for the answer to one statement.
 const STATEMENT: Duration = Duration::from_mins(1);

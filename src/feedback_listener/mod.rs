@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
 use crate::config::{Config, ConfigError, ConfigErrors, Problems};
@@ -31,7 +31,7 @@ use crate::queue::InFlight;
 use crate::queue::kafka::KafkaQueue;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::invalid_token::Deleter;
-use crate::reporters::invalid_token::postgres::Postgres;
+use crate::reporters::invalid_token::postgres::{self, Postgres};
 use crate::reporters::stats::Stats;
 use crate::shutdown::Shutdown;
 
@@ -111,6 +111,20 @@ impl Listener {
         platforms: Vec<Apps>,
         shutdown: Shutdown,
     ) -> Result<Listener, StartError> {
+        let postgres = |settings: postgres::Settings, runtime: &Handle| {
+            Arc::new(Postgres::new(settings, runtime)) as Arc<dyn Deleter>
+        };
+        Listener::start_on(config, bounds, platforms, shutdown, postgres)
+    }
+
+    /// The same on any database.
+    pub fn start_on(
+        config: &Config,
+        bounds: Result<Bounds, ConfigError>,
+        platforms: Vec<Apps>,
+        shutdown: Shutdown,
+        database: impl FnOnce(postgres::Settings, &Handle) -> Arc<dyn Deleter>,
+    ) -> Result<Listener, StartError> {
         let house = wiring::house()?;
         let mut problems = Problems::default();
         let bounds = problems.take(bounds);
@@ -127,7 +141,7 @@ impl Listener {
         };
         let Configured { own, queue, postgres } = configured;
         let (places, in_flight) = (postgres.pool_size as usize, InFlight::new(bounds.messages, bounds.bytes));
-        let (ledger, deleter) = (Arc::<Ledger>::default(), Arc::new(Postgres::new(postgres, house.handle())));
+        let (ledger, deleter) = (Arc::<Ledger>::default(), database(postgres, house.handle()));
         let observer = Arc::new(QueueObserver::new(ledger.clone(), stats.clone()));
         let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
@@ -159,7 +173,10 @@ impl Listener {
         if !self.house.block_on(self.control.written(LAST_WORDS)) {
             tracing::warn!("the state of a valve could not be kept: the control topic did not acknowledge it");
         }
-        let _ = self.house.block_on(timeout(LAST_WORDS, self.deleter.close()));
+        let close = async { timeout(LAST_WORDS, self.deleter.close()).await };
+        if self.house.block_on(close).is_err() {
+            tracing::debug!("the connections to the database were not closed in time");
+        }
         self.stats.close(LAST_WORDS);
         self.house.shutdown_timeout(Duration::from_secs(1));
         Summary { totals, drained }

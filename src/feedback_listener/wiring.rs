@@ -27,7 +27,7 @@ use crate::reporters::stats::{Metric, Stats};
 use crate::shutdown::Shutdown;
 
 /// How long the start waits for the entries: a valve that was closed must not let anything through before that is known.
-const ENTRIES: Duration = Duration::from_secs(5);
+const ENTRIES: Duration = Duration::from_secs(10);
 /// How often gauges are told.
 const GAUGES: Duration = Duration::from_secs(1);
 

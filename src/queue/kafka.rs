@@ -155,8 +155,10 @@ impl KafkaQueue {
             if dropped > 0 {
                 self.observer.receipts_lost(&partition.origin, dropped);
             }
-            if let Some(first) = partition.assignment.take_lost().first() {
-                self.seeks.back_to(&partition.origin, *first);
+            if !partition.assignment.take_lost().is_empty() {
+                // Not to the first of these: others may have been given back before and not been read again yet.
+                let again = partition.assignment.ledger.lock().read_from();
+                self.seeks.back_to(&partition.origin, again);
             }
         }
         self.seek();

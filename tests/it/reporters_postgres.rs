@@ -11,7 +11,7 @@ use pusher::config::Config;
 use pusher::control::Control;
 use pusher::message::{Lane, Origin, Platform};
 use pusher::outcome::InvalidToken;
-use pusher::reporters::invalid_token::postgres::{Postgres, Settings, WORKER};
+use pusher::reporters::invalid_token::postgres::{Postgres, Settings};
 use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter};
 use pusher::reporters::{Deletion, Reporters};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -113,7 +113,7 @@ fn config(schema: &str, port: Option<u16>, more: &[(&'static str, &'static str)]
 }
 
 fn deleter(schema: &str, more: &[(&'static str, &'static str)]) -> Postgres {
-    Postgres::new(Settings::read(&config(schema, None, more), &WORKER).unwrap(), &Handle::current())
+    Postgres::new(Settings::from_config(&config(schema, None, more)).unwrap(), &Handle::current())
 }
 
 fn dead(tokens: &[(&str, Option<i64>)]) -> Vec<InvalidToken> {

@@ -59,7 +59,7 @@ pub const HANDLERS: Registry<Factory> = Registry::new(
     HANDLERS_KEY,
     &[("pg", |config, runtime, stats, control| {
         let settings = Settings::from_config(config)?;
-        let pg = postgres::Settings::read(config, &postgres::WORKER)?;
+        let pg = postgres::Settings::from_config(config)?;
         let at_once = pg.pool_size as usize;
         let deleter = Arc::new(postgres::Postgres::new(pg, runtime));
         Ok(Arc::new(handler::Handler::start(settings, at_once, deleter, runtime, stats, control)))

@@ -124,6 +124,11 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
+    /// Reads and checks the worker's section.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        Settings::read(config, &WORKER)
+    }
+
     /// Reads and checks a section.
     pub fn read(config: &Config, section: &Section) -> Result<Self, ConfigError> {
         let pool_size: u32 = config.require(&section.pool_size)?;
@@ -193,15 +198,15 @@ mod tests {
 
     #[test]
     fn wrong_values_name_key_and_rule() {
-        let wrong = |key, value| Settings::read(&config((key, value)), &WORKER).unwrap_err().to_string();
+        let wrong = |key, value| Settings::from_config(&config((key, value))).unwrap_err().to_string();
         insta::assert_snapshot!(wrong("invalidToken.pg.sslmode", "maybe"), @r#"invalidToken.pg.sslmode: "maybe" must be disable, allow, prefer, require, verify-ca, verify-full, true or false"#);
         insta::assert_snapshot!(wrong("invalidToken.pg.updatedAtColumn", "a b"), @r#"invalidToken.pg.updatedAtColumn: "a b" is refused: "a b" cannot be a table or column: only letters, digits, _ and - are allowed, not first a digit or -"#);
-        insta::assert_snapshot!(Settings::read(&Config::default(), &WORKER).unwrap_err(), @"invalidToken.pg.user: must be set");
+        insta::assert_snapshot!(Settings::from_config(&Config::default()).unwrap_err(), @"invalidToken.pg.user: must be set");
     }
 
     #[test]
     fn the_password_does_not_show() {
-        let settings = Settings::read(&config(("invalidToken.pg.sslmode", "true")), &WORKER).unwrap();
+        let settings = Settings::from_config(&config(("invalidToken.pg.sslmode", "true"))).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
         assert!(matches!(settings.connect.get_ssl_mode(), PgSslMode::Require));
     }
