@@ -16,7 +16,7 @@ use pusher::feedback_listener::{Apps, Bounds, Listener, Summary};
 use pusher::message::Platform;
 use pusher::outcome::InvalidToken;
 use pusher::reporters::invalid_token::latch::{Entry, Watcher};
-use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter};
+use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter, now_ms};
 use pusher::shutdown::Shutdown;
 
 use crate::support::mock::Mock;
@@ -321,13 +321,11 @@ fn what_was_held_can_be_kept() {
     let desk = Desk::open(&mock);
     let running = start(&mock, &tables, [None, None], VALVE);
     desk.until_closed();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    desk.resume(Some(now.as_millis() as i64 + 1));
-    for _ in 0..40 { std::thread::sleep(Duration::from_millis(500)); eprintln!("{:?} {:?} {:?}", mock.committed("test", GCM, 0), running.listener.ledger().totals(), desk.entry()); if mock.committed("test", GCM, 0).is_some_and(|c| c.0 == 3000) {break} }
+    let decided_at = now_ms() + 1;
+    desk.resume(Some(decided_at));
     until_committed(&mock, GCM, 3_000);
     assert_eq!(tables.left("my-game_gcm").len(), 9_000, "no more went");
-    #[expect(clippy::disallowed_methods, reason = "what comes must be younger than the decision, by Kafka's clock")]
-    std::thread::sleep(Duration::from_millis(50));
+    eventually("a moment after the decision", LONG, || (now_ms() > decided_at).then_some(()));
     mock.produce(GCM, 0, tokens(9_000..9_500).map(dead));
     until_committed(&mock, GCM, 3_500);
     assert_eq!(tables.left("my-game_gcm").len(), 8_500, "what is told from now on goes");
