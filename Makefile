@@ -55,6 +55,10 @@ bench: deps-build ## CPU per push of the whole worker, beside a bare HTTP/2 clie
 bench-quick: deps-build ## the same in under two minutes
 	$(CARGO) bench --locked --bench push -- --quick
 
+bench-listener: deps-test kafka ## tokens per second from Kafka to PostgreSQL, by the feedback listener, both real
+	$(CARGO) test --locked --release --test it -- --nocapture --exact \
+		real_listener::a_backlog_of_dead_tokens_is_worked_off_exactly_and_soon
+
 bench-produce: deps-build ## how to fill a topic: by the console producer, or by the generator itself
 	$(CARGO) build --locked --release
 	@echo
@@ -77,4 +81,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release docker test test-fast check kafka bench bench-quick bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release docker test test-fast check kafka bench bench-quick bench-listener bench-produce clean deps-build deps-test

@@ -23,6 +23,10 @@ fn help_of_every_command() {
     for arguments in [
         &["--help"][..],
         &["apns", "--help"],
+        &["start-feedback-listener", "--help"],
+        &["valve", "--help"],
+        &["valve", "status", "--help"],
+        &["valve", "resume", "--help"],
         &["simulate", "--help"],
         &["simulate", "apns", "--help"],
         &["simulate", "fcm", "--help"],

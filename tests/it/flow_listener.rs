@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pusher::config::Config;
+use pusher::config::{Config, ConfigFile, load};
 use pusher::control::config::Consumer;
 use pusher::control::{self, Control};
+use pusher::feedback_listener::config::{POSTGRES, QUEUE};
 use pusher::feedback_listener::ledger::Totals;
 use pusher::feedback_listener::{Apps, Bounds, Listener, Summary};
 use pusher::message::Platform;
 use pusher::outcome::InvalidToken;
 use pusher::reporters::invalid_token::latch::{Entry, Watcher};
+use pusher::reporters::invalid_token::postgres;
 use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter, now_ms};
+use pusher::settings::catalogue;
 use pusher::shutdown::Shutdown;
 
 use crate::support::mock::Mock;
-use crate::support::{Statsd, eventually, wait_for};
+use crate::support::{Statsd, eventually, root, wait_for};
 
 const LONG: Duration = Duration::from_mins(1);
 const APNS: &str = "push-game-apns-feedbacks";
@@ -199,6 +202,22 @@ fn records_of_the_original_and_of_ours_delete_the_tokens_that_they_call_dead_and
     for topic in foreign {
         assert_eq!(mock.committed("test", topic, 0), None, "{topic}");
     }
+}
+
+/// The file of an operator of the original starts the listener unchanged, and what has no effect is named.
+#[test]
+fn a_configuration_of_the_original_is_read_as_it_is() {
+    let file = root().join("tests/fixtures/original-listener.yaml");
+    let loaded = load(ConfigFile::Explicit(&file), [], catalogue()).expect("readable");
+    let said: Vec<_> = loaded.notices.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(said.join("\n"));
+    let config = &loaded.config;
+    let own = pusher::feedback_listener::config::Settings::from_config(config).expect("its own section");
+    assert_eq!((own.grace, own.batch_size, own.enabled), (Duration::from_secs(1), 99, true));
+    let queue = pusher::queue::config::Settings::read(config, &QUEUE).expect("its queue");
+    assert_eq!((&*queue.brokers, &*queue.group, queue.topics.len()), ("localhost:9941", "testGroup", 1));
+    let postgres = postgres::Settings::read(config, &POSTGRES).expect("its database");
+    assert_eq!(postgres.pool_size, 20);
 }
 
 #[test]

@@ -294,7 +294,9 @@ fn a_closed_valve_is_shown_and_opened_from_the_command_line() {
     second.until("deleting again", PATIENCE, || (place.rows(app, "apns") < 9_000).then_some(()));
     println!("a resume took effect {} ms after it was acknowledged", asked.elapsed().as_millis());
     second.until("closed again", PATIENCE, || (place.rows(app, "apns") == 8_000).then_some(()));
-    eventually("the entry", PATIENCE, || place.valve(&["status", app, "--json"]).contains("\"closed\":true").then_some(()));
+    eventually("the entry", PATIENCE, || {
+        place.valve(&["status", app, "--json"]).contains("\"closed\":true").then_some(())
+    });
     let keep = place.valve(&["resume", app, "--keep"]);
     assert!(keep.starts_with("opened"), "{keep}");
     place.settle(&mut second);

@@ -32,6 +32,9 @@ use worker::{Item, Table, Worker};
 /// Tokens between the senders and the collecting task. When full, tokens are deferred.
 const QUEUE: usize = 10_000;
 
+/// How long the end waits for the last entries.
+const LAST_ENTRIES: Duration = Duration::from_millis(500);
+
 /// The handler of dead tokens for any [`Deleter`].
 pub struct Handler {
     worker: Arc<Worker>,
@@ -134,6 +137,9 @@ impl InvalidTokenHandler for Handler {
             tracing::warn!("dead tokens are left undeleted at the end: they are in the feedback records");
         }
         let _ = timeout(deadline, self.worker.deleter.close()).await;
+        if !self.valves.written(deadline.min(LAST_ENTRIES)).await {
+            tracing::warn!("the state of a valve could not be kept: the control topic did not acknowledge it");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, futures::Notified};
@@ -166,6 +167,11 @@ impl Valves {
         drop(guarded);
         valve.changed.notify_waiters();
         self.gauge(platform, app, is_closed);
+    }
+
+    /// Waits until what was decided here is kept, at most `limit`; whether it is.
+    pub(super) async fn written(&self, limit: Duration) -> bool {
+        self.control.written(limit).await
     }
 
     /// Tells statistics the state of each.
