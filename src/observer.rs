@@ -80,6 +80,10 @@ impl Observer for QueueObserver {
         self.gauge(Metric::AssignedPartitions, &[], partitions as f64);
     }
 
+    fn unsettled(&self, partitions: usize) {
+        self.gauge(Metric::UnsettledPartitions, &[], partitions as f64);
+    }
+
     fn starved(&self, partitions: usize) {
         self.gauge(Metric::PausedPartitions, &[], partitions as f64);
     }

@@ -174,6 +174,7 @@ impl Guard {
 
     /// Called with the state locked, so that the share's last word is the state's.
     fn set_share(&self, inside: &Inside) {
-        self.share.set_closed(inside.valve.is_closed() || inside.refused);
+        let is_closed = inside.valve.is_closed() || inside.refused;
+        self.share.set_allowance(if is_closed { 0 } else { usize::MAX });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::message::{Lane, Origin, Platform};
 use crate::queue::topic::{Patterns, before_word, is_app};
-use crate::queue::{Place, Selection};
+use crate::queue::{Owner, Selection};
 
 /// A platform that exists, and its apps.
 #[derive(Clone, Debug)]
@@ -54,10 +54,10 @@ impl FeedbackTopics {
 }
 
 impl Selection for FeedbackTopics {
-    fn place(&self, topic: &str) -> Option<Place> {
+    fn owner(&self, topic: &str) -> Option<Owner> {
         let (spelled, Apps { platform, configured }) = self.parse(topic)?;
         let app = self.app(topic, spelled, configured.as_deref())?;
-        Some(Place { app, platform: *platform, lane: Lane::Single })
+        Some(Owner { app, platform: *platform, lane: Lane::Single })
     }
 
     fn is_akin(&self, topic: &str) -> bool {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn found(topics: &FeedbackTopics, topic: &str) -> Option<(String, &'static str)> {
-        topics.place(topic).map(|place| (place.app.to_string(), place.platform.0))
+        topics.owner(topic).map(|owner| (owner.app.to_string(), owner.platform.0))
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     fn each_table_has_a_share() {
         let all = topics(default(), None, None);
         let share = |topic: &str| {
-            let Place { app, platform, lane } = all.place(topic).unwrap();
+            let Owner { app, platform, lane } = all.owner(topic).unwrap();
             all.share(&Origin { topic: topic.into(), partition: 0, app, platform, lane }).into_owned()
         };
         assert_eq!(share("push-game-apns-feedbacks"), "game_apns");

@@ -19,6 +19,8 @@ pub struct Section {
     reset: Key,
     commit_interval: Key,
     assignment: Key,
+    topic_interval: Key,
+    prefetch_bytes: Key,
     options: Key,
 }
 
@@ -29,7 +31,7 @@ impl Section {
     }
 
     /// Its keys, in the order of the documentation.
-    pub const fn keys(&self) -> [Key; 10] {
+    pub const fn keys(&self) -> [Key; 12] {
         [
             self.brokers,
             self.group,
@@ -40,6 +42,8 @@ impl Section {
             self.reset,
             self.commit_interval,
             self.assignment,
+            self.topic_interval,
+            self.prefetch_bytes,
             self.options,
         ]
     }
@@ -60,6 +64,8 @@ macro_rules! section {
                 concat!($name, ".offsetResetStrategy"),
                 concat!($name, ".commitInterval"),
                 concat!($name, ".assignment"),
+                concat!($name, ".topicInterval"),
+                concat!($name, ".prefetchBytes"),
                 concat!($name, ".kafka.*"),
             ],
             $topics,
@@ -73,11 +79,24 @@ impl Section {
     /// See [`section!`].
     pub(crate) const fn new(
         name: &'static str,
-        keys: [&'static str; 10],
+        keys: [&'static str; 12],
         topics: &'static str,
         topics_doc: &'static str,
     ) -> Section {
-        let [brokers, group, topics_key, session, min_bytes, wait, reset, commit, assignment, options] = keys;
+        let [
+            brokers,
+            group,
+            topics_key,
+            session,
+            min_bytes,
+            wait,
+            reset,
+            commit,
+            assignment,
+            interval,
+            prefetch,
+            options,
+        ] = keys;
         Section {
             name,
             brokers: Key::new(brokers, "localhost:9092", "Kafka, host:port separated by commas"),
@@ -103,7 +122,13 @@ impl Section {
             assignment: Key::new(
                 assignment,
                 "range,roundrobin",
-                "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
+                "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it; without effect when the client's group.protocol is consumer",
+            ),
+            topic_interval: Key::new(interval, "10s", "how often new topics are looked for"),
+            prefetch_bytes: Key::new(
+                prefetch,
+                "67108864",
+                "bytes that are fetched ahead at most, shared by all partitions; each has 64 KiB at least",
             ),
             options: Key::optional(options, "any other option of librdkafka's consumer"),
         }
@@ -173,6 +198,10 @@ pub struct Settings {
     pub reset: Reset,
     /// The commit clock.
     pub commit_interval: Duration,
+    /// How often new topics are looked for.
+    pub topic_interval: Duration,
+    /// Bytes that are fetched ahead at most.
+    pub prefetch_bytes: u64,
     /// Everything for librdkafka besides what the promise fixes.
     pub options: BTreeMap<String, String>,
 }
@@ -193,6 +222,10 @@ impl Settings {
         if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
             return Err(config.error(&section.commit_interval, "must be from 10ms to 1m"));
         }
+        let topic_interval: Duration = config.require(&section.topic_interval)?;
+        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&topic_interval) {
+            return Err(config.error(&section.topic_interval, "must be from 100ms to 1h"));
+        }
         Ok(Settings {
             section: section.name,
             brokers: config.require::<Vec<String>>(&section.brokers)?.join(","),
@@ -201,8 +234,15 @@ impl Settings {
             session_timeout,
             reset: reset(config, section)?,
             commit_interval,
+            topic_interval,
+            prefetch_bytes: config.require(&section.prefetch_bytes)?,
             options: options(config, section)?,
         })
+    }
+
+    /// Whether partitions are shared by the brokers (`group.protocol: consumer`, KIP-848), not by a member.
+    pub fn brokers_assign(&self) -> bool {
+        brokers_assign(&self.options)
     }
 
     /// The name of what is below the section: `.topics` of the worker is `queue.topics`.
@@ -224,6 +264,10 @@ fn reset(config: &Config, section: &Section) -> Result<Reset, ConfigError> {
     }
 }
 
+fn brokers_assign(options: &BTreeMap<String, String>) -> bool {
+    options.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+}
+
 fn options(config: &Config, section: &Section) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut options = config.below(&section.options);
     if let Some((name, reason)) = REFUSED.iter().find(|(name, _)| options.contains_key(*name)) {
@@ -239,16 +283,17 @@ fn options(config: &Config, section: &Section) -> Result<BTreeMap<String, String
     }
     let whole: u64 = config.require(&section.fetch_min_bytes)?;
     let wait = config.millis(&section.fetch_wait)?.unwrap_or_default().as_millis().to_string();
+    let members_assign = !brokers_assign(&options);
     let mut default = |name: &str, value: String| {
         options.entry(name.to_owned()).or_insert(value);
     };
-    default("partition.assignment.strategy", assignment.join(","));
+    if members_assign {
+        default("partition.assignment.strategy", assignment.join(","));
+    }
     default("fetch.min.bytes", whole.to_string());
     default("fetch.wait.max.ms", wait);
-    // Each partition has a queue of its own, and the bounds hold for each. A full one stops its fetches for
-    // `fetch.queue.backoff.ms`, whose default of a second would cap the throughput at the bound per second.
-    default("queued.min.messages", "2000".into());
-    default("queued.max.messages.kbytes", "2048".into());
+    // A partition's queue that is full stops its fetches for this long. The default of a second would cap the throughput
+    // at one queue per second.
     default("fetch.queue.backoff.ms", "5".into());
     default("topic.metadata.refresh.interval.ms", "30000".into());
     // The default of 10 s would outlast the session timeout: a broker that restarts would cost the membership.
@@ -274,6 +319,16 @@ mod tests {
         assert_eq!((settings.reset, settings.session_timeout), (Reset::Latest, Duration::from_secs(6)));
         assert_eq!(settings.options["partition.assignment.strategy"], "range,roundrobin");
         assert_eq!(settings.options["fetch.queue.backoff.ms"], "5");
+    }
+
+    #[test]
+    fn where_brokers_share_partitions_no_assignor_is_named() {
+        let of = |pairs: &[(&str, &str)]| {
+            Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("both may be set")
+        };
+        let settings = of(&[("queue.kafka.group.protocol", "consumer")]);
+        assert!(settings.brokers_assign() && !settings.options.contains_key("partition.assignment.strategy"));
+        assert!(!of(&[("queue.kafka.group.protocol", "classic")]).brokers_assign());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::message::{Lane, Origin, Platform};
 
 /// Whose a topic is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Owner {
     /// The app, as configured or as the topic spells it.
     pub app: Arc<str>,
     /// Its platform.
@@ -19,7 +19,7 @@ pub struct Place {
 /// The choice among the cluster's topics. Asked on the poll thread, for every topic at each look.
 pub trait Selection: Send {
     /// Whose a topic is; `None`: not ours, and never consumed.
-    fn place(&self, topic: &str) -> Option<Place>;
+    fn owner(&self, topic: &str) -> Option<Owner>;
 
     /// Whether a topic that is not ours looks as if it could be: such ones are named in the log and counted.
     fn is_akin(&self, topic: &str) -> bool;

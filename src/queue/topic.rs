@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::selection::{Place, Selection};
+use super::selection::{Owner, Selection};
 use crate::message::{Lane, Platform};
 
 /// What a push topic's name says.
@@ -129,10 +129,10 @@ impl PushTopics {
 }
 
 impl Selection for PushTopics {
-    fn place(&self, topic: &str) -> Option<Place> {
+    fn owner(&self, topic: &str) -> Option<Owner> {
         let parsed = parse(topic, &self.known_platforms).filter(|parsed| parsed.platform == self.platform)?;
         let app = self.app(topic, parsed.app)?.clone();
-        Some(Place { app, platform: self.platform, lane: parsed.lane })
+        Some(Owner { app, platform: self.platform, lane: parsed.lane })
     }
 
     fn is_akin(&self, topic: &str) -> bool {
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn ours_are_the_apps_of_this_platform() {
         let ours = selection(&[DEFAULT], &["game", "my-game"]);
-        let origin = |topic| ours.place(topic).map(|place| (place.app.to_string(), place.lane));
+        let origin = |topic| ours.owner(topic).map(|owner| (owner.app.to_string(), owner.lane));
         assert_eq!(origin("push-game_apns-single"), Some(("game".into(), Lane::Single)));
         assert_eq!(
             origin("push-my-game_apns-massive"),
@@ -232,17 +232,17 @@ mod tests {
     fn an_app_is_compared_exactly_first() {
         let ours = selection(&[DEFAULT], &["game", "GAME", "Game"]);
         for app in ["game", "GAME", "Game"] {
-            assert_eq!(&*ours.place(&format!("push-{app}_apns-single")).unwrap().app, app);
+            assert_eq!(&*ours.owner(&format!("push-{app}_apns-single")).unwrap().app, app);
         }
-        assert_eq!(&*ours.place("push-gAme_apns-single").unwrap().app, "game");
+        assert_eq!(&*ours.owner("push-gAme_apns-single").unwrap().app, "game");
     }
 
     #[test]
     fn a_name_without_a_caret_is_taken_literally() {
         let ours = selection(&["push-GAME_apns", "push-.*"], &["game"]);
-        assert!(ours.place("push-GAME_apns").is_some());
-        assert!(ours.place("push-GAME_apns-single").is_none());
-        assert!(ours.place("push-GaME_apns").is_none(), "not a regular expression");
+        assert!(ours.owner("push-GAME_apns").is_some());
+        assert!(ours.owner("push-GAME_apns-single").is_none());
+        assert!(ours.owner("push-GaME_apns").is_none(), "not a regular expression");
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn help_of_every_command() {
     for arguments in [
         &["--help"][..],
         &["apns", "--help"],
+        &["gcm", "--help"],
         &["start-feedback-listener", "--help"],
         &["valve", "--help"],
         &["valve", "status", "--help"],

@@ -154,7 +154,7 @@ impl Place {
     }
 
     fn is_closed(&self, app: &str) -> bool {
-        self.guards.in_flight.share(&format!("{app}_apns")).is_closed()
+        self.guards.in_flight.share(&format!("{app}_apns")).is_paused()
     }
 
     /// Ends as the process does, and gives the books.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use pusher::tally::Totals;
 use serde_json::Value;
 
@@ -47,6 +48,21 @@ impl Worker {
             self.assert_alive();
             condition()
         })
+    }
+
+    /// Stops it in the middle of whatever it does, as a frozen machine would.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
+    }
+
+    /// Its resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.server.as_ref().expect("running").resident("pusher")
     }
 
     /// What it has logged so far.
