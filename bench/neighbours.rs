@@ -183,6 +183,7 @@ impl Worker {
             .env(format!("PUSHER_APNS_CERTS_{upper}_TOPIC"), "com.example.game")
             .env("PUSHER_APNS_ENDPOINT", format!("https://{}", simulator.address))
             .env("PUSHER_APNS_CAFILE", &simulator.ca)
+            .env("PUSHER_ADMIN_LISTEN", "off")
             .env("PUSHER_STATS_REPORTERS", "statsd")
             .env("PUSHER_STATS_STATSD_HOST", "127.0.0.1:9")
             .env("PUSHER_FEEDBACK_REPORTERS", "kafka")

@@ -7,7 +7,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
@@ -75,8 +74,9 @@ pub async fn deliver(mut push: Push, desk: Arc<Desk>) {
     note(&mut push, &attempt, handler.as_ref(), &desk);
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
-            report(&push, &with_history(outcome, push.last.as_deref()), handler.as_ref(), &desk).await;
-            push.receipt.resolve();
+            let outcome = with_history(outcome, push.last.as_deref());
+            report(&push, &outcome, handler.as_ref(), &desk).await;
+            push.receipt.resolve_as(&outcome);
         }
         Verdict::Retry(why) => desk.wait(push, why, handler.as_ref(), false),
         Verdict::Hold(why) => desk.wait(push, why, handler.as_ref(), true),
@@ -104,7 +104,7 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push) -> Attempt {
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
     let duplicate = push.attempted(attempt);
     let origin = &push.message.origin;
-    desk.tally(&push.message).attempted(attempt, duplicate);
+    push.receipt.lane().attempted(&push.message, attempt, duplicate);
     if attempt.requests == 0 {
         return;
     }
@@ -135,7 +135,6 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
 /// Tells everybody who must know. Completes when the outcome is safe: only then may the offset move.
 async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
     let (message, origin) = (&push.message, &push.message.origin);
-    let tally = desk.tally(message);
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),
@@ -146,7 +145,6 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
     if push.sent {
         desk.reporters.observe(origin, outcome.invalid_token().is_some());
     }
-    let accepted_after = Instant::now().duration_since(message.lent_at);
     let wants_feedback = desk.feedback.success || !matches!(outcome, Outcome::Delivered(_));
     if wants_feedback && desk.reporters.wants_feedback() {
         let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
@@ -156,11 +154,10 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
             }
         };
         let (fate, ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion);
-        tally.feedback(fate == FeedbackFate::Acknowledged);
+        push.receipt.lane().feedback(fate == FeedbackFate::Acknowledged);
     } else if let Some(token) = outcome.invalid_token() {
         desk.reporters.invalid_token(origin, token).await;
     }
-    tally.resolved(outcome, accepted_after);
 }
 
 /// Which feedback is written.

@@ -10,12 +10,10 @@ use tokio::sync::mpsc;
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
-use crate::message::QueueMessage;
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
 use crate::spread::Load;
-use crate::tally::{LaneTally, Tally};
 
 /// A message that waits, and until when.
 #[derive(Debug)]
@@ -41,7 +39,6 @@ pub struct Desk {
     /// Which feedback is written.
     pub feedback: FeedbackSwitches,
     apps: HashMap<Arc<str>, AppTools>,
-    tally: Arc<Tally>,
     retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
 }
@@ -52,21 +49,15 @@ impl Desk {
         apps: HashMap<Arc<str>, AppTools>,
         reporters: Arc<Reporters>,
         feedback: FeedbackSwitches,
-        tally: Arc<Tally>,
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, apps, tally, retry, waiting_room }
+        Desk { reporters, feedback, apps, retry, waiting_room }
     }
 
     /// What belongs to an app.
     pub fn app(&self, app: &str) -> Option<&AppTools> {
         self.apps.get(app)
-    }
-
-    /// The counters of the message's lane.
-    pub fn tally(&self, message: &QueueMessage) -> Arc<LaneTally> {
-        self.tally.lane(&message.origin)
     }
 
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.
@@ -81,7 +72,7 @@ impl Desk {
         let origin = &push.message.origin;
         let tags = [("platform", origin.platform.0), ("game", &*origin.app), ("reason", why.key)];
         self.reporters.stats().count(if held { Metric::Holds } else { Metric::Retries }, &tags, 1);
-        self.tally(&push.message).waits(held);
+        push.receipt.lane().waits(held);
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
@@ -96,7 +87,6 @@ impl Desk {
         let origin = &push.message.origin;
         let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
         self.reporters.stats().count(Metric::Released, &tags, 1);
-        self.tally(&push.message).released();
         push.receipt.release();
     }
 }

@@ -12,8 +12,10 @@
 //! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
 //! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
 //! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
-//!   them what the queue saw.
+//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger, kept by the queue's receipts.
+//!   [`observer`]: tells them what the queue saw.
+//! - [`admin`]: health, readiness and metrics over HTTP; [`status`]: what a worker has to say there. [`pulse`]: signs of
+//!   life. [`histogram`]: durations in ranges.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
@@ -26,6 +28,7 @@
 //! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
 //! kind's registry.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod delivery;
@@ -34,10 +37,12 @@ pub mod desk;
 pub mod dispatch;
 pub mod generate;
 pub mod handlers;
+pub mod histogram;
 pub mod http2;
 pub mod message;
 pub mod observer;
 pub mod outcome;
+pub mod pulse;
 pub mod pusher;
 pub mod queue;
 pub mod registry;
@@ -48,6 +53,7 @@ pub mod shutdown;
 pub mod simulate;
 pub mod simulator;
 pub mod spread;
+pub mod status;
 pub mod tally;
 pub mod telemetry;
 pub mod worker;

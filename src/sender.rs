@@ -19,6 +19,9 @@ use crate::shutdown::Shutdown;
 /// a held one would keep its place in the bounds for minutes, beside its second copy when the partition has come back.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A runtime that has not served its own heartbeat for so long stands still: nothing in a sender blocks its thread.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
 /// The poll thread's end of a sender.
 #[derive(Debug)]
 pub struct SenderHandle {
@@ -36,17 +39,17 @@ impl SenderHandle {
         make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
     ) -> std::io::Result<SenderHandle> {
         let (intake, batches) = mpsc::channel(capacity.max(1));
-        let stop = shutdown.token();
+        let (stop, pulse) = (shutdown.token(), shutdown.pulses().start(name, STANDSTILL));
         let thread = shutdown.thread(name, move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(alarm = true, %error, "a sender's runtime could not start"),
             };
-            runtime.block_on(async {
+            runtime.block_on(pulse.during(async {
                 let (waiting_room, waiters) = mpsc::channel(capacity.max(1));
                 let desk = Arc::new(make_desk(waiting_room));
                 run(batches, waiters, desk, stop).await;
-            });
+            }));
         })?;
         Ok(SenderHandle { intake, thread })
     }
@@ -89,7 +92,6 @@ async fn run(
             }
             batch = batches.recv() => match batch {
                 Some(batch) => for lent in batch {
-                    desk.tally(&lent.message).lent();
                     pushes.spawn(deliver(lent.into(), desk.clone()));
                 },
                 None => break,
@@ -99,7 +101,6 @@ async fn run(
     batches.close();
     while let Some(batch) = batches.recv().await {
         for lent in batch {
-            desk.tally(&lent.message).lent();
             desk.give_back(lent.into());
         }
     }

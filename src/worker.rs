@@ -6,19 +6,19 @@
 //! librdkafka's threads besides.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::message::Platform;
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::{self, InFlight, Queue};
@@ -28,12 +28,11 @@ use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::spread::{Load, Spread};
+use crate::status::Status;
 use crate::tally::{Tally, Totals};
 
 /// How long the start waits for the feedback topics to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
-/// How often gauges are told.
-const GAUGES: Duration = Duration::from_secs(1);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -81,8 +80,8 @@ pub struct Worker {
     poll: std::thread::JoinHandle<dispatch::Ended>,
     house: Runtime,
     reporters: Arc<Reporters>,
-    tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
+    admin: Option<Admin>,
 }
 
 impl Worker {
@@ -91,30 +90,37 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, reporters, provider } =
+        let Configured { settings, queue, feedback, reporters, provider, admin } =
             Configured::read(config, platform, production, &house)?;
+        // First of all: who watches must not take a slow start for a hanging one.
+        let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
-        let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
-        let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
+        let (tally, interval) = (in_flight.tally().clone(), queue.commit_interval);
+        let observer = Arc::new(WorkerObserver::new(tally, reporters.clone(), shutdown.pulses(), interval));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
-        parts.assemble(Box::new(queue), house, shutdown)
+        let status = Status { provider, reporters, in_flight, observer, shutdown };
+        Parts { settings, switches, status }.assemble(Box::new(queue), house, admin)
     }
 
     /// The worker's own ledger.
     pub fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+        self.in_flight.tally()
     }
 
     /// What is lent and not resolved.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// Where its admin server listens, when it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
@@ -129,7 +135,7 @@ impl Worker {
             // The panic itself has begun the end and raised the alarm; see `shutdown`.
             Err(_) => false,
         };
-        let totals = self.tally.totals();
+        let totals = self.in_flight.tally().totals();
         if !drained {
             tracing::warn!(in_flight = totals.unaccounted(), left = ?self.shutdown.at_work(), "the deadline came first; what is left stays uncommitted and is sent after the next start");
         }
@@ -141,7 +147,7 @@ impl Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("totals", &self.tally.totals()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("totals", &self.tally().totals()).finish_non_exhaustive()
     }
 }
 
@@ -152,6 +158,7 @@ struct Configured {
     feedback: feedback::Settings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
+    admin: admin::Settings,
 }
 
 impl Configured {
@@ -162,18 +169,19 @@ impl Configured {
         let queue = problems.take(queue::config::Settings::from_config(config));
         let feedback = problems.take(feedback::Settings::from_config(config));
         let reporters = problems.take(Reporters::from_config(config, house.handle()));
+        let admin = problems.take(admin::Settings::from_config(config));
         let provider = match handlers::provider(platform, config, production) {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
-            (settings, queue, feedback, reporters, provider)
+        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider), Some(admin)) =
+            (settings, queue, feedback, reporters, provider, admin)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
+        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider, admin })
     }
 }
 
@@ -181,54 +189,57 @@ impl Configured {
 #[derive(Clone)]
 struct Parts {
     settings: WorkerSettings,
-    provider: Arc<dyn Provider>,
-    reporters: Arc<Reporters>,
-    tally: Arc<Tally>,
-    in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
+    status: Status,
 }
 
 impl Parts {
-    fn assemble(self, queue: Box<dyn Queue>, house: Runtime, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let apps: Vec<_> =
-            self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
-        let streams = self.provider.streams_per_connection();
+    fn assemble(self, queue: Box<dyn Queue>, house: Runtime, admin: Option<Admin>) -> Result<Worker, StartError> {
+        let provider = &self.status.provider;
+        let apps: Vec<_> = provider.apps().into_iter().map(|app| (app.clone(), provider.pool_key(&app))).collect();
+        let streams = provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
-        self.provider.start(house.handle());
-        let senders = self.start_senders(&spread, &shutdown)?;
-        house.spawn(tell_gauges(self.clone(), shutdown.clone()));
-        let Parts { settings, provider, reporters, tally, in_flight, .. } = self;
+        provider.start(house.handle());
+        for (app, _) in &apps {
+            self.status.reporters.stats().told().expect(provider.platform(), app);
+        }
+        let senders = self.start_senders(&spread)?;
+        house.spawn(self.status.clone().tell_gauges());
+        if let Some(admin) = &admin {
+            admin.open(Arc::new(self.status.clone()));
+        }
+        let Parts { settings, status: Status { provider, reporters, in_flight, shutdown, .. }, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
             dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
-        let poll =
-            shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
+        let poll = shutdown.thread("poll", body).map_err(machine("the poll thread"))?;
+        Ok(Worker { shutdown, poll, house, reporters, in_flight, admin })
     }
 
-    fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
+    fn start_senders(&self, spread: &Spread) -> Result<Vec<SenderHandle>, StartError> {
         let of = self.settings.workers;
         let start = |index| {
-            let loads: HashMap<_, _> =
-                self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
+            let apps = self.status.provider.apps().into_iter();
+            let loads: HashMap<_, _> = apps.map(|app| (app.clone(), spread.load(&app))).collect();
             let (parts, sender) = (self.clone(), Sender { index, of });
             let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
-            SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)
-                .map_err(|error| StartError::Machine { what: "a sender thread", error })
+            SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, &self.status.shutdown, desk)
+                .map_err(machine("a sender thread"))
         };
         (0..of).map(start).collect()
     }
 
     /// Runs on the sender's thread, inside its runtime.
     fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
+        let Status { provider, reporters, .. } = self.status;
         let tools = |(app, load): (Arc<str>, Load)| {
-            let handler = self.provider.handler(&app, sender);
+            let handler = provider.handler(&app, sender);
             (app, AppTools { handler, load })
         };
         let apps = loads.into_iter().map(tools).collect();
-        Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+        Desk::new(apps, reporters, self.switches, provider.retry(), waiting_room)
     }
 }
 
@@ -244,26 +255,10 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
 fn house() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
+    builder.build().map_err(machine("the housekeeping runtime"))
 }
 
-/// Tells statistics what is under way, once a second.
-async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(GAUGES);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
-        parts.reporters.publish();
-        in_flight(&parts, platform);
-    }
-}
-
-fn in_flight(parts: &Parts, platform: Platform) {
-    let stats = parts.reporters.stats();
-    for app in parts.provider.apps() {
-        let usage = parts.in_flight.usage(&app);
-        let tags = [("platform", platform.0), ("game", &*app)];
-        stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
-        stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
-    }
+/// Makes an error of the system's answer.
+fn machine(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |error| StartError::Machine { what, error }
 }

@@ -128,6 +128,7 @@ fn environment(
         ("PUSHER_FEEDBACK_REPORTERS", "kafka".into()),
         ("PUSHER_FEEDBACK_KAFKA_BROKERS", kafka.brokers().to_owned()),
         ("PUSHER_LOG_LEVEL", "info".into()),
+        ("PUSHER_ADMIN_LISTEN", "127.0.0.1:0".into()),
     ];
     Ok(pairs.map(|(name, value)| (name.to_owned(), value)).to_vec())
 }

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::http2::Stats;
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
 
@@ -190,6 +191,16 @@ pub trait Provider: Send + Sync {
     /// When its refused messages are tried again.
     fn retry(&self) -> retry::Policy {
         retry::Policy::default()
+    }
+
+    /// Its connections in numbers: one entry for each pool, with its key.
+    fn pools(&self) -> Vec<(String, Stats)> {
+        Vec::new()
+    }
+
+    /// Apps that nothing can be sent for now, because what authenticates them is not in hand.
+    fn without_credentials(&self) -> Vec<Arc<str>> {
+        Vec::new()
     }
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.

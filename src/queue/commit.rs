@@ -24,12 +24,15 @@ pub(super) struct Commits {
     under_way: usize,
     last: KafkaResult<()>,
     cluster: Option<u32>,
+    /// When nothing was left to commit, or a commit was taken, for the last time.
+    well_at: Instant,
 }
 
 impl Commits {
     /// A clock that strikes every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
-        Commits { interval, next: Instant::now() + interval, under_way: 0, last: Ok(()), cluster: None }
+        let now = Instant::now();
+        Commits { interval, next: now + interval, under_way: 0, last: Ok(()), cluster: None, well_at: now }
     }
 
     /// crc32 of the cluster's id, when it is known.
@@ -53,6 +56,11 @@ impl Commits {
     /// Whether an answer is still to come.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way > 0
+    }
+
+    /// For how long what is resolved has waited for a commit that was taken.
+    pub(super) fn lag(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.well_at)
     }
 
     /// A commit was asked for by somebody else.
@@ -85,6 +93,9 @@ impl Commits {
             }
         }
         if list.count() == 0 {
+            if self.under_way == 0 {
+                self.well_at = Instant::now();
+            }
             return;
         }
         match commit_call::commit(consumer, &list) {
@@ -146,8 +157,9 @@ impl Commits {
             }
             refused = Some(error);
         }
-        if let Some(error) = refused {
-            observer.commit_failed(&error.to_string());
+        match refused {
+            None => self.well_at = Instant::now(),
+            Some(error) => observer.commit_failed(&error.to_string()),
         }
     }
 }

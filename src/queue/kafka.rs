@@ -12,6 +12,7 @@ use super::commit::Commits;
 use super::config::Settings;
 use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
+use super::logs::Logs;
 use super::membership::Membership;
 use super::partition::{Partition, Turn};
 use super::rebalance::Pending;
@@ -47,6 +48,7 @@ pub struct KafkaQueue {
     pub(super) platform: Platform,
     pub(super) selection: Selection,
     pub(super) watch: TopicWatch,
+    pub(super) logs: Logs,
     /// The partitions that were there at the first look; what is not among them appeared while we run.
     pub(super) first_look: Option<Topics>,
     pub(super) subscribed: Vec<String>,
@@ -79,8 +81,9 @@ impl KafkaQueue {
         let wakeup = Wakeup::default();
         let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
         consumer.set_nonempty_callback(move || on_event.wake());
-        let watch =
-            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
+        let logs = Logs::default();
+        let watch = TopicWatch::start(&client, logs.clone(), move || on_topics.wake())
+            .map_err(|error| wrong("queue", error.to_string()))?;
         let commits = Commits::new(settings.commit_interval);
         let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
         Ok(KafkaQueue {
@@ -96,6 +99,7 @@ impl KafkaQueue {
             platform,
             selection,
             watch,
+            logs,
             first_look: None,
             subscribed: Vec::new(),
             ignored: Vec::new(),
@@ -109,6 +113,7 @@ impl KafkaQueue {
     /// Everything but messages: callbacks, rebalances, topics, commits.
     fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
         self.last_poll.touch(now);
+        self.observer.polled();
         self.poll_common_queue(now, out)?;
         self.act_on_events();
         if self.stopped {
@@ -179,6 +184,7 @@ impl KafkaQueue {
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
+        self.tell_standing(now);
     }
 
     /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.

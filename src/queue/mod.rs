@@ -5,8 +5,8 @@
 //!   offset, as text), `start` (where a partition begins).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `membership`, `commit`, `seek`,
-//!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
-//!   [`config`].
+//!   `subscription`, `topics` (which exist), `logs` (where they end), `standing` (how our partitions stand), `client` (its
+//!   options), `context` (callbacks), [`config`].
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -29,6 +29,7 @@ pub mod config;
 mod context;
 pub mod in_flight;
 pub mod kafka;
+mod logs;
 pub mod map;
 mod membership;
 pub mod memory;
@@ -36,6 +37,7 @@ pub mod offsets;
 mod partition;
 mod rebalance;
 mod seek;
+mod standing;
 mod start;
 mod subscription;
 pub mod topic;
@@ -43,6 +45,7 @@ mod topics;
 mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
+pub use standing::{Standing, TopicStanding};
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]
@@ -96,6 +99,14 @@ pub trait Observer: Send + Sync {
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
     fn oldest_in_flight(&self, age: Duration);
+    /// The poll thread goes on: told in every turn.
+    fn polled(&self) {}
+    /// The commit clock has struck, and how our partitions stand.
+    fn standing(&self, standing: Standing) {
+        let _ = standing;
+    }
+    /// The group has taken all of our partitions back, and has not said yet which are ours.
+    fn rebalancing(&self) {}
 }
 
 /// An observer that looks away, for tests and tools.

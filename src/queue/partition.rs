@@ -60,6 +60,8 @@ pub(super) struct Partition {
     pub(super) commits_map: bool,
     /// Whether its latest commit was refused in a way that asking again at once does not mend.
     pub(super) commit_is_in_vain: bool,
+    /// When the last record read was produced.
+    pub(super) last_ms: Option<i64>,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
     /// Believed when the first record agrees with it.
@@ -75,7 +77,7 @@ impl Partition {
         queue: PartitionQueue<Context>,
         map: Option<OffsetMap>,
     ) -> Self {
-        Partition { origin, assignment, commits_map: true, commit_is_in_vain: false, share, queue, map }
+        Partition { origin, assignment, commits_map: true, commit_is_in_vain: false, last_ms: None, share, queue, map }
     }
 
     /// Lends up to `burst` records.
@@ -113,6 +115,7 @@ impl Partition {
     pub(super) fn accept(&mut self, record: Record, now: Instant, observer: &dyn Observer, out: &mut Vec<Lent>) {
         let Record { offset, timestamp, payload } = record;
         self.settle_map(offset, timestamp, observer);
+        self.last_ms = timestamp;
         let lend = self.assignment.ledger.lock().lend(offset, timestamp.unwrap_or(-1), now);
         match lend {
             Lend::Skip(_) => observer.skipped(&self.origin, 1),
@@ -121,7 +124,7 @@ impl Partition {
     }
 
     fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
-        let receipt = lend(&self.assignment, &self.share, offset, payload.len());
+        let receipt = lend(&self.assignment, &self.share, offset, timestamp_ms, payload.len());
         let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, lent_at, payload };
         Lent { message, receipt }
     }
@@ -139,7 +142,8 @@ impl Partition {
     /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
     pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
         self.assignment.end();
-        self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll);
+        let lane = self.assignment.lane().clone();
+        self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.map = None;
         self.set_dirty();
     }

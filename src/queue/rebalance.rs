@@ -72,6 +72,7 @@ impl KafkaQueue {
         }
         tracing::info!(partitions = begun.len(), "partitions assigned");
         self.partitions.extend(begun);
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
         Ok(())
     }
@@ -140,7 +141,8 @@ impl KafkaQueue {
         Partition::discard_stale(&queue);
         let wakeup = self.wakeup.clone();
         queue.set_nonempty_callback(move || wakeup.wake());
-        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
+        let lane = self.in_flight.tally().lane(&origin);
+        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&origin.app);
         Some(Partition::new(origin, assignment, share, queue, start.map))
     }
@@ -184,9 +186,15 @@ impl KafkaQueue {
         }
         let count = going.len();
         drop(going);
+        // What is left stays ours meanwhile only where partitions are handed over one by one.
+        let keeps_rest = !lost && context::is_cooperative(&self.consumer);
         context::give_up(&self.consumer, revoked);
         tracing::info!(partitions = count, lost, "partitions revoked");
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
+        if !keeps_rest {
+            self.observer.rebalancing();
+        }
     }
 
     fn wait_for_streams<'a, P: Iterator<Item = &'a Partition>>(&self, going: impl Fn() -> P) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use super::logs::Logs;
+
 /// How often new topics are looked for; the first look is at once.
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long one look may take.
@@ -28,8 +30,12 @@ pub(super) struct TopicWatch {
 }
 
 impl TopicWatch {
-    /// Starts looking, with a client of its own that belongs to no group. `found` is called on its thread.
-    pub(super) fn start(config: &ClientConfig, found: impl Fn() + Send + 'static) -> std::io::Result<TopicWatch> {
+    /// Starts looking, also at `logs`, with a client of its own that belongs to no group. `found` is called on its thread.
+    pub(super) fn start(
+        config: &ClientConfig,
+        logs: Logs,
+        found: impl Fn() + Send + 'static,
+    ) -> std::io::Result<TopicWatch> {
         let (send, lists) = sync_channel(1);
         let (stop, stopped) = sync_channel(1);
         let mut config = config.clone();
@@ -39,7 +45,7 @@ impl TopicWatch {
                 Ok(client) => client,
                 Err(error) => return tracing::error!(alarm = true, %error, "cannot look for topics"),
             };
-            look(&client, &send, &stopped, found);
+            look(&client, &send, &stopped, found, || logs.look(&client, &config));
         };
         let thread = std::thread::Builder::new().name("topics".into()).spawn(body)?;
         Ok(TopicWatch { lists, stop: Some(stop), thread: Some(thread) })
@@ -51,8 +57,15 @@ impl TopicWatch {
     }
 }
 
-fn look(client: &BaseConsumer, lists: &SyncSender<Topics>, stopped: &Receiver<()>, found: impl Fn()) {
+fn look(
+    client: &BaseConsumer,
+    lists: &SyncSender<Topics>,
+    stopped: &Receiver<()>,
+    found: impl Fn(),
+    look_at_logs: impl Fn(),
+) {
     loop {
+        look_at_logs();
         let pause = match client.fetch_metadata(None, CALL) {
             Ok(metadata) => {
                 let whole = metadata.topics().iter().filter(|topic| topic.error().is_none());

@@ -58,6 +58,8 @@ struct Script {
     attempts: Mutex<HashMap<i64, u32>>,
     door: Door,
     on_stream: AtomicUsize,
+    /// Blocks the thread, which a handler must not do.
+    block: Mutex<()>,
 }
 
 fn refusal(class: Class, key: &'static str) -> Refusal {
@@ -87,6 +89,10 @@ impl MessageHandler for Script {
                 b"expire" if attempt == 0 => Verdict::Retry(refusal(Class::Provider, "again")),
                 b"expire" => Verdict::Resolved(Outcome::Expired(None)),
                 b"panic" => panic!("on purpose"),
+                b"block" => {
+                    drop(self.block.lock());
+                    delivered()
+                }
                 b"slow" => {
                     self.on_stream.fetch_add(1, SeqCst);
                     self.door.pass().await;
@@ -146,14 +152,13 @@ fn sender(
     shutdown: &Shutdown,
     script: &Arc<Script>,
     reporters: &Arc<Reporters>,
-    tally: &Arc<Tally>,
     load: Load,
 ) -> SenderHandle {
-    let (script, reporters, tally) = (script.clone(), reporters.clone(), tally.clone());
+    let (script, reporters) = (script.clone(), reporters.clone());
     let desk = move |waiting_room| {
         let apps = HashMap::from([("game".into(), AppTools { handler: script, load })]);
         let policy = Policy { first: Some(Duration::from_millis(40)) };
-        Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, tally, policy, waiting_room)
+        Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, policy, waiting_room)
     };
     SenderHandle::start(&format!("send-{index}"), capacity, shutdown, desk).expect("a thread")
 }
@@ -190,11 +195,11 @@ impl Middle {
 
     fn with(log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
         let (script, records) = (Arc::new(Script::default()), Arc::new(Records::default()));
-        let (in_flight, tally, shutdown) =
-            (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+        let (in_flight, shutdown) = (InFlight::new(max_in_flight, 1 << 20), Shutdown::default());
+        let tally = in_flight.tally().clone();
         let reporters = Arc::new(Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []));
         let spread = Spread::new([("game".into(), "key".into())], senders, 1, |_, _| 0);
-        let start = |index| sender(index, max_in_flight, &shutdown, &script, &reporters, &tally, spread.load("game"));
+        let start = |index| sender(index, max_in_flight, &shutdown, &script, &reporters, spread.load("game"));
         let senders: Vec<_> = (0..senders).map(start).collect();
         let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
         let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stop, grace, || {}, |_| {}));
@@ -365,21 +370,47 @@ fn an_end_at_any_moment_is_a_clean_end() {
 /// Held messages wait half a minute and more; those of a partition that is gone leave their places to its next epoch.
 #[test]
 fn what_waits_for_a_partition_that_is_gone_makes_room() {
-    let (log, in_flight, tally, shutdown) =
-        (log(), InFlight::new(100, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+    let (log, in_flight, shutdown) = (log(), InFlight::new(100, 1 << 20), Shutdown::default());
     for _ in 0..30 {
         log.push(0, "hold");
     }
     let (script, reporters) = (Arc::new(Script::default()), Arc::new(Reporters::default()));
-    let sender = sender(0, 100, &shutdown, &script, &reporters, &tally, Load::default());
+    let sender = sender(0, 100, &shutdown, &script, &reporters, Load::default());
     let (mut queue, mut lent) = (log.queue(&in_flight), Vec::new());
     queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
     sender.send(lent).expect("a sender");
     eventually("waiters", LONG, || (in_flight.usage("game").waiting == 30).then_some(()));
     drop(queue);
     eventually("an empty waiting room", Duration::from_secs(8), || (in_flight.total().messages == 0).then_some(()));
-    let totals = tally.totals();
+    let totals = in_flight.tally().totals();
     assert_eq!((totals.released, totals.unaccounted(), in_flight.lost()), (30, 0, 0));
     shutdown.begin("test");
     eventually("the sender's end", LONG, || sender.is_finished().then_some(()));
+}
+
+/// A handler that blocks its thread holds all that this sender has: its pulse stops, and the others' do not.
+#[test]
+fn a_sender_that_stands_still_shows_no_sign_of_life() {
+    let (log, in_flight, shutdown) = (log(), InFlight::new(100, 1 << 20), Shutdown::default());
+    log.push(0, "block");
+    let (script, reporters) = (Arc::new(Script::default()), Arc::new(Reporters::default()));
+    let busy = sender(0, 100, &shutdown, &script, &reporters, Load::default());
+    let idle = sender(1, 100, &shutdown, &script, &reporters, Load::default());
+    // Within five seconds of the limit of thirty, so that this test need not wait for all of it.
+    let silent = |name: &str| {
+        let silent = shutdown.pulses().silent(Instant::now() + Duration::from_secs(25));
+        silent.iter().any(|silence| silence.name == name)
+    };
+    let (mut queue, mut lent) = (log.queue(&in_flight), Vec::new());
+    let held = script.block.lock();
+    queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
+    busy.send(lent).expect("a sender");
+    eventually("silence", LONG, || silent("send-0").then_some(()));
+    eventually("a sign of life of the other", LONG, || (!silent("send-1")).then_some(()));
+    assert!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)).len() >= 2, "both are watched");
+    drop(held);
+    eventually("a sign of life", LONG, || (!silent("send-0")).then_some(()));
+    shutdown.begin("test");
+    eventually("the senders' end", LONG, || (busy.is_finished() && idle.is_finished()).then_some(()));
+    assert_eq!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)), [], "what has ended is not missed");
 }

@@ -62,6 +62,7 @@ impl Ends {
             ("feedback.reporters", "kafka".into()),
             ("feedback.kafka.brokers", self.mock.brokers.clone()),
             ("workers", "2".into()),
+            ("admin.listen", "off".into()),
         ];
         let config = Config::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())));
         let shutdown = Shutdown::default();

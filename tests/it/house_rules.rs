@@ -10,22 +10,24 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown"];
+const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown", "pulse", "histogram"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("queue", &[]),
+    ("queue", &["tally"]),    // its receipts keep the ledger
     ("handlers", &["http2"]), // a provider's client stands on the transport
     ("reporters", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("delivery", &["desk", "handlers", "queue", "reporters"]), // joins the rooms through their traits
-    ("desk", &["delivery", "handlers", "reporters", "spread", "tally"]), // what deliveries of one sender have at hand
+    ("desk", &["delivery", "handlers", "reporters", "spread"]), // what deliveries of one sender have at hand
     ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
+    ("admin", &["http2", "queue", "reporters", "tally"]), // writes what their snapshots say
+    ("status", &["admin", "handlers", "observer", "queue", "reporters"]), // a worker's answers to the admin server
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("worker", &["*"]),   // the wiring
@@ -43,8 +45,10 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
-    ("registry", &["config"]), // chooses by configuration, fails with its error
-    ("shutdown", &["config"]), // its deadline is a key
+    ("registry", &["config"]),          // chooses by configuration, fails with its error
+    ("shutdown", &["config", "pulse"]), // its deadline is a key; who is at work shows signs of life
+    ("pulse", &[]),
+    ("histogram", &[]),
 ];
 
 /// A crate of the outside world → the beginnings of the paths that may name it.
@@ -56,6 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/client",     // its options and fatal errors
             "src/queue/commit",     // the clock of commits, and the call that the crate does not wrap
             "src/queue/context",    // the client's callbacks
+            "src/queue/logs",       // where logs end, and for how long they keep
             "src/queue/membership", // its end
             "src/queue/partition",  // takes from one partition's queue
             "src/queue/rebalance",  // assignments
@@ -72,7 +77,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["src/reporters/invalid_token/postgres"]),
     ("sentry", &["src/telemetry"]),
     ("clap", &["src/cli", "src/main.rs"]),
-    ("axum", &["src/simulator"]), // the control and token endpoints
+    ("axum", &["src/admin", "src/simulator"]), // the admin server; the control and token endpoints
+    ("prometheus_client", &["src/admin/page"]),
     ("tracing_subscriber", &["src/telemetry"]),
     ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),

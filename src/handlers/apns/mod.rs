@@ -39,7 +39,7 @@ use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
-use crate::http2::{Pool, PoolSettings, tls};
+use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
 
@@ -196,6 +196,10 @@ impl Provider for ApnsProvider {
 
     fn retry(&self) -> super::retry::Policy {
         self.settings.retry
+    }
+
+    fn pools(&self) -> Vec<(String, Stats)> {
+        self.pools.lock().iter().map(|((key, _), shared)| (key.clone(), shared.pool.stats())).collect()
     }
 
     fn close(&self) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::queue::offsets::Ledger;
+use crate::tally::LaneTally;
 
 /// When the queue was polled last, and how long that lets us believe that what we hold is ours. When a member has not
 /// been heard of for the session timeout, its partitions have a new owner, who sends what we hold.
@@ -53,6 +54,7 @@ pub struct Assignment {
     /// What is lent and what may be committed. Held for moments, never over an await.
     pub ledger: Mutex<Ledger>,
     last_poll: Arc<LastPoll>,
+    lane: Arc<LaneTally>,
     stage: AtomicU8,
     on_stream: AtomicUsize,
     dirty: AtomicBool,
@@ -64,11 +66,12 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// A partition that has just become ours, read from where its ledger begins.
-    pub fn new(ledger: Ledger, last_poll: Arc<LastPoll>) -> Arc<Self> {
+    /// A partition that has just become ours, read from where its ledger begins; its messages are counted in `lane`.
+    pub fn new(ledger: Ledger, last_poll: Arc<LastPoll>, lane: Arc<LaneTally>) -> Arc<Self> {
         Arc::new(Assignment {
             ledger: Mutex::new(ledger),
             last_poll,
+            lane,
             stage: AtomicU8::new(LIVE),
             on_stream: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
@@ -109,6 +112,11 @@ impl Assignment {
     /// Receipts dropped without an end since this was asked last: bugs, told apart from what was released.
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Where its messages are counted.
+    pub fn lane(&self) -> &Arc<LaneTally> {
+        &self.lane
     }
 
     /// Whether the epoch is over: its messages are somebody else's.

@@ -142,6 +142,26 @@ impl Metric {
         Metric::ALL.iter().copied().find(|metric| metric.name() == name)
     }
 
+    /// Whether the ledger has it by lane, or the queue's standing by topic, so that it need not be kept a second time.
+    pub const fn is_in_ledger(self) -> bool {
+        matches!(
+            self,
+            Metric::Sent
+                | Metric::Ack
+                | Metric::Failed
+                | Metric::Latency
+                | Metric::FirebaseLatency
+                | Metric::Attempts
+                | Metric::PossibleDuplicates
+                | Metric::Expired
+                | Metric::Released
+                | Metric::Skipped
+                | Metric::InFlight
+                | Metric::ReceiptsLost
+                | Metric::MapBytes
+        )
+    }
+
     /// Whether these are its tags, in any order.
     pub fn has_tags(self, tags: &[(&'static str, &str)]) -> bool {
         tags.len() == self.tags().len() && tags.iter().all(|(name, _)| self.tags().contains(name))

@@ -22,6 +22,7 @@ pub(crate) mod process;
 pub(crate) mod reader;
 pub(crate) mod redis;
 pub(crate) mod rig;
+pub(crate) mod scrape;
 pub(crate) mod statsd;
 pub(crate) mod worker;
 
