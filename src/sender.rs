@@ -26,6 +26,7 @@ const STANDSTILL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SenderHandle {
     intake: mpsc::Sender<Vec<Lent>>,
+    stop: CancellationToken,
     thread: JoinHandle<()>,
 }
 
@@ -39,7 +40,8 @@ impl SenderHandle {
         make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
     ) -> std::io::Result<SenderHandle> {
         let (intake, batches) = mpsc::channel(capacity.max(1));
-        let (stop, pulse) = (shutdown.token(), shutdown.pulses().start(name, STANDSTILL));
+        let (stop, pulse) = (CancellationToken::new(), shutdown.pulses().start(name, STANDSTILL));
+        let stopped = stop.clone();
         let thread = shutdown.thread(name, move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
@@ -48,15 +50,20 @@ impl SenderHandle {
             runtime.block_on(pulse.during(async {
                 let (waiting_room, waiters) = mpsc::channel(capacity.max(1));
                 let desk = Arc::new(make_desk(waiting_room));
-                run(batches, waiters, desk, stop).await;
+                run(batches, waiters, desk, stopped).await;
             }));
         })?;
-        Ok(SenderHandle { intake, thread })
+        Ok(SenderHandle { intake, stop, thread })
     }
 
     /// Hands over a batch. Comes back when the sender is gone.
     pub fn send(&self, batch: Vec<Lent>) -> Result<(), Vec<Lent>> {
         self.intake.try_send(batch).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// Begins its end. To be called when the queue lends no more: what a sender gives back before that is lent again.
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Whether the thread has ended: after a drain, or unasked for.

@@ -197,12 +197,10 @@ impl Parts {
     fn assemble(self, queue: Box<dyn Queue>, house: Runtime, admin: Option<Admin>) -> Result<Worker, StartError> {
         let provider = &self.status.provider;
         let apps: Vec<_> = provider.apps().into_iter().map(|app| (app.clone(), provider.pool_key(&app))).collect();
+        apps.iter().for_each(|(app, _)| self.status.reporters.stats().told().begin(provider.platform(), app));
         let streams = provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         provider.start(house.handle());
-        for (app, _) in &apps {
-            self.status.reporters.stats().told().expect(provider.platform(), app);
-        }
         let senders = self.start_senders(&spread)?;
         house.spawn(self.status.clone().tell_gauges());
         if let Some(admin) = &admin {

@@ -384,7 +384,7 @@ fn what_waits_for_a_partition_that_is_gone_makes_room() {
     eventually("an empty waiting room", Duration::from_secs(8), || (in_flight.total().messages == 0).then_some(()));
     let totals = in_flight.tally().totals();
     assert_eq!((totals.released, totals.unaccounted(), in_flight.lost()), (30, 0, 0));
-    shutdown.begin("test");
+    sender.stop();
     eventually("the sender's end", LONG, || sender.is_finished().then_some(()));
 }
 
@@ -410,7 +410,7 @@ fn a_sender_that_stands_still_shows_no_sign_of_life() {
     assert!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)).len() >= 2, "both are watched");
     drop(held);
     eventually("a sign of life", LONG, || (!silent("send-0")).then_some(()));
-    shutdown.begin("test");
+    [&busy, &idle].into_iter().for_each(SenderHandle::stop);
     eventually("the senders' end", LONG, || (busy.is_finished() && idle.is_finished()).then_some(()));
     assert_eq!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)), [], "what has ended is not missed");
 }

@@ -119,10 +119,11 @@ impl Drop for Receipt {
         }
         self.off_stream();
         self.set_waiting(false);
-        self.share.leave(self.bytes);
+        // Before its place is free: the books never show more in flight than there are places.
         match self.fate {
             Fate::Resolved(end, reason) => self.lane().ended(end, reason),
             Fate::Open | Fate::Released => self.lane().released(lost),
         }
+        self.share.leave(self.bytes);
     }
 }

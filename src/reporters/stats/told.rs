@@ -32,8 +32,9 @@ impl Default for Told {
 }
 
 impl Told {
-    /// Counters of an app that may grow have a value from now on: who watches sees them grow only from a known value.
-    pub fn expect(&self, platform: Platform, app: &str) {
+    /// The counters of an app begin at 0 instead of at their first value: who watches sees a counter grow only from a
+    /// value that it has seen.
+    pub fn begin(&self, platform: Platform, app: &str) {
         let tags = [("platform", platform.0), ("game", app)];
         for metric in Metric::ALL.iter().filter(|metric| metric.kind() == Kind::Counter) {
             let has = |tag| metric.tags().contains(&tag);
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn what_may_grow_is_there_from_the_beginning() {
         let told = Told::default();
-        told.expect(Platform("apns"), "a");
+        told.begin(Platform("apns"), "a");
         let machine = [("hostname", "h"), ("game", "a"), ("platform", "apns")];
         told.count(Metric::TokensDeleteError, &machine, 3);
         let readings = told.readings();
