@@ -110,6 +110,8 @@ metrics! {
     TokensDeleteDeferred: Ours Counter "tokens_delete_deferred" [hostname, game, platform],
     /// Tokens kept because the safety valve is closed.
     TokensDeleteWithheld: Ours Counter "tokens_delete_withheld" [hostname, game, platform],
+    /// Tokens that wait for their deletion.
+    TokensWaiting: Ours Gauge "tokens_waiting" [],
     /// 1 while the safety valve keeps an app's tokens, else 0.
     ValveClosed: Ours Gauge "valve_closed" [platform, game],
     /// Receipts dropped unresolved, a bug of ours.
@@ -122,7 +124,7 @@ metrics! {
     CommitFailed: Ours Counter "commit_failed" [],
     /// Messages lent and not yet resolved.
     InFlight: Ours Gauge "in_flight" [platform, game],
-    /// Age of the oldest of them.
+    /// Age of the oldest message in flight.
     InFlightOldestSeconds: Ours Gauge "in_flight_oldest_seconds" [],
     /// Topics that match the pattern and are not ours to send.
     IgnoredTopics: Ours Gauge "ignored_topics" [],
