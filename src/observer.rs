@@ -21,7 +21,7 @@ const STANDSTILL: Duration = Duration::from_mins(1);
 pub enum Group {
     /// The group has not given an assignment yet.
     Joining,
-    /// It has, and which partitions are ours is settled. There may be none.
+    /// It has. There may be no partition for us.
     Member,
     /// All partitions were taken back, to be handed out anew.
     Rebalancing,
@@ -98,8 +98,11 @@ impl Observer for WorkerObserver {
     }
 
     fn assigned(&self, partitions: usize) {
-        *self.group.lock() = Group::Member;
         self.gauge(Metric::AssignedPartitions, &[], partitions as f64);
+    }
+
+    fn unsettled(&self, partitions: usize) {
+        self.gauge(Metric::UnsettledPartitions, &[], partitions as f64);
     }
 
     fn starved(&self, partitions: usize) {
@@ -121,6 +124,10 @@ impl Observer for WorkerObserver {
     fn standing(&self, standing: Standing) {
         self.commit_clock.beat();
         *self.standing.lock() = standing;
+    }
+
+    fn joined(&self) {
+        *self.group.lock() = Group::Member;
     }
 
     fn rebalancing(&self) {

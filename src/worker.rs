@@ -2,8 +2,8 @@
 //! types.
 //!
 //! Threads: `poll` (Kafka, synchronous), `send-0…` (one `current_thread` runtime each, with its own connections), `house`
-//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the feedback producer have
-//! librdkafka's threads besides.
+//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the producers of feedback and
+//! dead letters have librdkafka's threads besides.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,56 +14,39 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, ConfigErrors, Problems};
+use crate::admission;
+use crate::circuit::Circuit;
+use crate::config::{Config, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
+use crate::handlers::breaker;
+use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
-use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
+use crate::reporters::{Reporters, StatsReporter as _, feedback};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::spread::{Load, Spread};
-use crate::status::Status;
 use crate::tally::{Tally, Totals};
 
-/// How long the start waits for the feedback topics to be confirmed.
+mod clocks;
+mod start_error;
+mod status;
+
+pub use start_error::StartError;
+use status::Status;
+
+/// How long the start waits for the topics of feedback and dead letters to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
+/// A housekeeping runtime that has not served its own heartbeat for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Why a worker did not start. All of them are found before anything is consumed.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Values that the operator must mend.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A credential that the operator must mend.
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    /// A feedback topic that the operator must mend.
-    #[error(transparent)]
-    Feedback(#[from] CheckError),
-    /// The machine refused a thread or a runtime.
-    #[error("{what} could not be started: {error}")]
-    Machine {
-        /// What was to be started.
-        what: &'static str,
-        /// The system's answer.
-        error: std::io::Error,
-    },
-}
-
-impl StartError {
-    /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
-    pub fn is_configuration(&self) -> bool {
-        !matches!(self, StartError::Machine { .. })
-    }
-}
 
 /// What a worker leaves behind.
 #[derive(Clone, Debug)]
@@ -81,6 +64,7 @@ pub struct Worker {
     house: Runtime,
     reporters: Arc<Reporters>,
     in_flight: Arc<InFlight>,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
     admin: Option<Admin>,
 }
 
@@ -90,7 +74,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, reporters, provider, admin } =
+        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin } =
             Configured::read(config, platform, production, &house)?;
         // First of all: who watches must not take a slow start for a hanging one.
         let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
@@ -104,8 +88,18 @@ impl Worker {
         let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
-        let status = Status { provider, reporters, in_flight, observer, shutdown };
-        Parts { settings, switches, status }.assemble(Box::new(queue), house, admin)
+        // The queue has told the bounds which apps share them.
+        let circuit = |app: &Arc<str>| {
+            let (share, stats) = (in_flight.share(app), reporters.stats().clone());
+            Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
+        };
+        let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        if let Some(admin) = &admin {
+            let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
+            admin.open(Arc::new(Status { provider, reporters, in_flight, observer, shutdown: shutdown.clone() }));
+        }
+        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission };
+        parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
     /// The worker's own ledger.
@@ -116,6 +110,11 @@ impl Worker {
     /// What is lent and not resolved.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// The way of an app to its provider; `None` for an app that is not configured.
+    pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
+        self.circuits.get(app)
     }
 
     /// Where its admin server listens, when it has one.
@@ -156,8 +155,11 @@ struct Configured {
     settings: WorkerSettings,
     queue: queue::config::Settings,
     feedback: feedback::Settings,
+    breaker: breaker::Settings,
+    retries: ShareSettings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
+    admission: Option<Arc<admission::Plan>>,
     admin: admin::Settings,
 }
 
@@ -169,19 +171,36 @@ impl Configured {
         let queue = problems.take(queue::config::Settings::from_config(config));
         let feedback = problems.take(feedback::Settings::from_config(config));
         let reporters = problems.take(Reporters::from_config(config, house.handle()));
-        let admin = problems.take(admin::Settings::from_config(config));
         let provider = match handlers::provider(platform, config, production) {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
+        let own_ramp = provider.as_ref().and_then(|built| built.as_ref().ok()).map(|provider| provider.ramp());
+        let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
+        let retries = problems.take(ShareSettings::from_config(config));
+        let admission = problems.take(match &provider {
+            Some(Ok(provider)) => admission::Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
+            _ => Ok(None),
+        });
+        let admin = problems.take(admin::Settings::from_config(config));
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider), Some(admin)) =
-            (settings, queue, feedback, reporters, provider, admin)
+        let (
+            Some(settings),
+            Some(queue),
+            Some(feedback),
+            Some(breaker),
+            Some(retries),
+            Some(reporters),
+            Some(provider),
+            Some(admission),
+            Some(admin),
+        ) = (settings, queue, feedback, breaker, retries, reporters, provider, admission, admin)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider, admin })
+        let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
+        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin })
     }
 }
 
@@ -189,55 +208,66 @@ impl Configured {
 #[derive(Clone)]
 struct Parts {
     settings: WorkerSettings,
+    provider: Arc<dyn Provider>,
+    reporters: Arc<Reporters>,
+    in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
-    status: Status,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Parts {
-    fn assemble(self, queue: Box<dyn Queue>, house: Runtime, admin: Option<Admin>) -> Result<Worker, StartError> {
-        let provider = &self.status.provider;
-        let apps: Vec<_> = provider.apps().into_iter().map(|app| (app.clone(), provider.pool_key(&app))).collect();
-        apps.iter().for_each(|(app, _)| self.status.reporters.stats().told().begin(provider.platform(), app));
-        let streams = provider.streams_per_connection();
+    fn assemble(
+        self,
+        queue: Box<dyn Queue>,
+        house: Runtime,
+        shutdown: Shutdown,
+        admin: Option<Admin>,
+    ) -> Result<Worker, StartError> {
+        let apps: Vec<_> =
+            self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
+        let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
-        provider.start(house.handle());
-        let senders = self.start_senders(&spread)?;
-        house.spawn(self.status.clone().tell_gauges());
-        if let Some(admin) = &admin {
-            admin.open(Arc::new(self.status.clone()));
-        }
-        let Parts { settings, status: Status { provider, reporters, in_flight, shutdown, .. }, .. } = self;
+        self.provider.start(house.handle());
+        let told = self.reporters.stats().told();
+        self.provider.apps().iter().for_each(|app| told.begin(self.provider.platform(), app));
+        let senders = self.start_senders(&spread, &shutdown)?;
+        let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
+        house.spawn(pulse.during(clocks::tell_gauges(self.clone(), shutdown.clone())));
+        house.spawn(clocks::keep_breakers(self.clone(), shutdown.clone()));
+        let Parts { settings, provider, reporters, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
             dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
         };
-        let poll = shutdown.thread("poll", body).map_err(machine("the poll thread"))?;
-        Ok(Worker { shutdown, poll, house, reporters, in_flight, admin })
+        let poll =
+            shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
+        Ok(Worker { shutdown, poll, house, reporters, in_flight, circuits, admin })
     }
 
-    fn start_senders(&self, spread: &Spread) -> Result<Vec<SenderHandle>, StartError> {
+    fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
         let of = self.settings.workers;
         let start = |index| {
-            let apps = self.status.provider.apps().into_iter();
-            let loads: HashMap<_, _> = apps.map(|app| (app.clone(), spread.load(&app))).collect();
+            let loads: HashMap<_, _> =
+                self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
             let (parts, sender) = (self.clone(), Sender { index, of });
             let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
-            SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, &self.status.shutdown, desk)
-                .map_err(machine("a sender thread"))
+            SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)
+                .map_err(|error| StartError::Machine { what: "a sender thread", error })
         };
         (0..of).map(start).collect()
     }
 
     /// Runs on the sender's thread, inside its runtime.
     fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
-        let Status { provider, reporters, .. } = self.status;
         let tools = |(app, load): (Arc<str>, Load)| {
-            let handler = provider.handler(&app, sender);
-            (app, AppTools { handler, load })
+            let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
+            (app, AppTools { handler, load, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
-        Desk::new(apps, reporters, self.switches, provider.retry(), waiting_room)
+        let admission = self.admission.map(|plan| plan.open(sender.index));
+        Desk::new(apps, self.reporters, self.switches, self.provider.retry(), waiting_room).with_admission(admission)
     }
 }
 
@@ -253,10 +283,5 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
 fn house() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(machine("the housekeeping runtime"))
-}
-
-/// Makes an error of the system's answer.
-fn machine(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
-    move |error| StartError::Machine { what, error }
+    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }

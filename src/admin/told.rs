@@ -53,3 +53,26 @@ pub fn write(page: &mut Page, readings: &[Reading]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::admin::family::ALL;
+
+    #[test]
+    fn no_name_is_on_the_page_twice() {
+        let told: Vec<_> = Metric::ALL.iter().filter_map(|metric| family(*metric)).collect();
+        let names: HashSet<_> = ALL.iter().copied().chain(&told).map(|family| &*family.name).collect();
+        assert_eq!(names.len(), ALL.len() + told.len());
+    }
+
+    #[test]
+    fn tags_become_labels_and_units_are_named() {
+        let labels = |metric| family(metric).expect("told").labels.into_owned();
+        assert_eq!(labels(Metric::TokensDeleteError), ["app", "platform"]);
+        assert_eq!(labels(Metric::Retries), ["platform", "app", "reason"]);
+        assert_eq!(family(Metric::Attempts), None, "the ledger has it");
+    }
+}

@@ -1,24 +1,23 @@
-//! What is known of the logs that we read: where they end, and for how long they keep their records. Asked for on the
-//! look-out's thread (`topics`), read on the poll thread, which waits for nobody.
+//! What is known of the logs that we read: where they end, and for how long they keep their records. The scout asks, on its
+//! thread; the poll thread reads, and waits for nobody. Nothing but metrics depends on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaResult;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// How long one question may take.
-const CALL: Duration = Duration::from_secs(5);
-/// How often retention is asked for; who changes it waits so long for the metric.
+use super::place::Place;
+use super::scout::Answer;
+use super::start::Log;
+
+/// How long the question for the topics' configuration may take.
+const CALL: Duration = Duration::from_secs(2);
+/// How often it is asked; who changes a retention waits so long for the metric.
 const RETENTION_AGAIN: Duration = Duration::from_mins(10);
-
-/// A topic and the number of one of its partitions.
-type Place = (Arc<str>, i32);
 
 /// Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +26,7 @@ pub(super) struct Logs(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     ours: Vec<Place>,
-    ends: HashMap<Place, i64>,
+    ends: BTreeMap<Place, i64>,
     retention: HashMap<String, Duration>,
     /// Of which topics retention was asked for, and when.
     asked: Option<(Vec<String>, Instant)>,
@@ -43,8 +42,8 @@ impl Logs {
     }
 
     /// One past the last offset of a partition, as of the last look.
-    pub(super) fn end(&self, topic: &Arc<str>, partition: i32) -> Option<i64> {
-        self.0.lock().ends.get(&(topic.clone(), partition)).copied()
+    pub(super) fn end(&self, place: &Place) -> Option<i64> {
+        self.0.lock().ends.get(place).copied()
     }
 
     /// For how long a topic keeps its records; `None` when nobody knows, or for ever.
@@ -52,44 +51,39 @@ impl Logs {
         self.0.lock().retention.get(topic).copied()
     }
 
-    /// Looks: one request to each broker that leads a partition of ours, and now and then one for the topics' configuration.
-    pub(super) fn look(&self, client: &BaseConsumer, config: &ClientConfig) {
-        let ours = self.0.lock().ours.clone();
-        if ours.is_empty() {
-            return;
+    /// Whose ends are wanted.
+    pub(super) fn ours(&self) -> Vec<(Place, Option<i64>)> {
+        self.0.lock().ours.iter().map(|place| (place.clone(), None)).collect()
+    }
+
+    /// What was found; of what was not, the last is kept.
+    pub(super) fn note_ends(&self, found: BTreeMap<Place, Answer<Log>>) {
+        let mut state = self.0.lock();
+        for (place, log) in found {
+            match log {
+                Ok(log) if state.ours.contains(&place) => drop(state.ends.insert(place, log.high)),
+                Ok(_) => {}
+                Err(why) => tracing::debug!(why, topic = %place.topic, "asking where a log ends"),
+            }
         }
-        match ends(client, &ours) {
-            Ok(ends) => self.0.lock().ends.extend(ends),
-            Err(error) => tracing::debug!(%error, "asking where logs end"),
-        }
-        let mut topics: Vec<_> = ours.iter().map(|(topic, _)| topic.to_string()).collect();
+    }
+
+    /// Asks for the topics' configuration, when it is time.
+    pub(super) fn note_retention(&self, config: &ClientConfig) {
+        let mut topics: Vec<_> = self.0.lock().ours.iter().map(|place| place.topic.to_string()).collect();
         topics.sort_unstable();
         topics.dedup();
         let fresh = |(of, at): &(Vec<String>, Instant)| *of == topics && at.elapsed() < RETENTION_AGAIN;
-        if self.0.lock().asked.as_ref().is_some_and(fresh) {
+        if topics.is_empty() || self.0.lock().asked.as_ref().is_some_and(fresh) {
             return;
         }
         match retention(config, &topics) {
             Ok(retention) => self.0.lock().retention = retention,
-            // Not every user may read a topic's configuration, and nothing depends on it but a metric.
+            // Not every user may read a topic's configuration.
             Err(error) => tracing::debug!(%error, "asking for the topics' retention"),
         }
         self.0.lock().asked = Some((topics, Instant::now()));
     }
-}
-
-fn ends(client: &BaseConsumer, places: &[Place]) -> KafkaResult<Vec<(Place, i64)>> {
-    let mut list = TopicPartitionList::new();
-    for (topic, partition) in places {
-        list.add_partition_offset(topic, *partition, Offset::End)?;
-    }
-    let answer = client.offsets_for_times(list, CALL)?;
-    let end = |place: &Place| {
-        let element = answer.find_partition(&place.0, place.1).filter(|element| element.error().is_ok())?;
-        let end = element.offset().to_raw().filter(|offset| *offset >= 0)?;
-        Some((place.clone(), end))
-    };
-    Ok(places.iter().filter_map(end).collect())
 }
 
 fn retention(
@@ -101,8 +95,8 @@ fn retention(
     let options = AdminOptions::new().request_timeout(Some(CALL));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let described = runtime.block_on(client.describe_configs(&resources, &options))?;
-    let of = |resource: rdkafka::admin::ConfigResource| {
-        let rdkafka::admin::OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { return None };
+    let of = |resource: ConfigResource| {
+        let OwnedResourceSpecifier::Topic(topic) = &resource.specifier else { return None };
         let millis: i64 = resource.get("retention.ms")?.value.as_ref()?.parse().ok()?;
         Some((topic.clone(), Duration::from_millis(u64::try_from(millis).ok()?)))
     };
@@ -114,11 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_ours_any_more_is_forgotten() {
-        let (logs, topic): (_, Arc<str>) = (Logs::default(), "t".into());
-        logs.watch([(topic.clone(), 0), (topic.clone(), 1)].into_iter());
-        logs.0.lock().ends.extend([((topic.clone(), 0), 7), ((topic.clone(), 1), 8)]);
-        logs.watch([(topic.clone(), 1)].into_iter());
-        assert_eq!((logs.end(&topic, 0), logs.end(&topic, 1)), (None, Some(8)));
+    fn what_is_not_ours_any_more_is_forgotten_and_what_was_not_found_is_kept() {
+        let (logs, places) = (Logs::default(), [0, 1].map(|partition| Place::new("t", partition)));
+        let ends = || places.each_ref().map(|place| logs.end(place));
+        logs.watch(places.iter().cloned());
+        let log = |high| Ok(Log { low: 0, high, newer: None });
+        logs.note_ends([(places[0].clone(), log(7)), (places[1].clone(), log(8))].into());
+        assert_eq!(ends(), [Some(7), Some(8)]);
+        logs.note_ends([(places[1].clone(), Err("away".into()))].into());
+        assert_eq!(ends(), [Some(7), Some(8)]);
+        logs.watch(places[1..].iter().cloned());
+        logs.note_ends([(places[0].clone(), log(9))].into());
+        assert_eq!(ends(), [None, Some(8)], "an answer may come late");
     }
 }

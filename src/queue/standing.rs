@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::kafka::KafkaQueue;
+use super::offsets::PositionTime;
 use super::partition::Partition;
+use super::place::Place;
 use crate::message::{Origin, age};
 
 /// The partitions that are ours.
@@ -48,11 +50,15 @@ impl KafkaQueue {
 
     fn standing_of(&self, partition: &Partition) -> TopicStanding {
         let origin = &partition.origin;
-        let end = self.logs.end(&origin.topic, origin.partition);
+        let end = self.logs.end(&Place::from(&**origin));
         let ledger = partition.assignment.ledger.lock();
         let backlog = end.map(|end| (end - ledger.next()).max(0) as u64);
         let waiting = backlog.is_some_and(|backlog| backlog > 0);
-        let oldest_ms = ledger.first_unresolved_timestamp().or(partition.last_ms.filter(|_| waiting));
+        let oldest_ms = match ledger.position_time() {
+            PositionTime::At(timestamp_ms) => Some(timestamp_ms),
+            PositionTime::Unread => partition.last_ms.filter(|_| waiting),
+            PositionTime::Without => None,
+        };
         TopicStanding {
             origin: origin.clone(),
             partitions: 1,
@@ -65,8 +71,7 @@ impl KafkaQueue {
 
     /// What is ours has changed.
     pub(super) fn watch_logs(&self) {
-        let place = |partition: &Partition| (partition.origin.topic.clone(), partition.origin.partition);
-        self.logs.watch(self.partitions.iter().map(place));
+        self.logs.watch(self.partitions.iter().map(|partition| Place::from(&*partition.origin)));
     }
 }
 

@@ -1,7 +1,8 @@
 //! The worker's own ledger: what became of every message, counted once, per app, platform and lane.
 //!
 //! The law that it must obey (and tests hold it to, at every moment):
-//! *consumed = delivered + rejected + expired + failed + … + released + skipped + in flight*, the ends being those of [`End`].
+//! *consumed = delivered + rejected + expired + limited + deduplicated + failed + released + skipped + in flight*.
+//! [`End`] lists the ends; it has one more, for consumers whose messages are no pushes.
 //!
 //! It is kept by the receipts: one that is made counts as lent and in flight, and one that goes counts as what it ended
 //! with and is in flight no more, in one step. So nothing can pass by without being counted, and *in flight* is the number
@@ -107,6 +108,11 @@ impl LaneTally {
         }
     }
 
+    /// A message goes back that may have been accepted: whoever sends it next may repeat it.
+    pub fn possible_duplicate(&self) {
+        self.write(|sheet| sheet.possible_duplicates += 1);
+    }
+
     /// A message begins to wait for another attempt; `held`: for the operator.
     pub fn waits(&self, held: bool) {
         self.write(|sheet| if held { sheet.holds += 1 } else { sheet.retries += 1 });
@@ -115,6 +121,11 @@ impl LaneTally {
     /// A feedback record reached its end.
     pub fn feedback(&self, acknowledged: bool) {
         self.write(|sheet| if acknowledged { sheet.feedback += 1 } else { sheet.feedback_lost += 1 });
+    }
+
+    /// A message that was given up was written to the dead letters, or could not be.
+    pub fn dead_letter(&self, written: bool) {
+        self.write(|sheet| sheet.dead_letters += u64::from(written));
     }
 
     fn totals(&self) -> Totals {

@@ -46,6 +46,8 @@ macro_rules! ends {
             pub feedback: u64,
             /// Feedback records lost by configuration.
             pub feedback_lost: u64,
+            /// Dead letters acknowledged.
+            pub dead_letters: u64,
             /// Everything that was not delivered, by reason key.
             pub reasons: BTreeMap<String, u64>,
             /// Median from lent to accepted, µs; of a sum, the largest of its parts.
@@ -78,6 +80,10 @@ ends! {
     Rejected rejected,
     /// Too old to be sent.
     Expired expired,
+    /// Over the rate limit of their devices.
+    Limited limited,
+    /// Copies of what went to their devices already.
+    Deduplicated deduplicated,
     /// Given up.
     Failed failed,
     /// Done with, by a consumer whose messages are no pushes.
@@ -90,6 +96,8 @@ impl From<&Outcome> for End {
             Outcome::Delivered(_) => End::Delivered,
             Outcome::Rejected(_) => End::Rejected,
             Outcome::Expired(_) => End::Expired,
+            Outcome::Limited(_) => End::Limited,
+            Outcome::Deduplicated(_) => End::Deduplicated,
             Outcome::Failed(_) => End::Failed,
         }
     }
@@ -125,6 +133,7 @@ pub struct Sheet {
     pub(super) retries: u64,
     pub(super) holds: u64,
     pub(super) feedback_lost: u64,
+    pub(super) dead_letters: u64,
     ends: [u64; End::ALL.len()],
     reasons: BTreeMap<(End, &'static str), u64>,
 }
@@ -174,6 +183,7 @@ impl Sheet {
             possible_duplicates: self.possible_duplicates,
             feedback: self.feedback,
             feedback_lost: self.feedback_lost,
+            dead_letters: self.dead_letters,
             reasons,
             accepted_p50_us,
             accepted_p99_us,
@@ -207,6 +217,7 @@ impl Totals {
         self.possible_duplicates += other.possible_duplicates;
         self.feedback += other.feedback;
         self.feedback_lost += other.feedback_lost;
+        self.dead_letters += other.dead_letters;
         for (key, n) in &other.reasons {
             *self.reasons.entry(key.clone()).or_default() += n;
         }

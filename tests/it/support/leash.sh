@@ -8,6 +8,7 @@ exec 3<&0 </dev/null
 rm -f "$folder/ended"
 "$@" 3<&- &
 server=$!
+echo "$server" >"$folder/pid"
 
 end_with() {
     [ -e "$folder/ended" ] && return

@@ -1,4 +1,4 @@
-//! The worker as its users run it: `pusher apns`, configured by environment variables alone, on a leash (see
+//! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use pusher::tally::Totals;
 use serde_json::Value;
 
@@ -25,14 +26,14 @@ pub(crate) struct Ended {
 
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
-    pub(crate) fn start(environment: &[(String, String)]) -> Worker {
+    pub(crate) fn start(platform: &str, environment: &[(String, String)]) -> Worker {
         let folder = process::folder("worker");
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
         // Any free port, unless the test says which: several workers run side by side.
         command.push("PUSHER_ADMIN_LISTEN=127.0.0.1:0".into());
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend([env!("CARGO_BIN_EXE_pusher"), "apns", "--json"].map(ToOwned::to_owned));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), platform, "--json"].map(ToOwned::to_owned));
         let server = Server::start("worker", &folder, &command);
         Worker { server: Some(server), folder }
     }
@@ -50,6 +51,21 @@ impl Worker {
             self.assert_alive();
             condition()
         })
+    }
+
+    /// Stops it in the middle of whatever it does, as a frozen machine would.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
+    }
+
+    /// Its resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.server.as_ref().expect("running").resident("pusher")
     }
 
     /// What it has logged so far.

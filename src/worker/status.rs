@@ -1,66 +1,28 @@
-//! What a worker says of itself: once a second to statistics, and to the admin server when that is asked.
+//! What a worker says of itself when its admin server is asked.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Page, Reason, Site, family};
 use crate::handlers::Provider;
 use crate::observer::{Group, WorkerObserver};
 use crate::pulse::Silence;
 use crate::queue::InFlight;
-use crate::reporters::stats::Metric;
-use crate::reporters::{Reporters, StatsReporter as _};
+use crate::reporters::Reporters;
 use crate::shutdown::Shutdown;
 
-/// How often gauges are told.
-const GAUGES: Duration = Duration::from_secs(1);
-/// A housekeeping runtime that has told nothing for so long stands still.
-const STANDSTILL: Duration = Duration::from_secs(30);
-
-/// What there is to say about a worker.
-#[derive(Clone)]
-pub struct Status {
-    /// Its provider.
-    pub provider: Arc<dyn Provider>,
-    /// Its reporters.
-    pub reporters: Arc<Reporters>,
-    /// What it holds, and its books.
-    pub in_flight: Arc<InFlight>,
-    /// What its queue tells.
-    pub observer: Arc<WorkerObserver>,
-    /// Its end, and its signs of life.
-    pub shutdown: Shutdown,
+/// Those whom it asks.
+pub(super) struct Status {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) reporters: Arc<Reporters>,
+    /// With the books.
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) observer: Arc<WorkerObserver>,
+    /// With the signs of life.
+    pub(super) shutdown: Shutdown,
 }
 
 impl Status {
-    /// Tells statistics what is under way, once a second until the end begins; the housekeeping runtime's sign of life.
-    pub async fn tell_gauges(self) {
-        let pulse = self.shutdown.pulses().start("housekeeping runtime", STANDSTILL);
-        pulse.during(self.every_second()).await;
-    }
-
-    async fn every_second(&self) {
-        let mut clock = tokio::time::interval(GAUGES);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let token = self.shutdown.token();
-        while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
-            self.reporters.publish();
-            self.tell_in_flight();
-        }
-    }
-
-    fn tell_in_flight(&self) {
-        let (stats, platform) = (self.reporters.stats(), self.provider.platform());
-        for app in self.provider.apps() {
-            let usage = self.in_flight.usage(&app);
-            let tags = [("platform", platform.0), ("game", &*app)];
-            stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
-            stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
-        }
-    }
-
     fn group(&self) -> Option<Reason> {
         let detail = match self.observer.group() {
             Group::Member => return None,
