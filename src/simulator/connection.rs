@@ -142,6 +142,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             self.serve_arrived();
             self.answer_due();
             self.part_if_due();
+            self.own.streams.store(self.active as u64, Relaxed);
             if self.broken || self.end_by.is_some_and(|at| at <= Instant::now()) {
                 return;
             }

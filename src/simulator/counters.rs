@@ -53,6 +53,8 @@ pub struct Connection {
     pub number: u64,
     /// Requests whose body was complete.
     pub requests: AtomicU64,
+    /// Streams open at present.
+    pub streams: AtomicU64,
     /// Most streams at once.
     pub max_streams: AtomicU64,
     /// Whether a GOAWAY was sent.
@@ -67,6 +69,8 @@ pub struct Connection {
 pub struct Counts {
     pub connections: u64,
     pub open_connections: u64,
+    /// Streams open on them.
+    pub open_streams: u64,
     pub tls_handshakes: u64,
     pub tls_failures: u64,
     pub protocol_errors: u64,
@@ -91,6 +95,7 @@ pub struct Counts {
 pub struct ConnectionCounts {
     pub number: u64,
     pub requests: u64,
+    pub streams: u64,
     pub max_streams: u64,
     pub goaway: bool,
     pub closed: bool,
@@ -127,9 +132,11 @@ impl Counters {
             *answers.entry(name).or_default() += count;
         }
         let each_connection: Vec<_> = self.each.lock().iter().map(|connection| connection.counts()).collect();
+        let open = || each_connection.iter().filter(|connection| !connection.closed);
         Counts {
             connections: self.connections.load(Relaxed),
-            open_connections: each_connection.iter().filter(|connection| !connection.closed).count() as u64,
+            open_connections: open().count() as u64,
+            open_streams: open().map(|connection| connection.streams).sum(),
             tls_handshakes: self.tls_handshakes.load(Relaxed),
             tls_failures: self.tls_failures.load(Relaxed),
             protocol_errors: self.protocol_errors.load(Relaxed),
@@ -176,6 +183,7 @@ impl Connection {
         ConnectionCounts {
             number: self.number,
             requests: self.requests.load(Relaxed),
+            streams: self.streams.load(Relaxed),
             max_streams: self.max_streams.load(Relaxed),
             goaway: self.goaway.load(Relaxed),
             closed: self.closed.load(Relaxed),

@@ -18,6 +18,7 @@ mod feedback;
 mod fields;
 mod merge;
 mod message;
+pub mod probe;
 mod push_type;
 mod request;
 mod response;

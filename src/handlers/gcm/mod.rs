@@ -25,6 +25,7 @@ mod message;
 mod metadata;
 mod native;
 mod notification;
+pub mod probe;
 mod request;
 mod response;
 mod schema;

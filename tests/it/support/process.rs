@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A running server.
 pub(crate) struct Server {
     name: &'static str,
@@ -75,6 +78,18 @@ impl Server {
         let leash = self.shell.stdin.as_mut().expect("the leash is piped");
         writeln!(leash, "{signal}").unwrap_or_else(|error| panic!("{}: the leash is broken: {error}", self.name));
         self.shell.wait().expect("the shell's end")
+    }
+
+    /// The id of the server itself, below its shell.
+    pub(crate) fn pid(&self) -> i32 {
+        super::eventually(self.name, Duration::from_secs(20), || {
+            fs::read_to_string(self.folder.join("pid")).ok()?.trim().parse().ok()
+        })
+    }
+
+    /// Sends a signal that does not end it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap_or_else(|error| panic!("{}: {signal}: {error}", self.name));
     }
 
     /// Fails with the end of the log when the server has ended by itself.

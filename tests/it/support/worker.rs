@@ -1,10 +1,11 @@
-//! The worker as its users run it: `pusher apns`, configured by environment variables alone, on a leash (see
+//! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use pusher::tally::Totals;
 use serde_json::Value;
 
@@ -24,12 +25,12 @@ pub(crate) struct Ended {
 
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
-    pub(crate) fn start(environment: &[(String, String)]) -> Worker {
+    pub(crate) fn start(platform: &str, environment: &[(String, String)]) -> Worker {
         let folder = process::folder("worker");
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend([env!("CARGO_BIN_EXE_pusher"), "apns", "--json"].map(ToOwned::to_owned));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), platform, "--json"].map(ToOwned::to_owned));
         let server = Server::start("worker", &folder, &command);
         Worker { server: Some(server), folder }
     }
@@ -57,7 +58,31 @@ impl Worker {
 
     /// Whether a line's message begins so.
     pub(crate) fn has_said(&self, beginning: &str) -> bool {
-        self.log().iter().any(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning)))
+        self.times_said(beginning) > 0
+    }
+
+    /// How many lines' messages begin so.
+    pub(crate) fn times_said(&self, beginning: &str) -> usize {
+        self.log().iter().filter(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning))).count()
+    }
+
+    /// Stands still, as in a debugger or on a machine that swaps, until [`Worker::go_on`].
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
+    }
+
+    /// Ends [`Worker::freeze`].
+    pub(crate) fn go_on(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
+    }
+
+    /// Resident memory, bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let pid = self.server.as_ref().expect("running").pid();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the worker's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("a figure in KiB");
+        kib * 1024
     }
 
     /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.

@@ -1,0 +1,60 @@
+//! Kafka, the feedback topic, PostgreSQL or StatsD is away. Nothing of it may repeat a push.
+
+use crate::episode::Stage;
+
+/// A name that no server may ever resolve (RFC 6761).
+const NOWHERE: [(&str, &str); 1] = [("stats.statsd.host", "statsd.invalid:8125")];
+
+pub(super) fn kafka(stage: &mut Stage<'_>) {
+    stage.neighbours.kafka.stop("TERM");
+    stage.hold(stage.outage);
+    stage.neighbours.kafka.start();
+}
+
+pub(super) fn feedback(stage: &mut Stage<'_>) {
+    set_writable(stage, false);
+    stage.hold(stage.outage);
+    set_writable(stage, true);
+}
+
+/// With one replica, a topic that asks for two takes no record.
+fn set_writable(stage: &mut Stage<'_>, writable: bool) {
+    for side in &stage.sides {
+        let replicas = if writable { "1" } else { "2" };
+        stage.neighbours.kafka.set_topic(&side.feedback, "min.insync.replicas", replicas);
+    }
+}
+
+pub(super) fn postgres(stage: &mut Stage<'_>) {
+    stage.neighbours.postgres.stop("INT");
+    stage.hold(stage.outage);
+    stage.neighbours.postgres.start();
+}
+
+pub(super) fn statsd(stage: &mut Stage<'_>) {
+    replace(stage, &NOWHERE);
+    stage.hold(stage.outage);
+    replace(stage, &[]);
+}
+
+/// Other settings need another worker.
+fn replace(stage: &mut Stage<'_>, settings: &[(&str, &str)]) {
+    for side in &mut stage.sides {
+        side.stop(0);
+        side.start_with(settings);
+    }
+    stage.until("the new worker has its partitions", |_, side| side.worker(0).has_said("partitions assigned"));
+}
+
+pub(super) fn together(stage: &mut Stage<'_>) {
+    replace(stage, &NOWHERE);
+    set_writable(stage, false);
+    stage.neighbours.postgres.stop("INT");
+    stage.hold(stage.outage / 2);
+    stage.neighbours.kafka.stop("TERM");
+    stage.hold(stage.outage / 2);
+    stage.neighbours.kafka.start();
+    set_writable(stage, true);
+    stage.neighbours.postgres.start();
+    replace(stage, &[]);
+}
