@@ -139,7 +139,8 @@ fn is_delivery(verdict: &Verdict) -> bool {
 /// Whatever an answer says: a token dies only by an answer that can say so, and what is a server's fault, or ours, is no
 /// message's end.
 fn judge_verdict(status: StatusCode, verdict: &Verdict, deadly: &[u16]) {
-    let (Verdict::Resolved(Outcome::Rejected(refusal)) | Verdict::Retry(refusal) | Verdict::Hold(refusal)) = verdict else {
+    let (Verdict::Resolved(Outcome::Rejected(refusal)) | Verdict::Retry(refusal) | Verdict::Hold(refusal)) = verdict
+    else {
         assert!(is_delivery(verdict), "{verdict:?}");
         return;
     };

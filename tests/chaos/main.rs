@@ -85,7 +85,8 @@ fn all(options: &Options) -> Vec<String> {
     }
     println!("{}", report::table(&lines));
     println!("{} faults in {} s; seed {}", faults.len(), start.elapsed().as_secs(), options.seed);
-    let of = |line: &Line| line.broken().into_iter().map(move |what| (line.fault, line.platform, what)).collect::<Vec<_>>();
+    let of =
+        |line: &Line| line.broken().into_iter().map(move |what| (line.fault, line.platform, what)).collect::<Vec<_>>();
     lines.iter().flat_map(of).map(|(fault, platform, what)| format!("{fault} ({platform}): {what}")).collect()
 }
 

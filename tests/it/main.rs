@@ -2,11 +2,13 @@
 //! Apache Kafka, PostgreSQL and friends that the harness in `support` starts.
 
 mod apns_flow;
+mod chaos_pulse;
 mod cli_config;
 mod cli_docs;
 mod cli_help;
 mod flow_delivery;
 mod flow_worker;
+mod fuzz_corpus;
 mod gcm_schema;
 mod house_rules;
 mod http2_nginx;

@@ -5,10 +5,10 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use uuid::Uuid;
 
+use super::feedback;
 use super::message::{self, NotSent};
 use super::request::{self, Target};
 use super::response::{self, Answered};
-use super::feedback;
 use crate::handlers::RecordForm;
 use crate::outcome::{Outcome, Refusal, Verdict};
 

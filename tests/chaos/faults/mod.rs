@@ -58,7 +58,12 @@ const fn neighbour(name: &'static str, what: &'static str, short: bool, act: fn(
 /// All of them, in no order: a run shuffles them.
 pub(crate) const ALL: &[Fault] = &[
     worker("kill-at-start", "SIGKILL before the first commit", true, workers::kill_at_start),
-    worker("kill-in-rebalance", "SIGKILL of one of two workers while they share anew", true, workers::kill_in_rebalance),
+    worker(
+        "kill-in-rebalance",
+        "SIGKILL of one of two workers while they share anew",
+        true,
+        workers::kill_in_rebalance,
+    ),
     worker("kill-with-retries", "SIGKILL while retries wait", true, workers::kill_with_retries),
     worker("restart", "SIGTERM and a new worker, twice", true, workers::restart),
     worker("join-leave", "a second and a third worker join; the first ones leave", false, workers::join_leave),
@@ -74,7 +79,10 @@ pub(crate) const ALL: &[Fault] = &[
     outage("limited", "429 for 20 % of the devices", true, provider::limited),
     outage("limited-all", "429 for all devices", false, provider::limited_all),
     outage("limited-all-wish", "429 for all devices, with Retry-After", false, provider::limited_all_with_wish),
-    Fault { platforms: &["gcm"], ..outage("oauth", "no token endpoint, and tokens revoked", true, provider::oauth_down) },
+    Fault {
+        platforms: &["gcm"],
+        ..outage("oauth", "no token endpoint, and tokens revoked", true, provider::oauth_down)
+    },
     outage("revoked", "the key, or the service account, is refused", false, provider::revoked),
     neighbour("kafka", "the broker is stopped and started", true, neighbours::kafka),
     neighbour("feedback", "the feedback topic cannot be written", true, neighbours::feedback),

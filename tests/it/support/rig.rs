@@ -98,7 +98,10 @@ impl Rig {
     pub(crate) fn worker(&self, more: &[(&str, &str)]) -> Worker {
         let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let all: BTreeMap<String, String> = self.settings().into_iter().chain(more).collect();
-        Worker::start("apns", &all.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)).collect::<Vec<_>>())
+        Worker::start(
+            "apns",
+            &all.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)).collect::<Vec<_>>(),
+        )
     }
 
     fn settings(&self) -> Vec<(String, String)> {
