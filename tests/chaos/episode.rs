@@ -18,6 +18,8 @@ use crate::support::eventually;
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
 /// How long anything may take that is to come by itself.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+/// `stats.statsd.flushInterval`, and some more.
+const STATISTICS: Duration = Duration::from_millis(1_500);
 /// Pushes that are delivered before the fault begins.
 const STEADY: u64 = 50;
 
@@ -66,13 +68,22 @@ pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Op
     let World { neighbours, sides, .. } = world;
     let sides: Vec<_> = sides.iter_mut().filter(|side| fault.platforms.contains(&side.platform)).collect();
     let mut stage = Stage { neighbours, sides, rng, outage: options.outage(), over: None };
+    let timed_out = stage.each(|side| side.timed_out(&neighbours.statsd));
     let began = Instant::now();
     let acted = catch_unwind(AssertUnwindSafe(|| act(&mut stage, fault, options)));
     let (begun, over, complaint) = match acted {
         Ok((begun, over)) => (begun, over, None),
         Err(panic) => (began, Instant::now(), Some(words(panic.as_ref()))),
     };
-    stage.sides.iter_mut().map(|side| close(side, fault, options, begun, over, complaint.clone())).collect()
+    let judged = stage.sides.iter_mut().map(|side| close(side, fault, options, begun, over, complaint.clone()));
+    let mut lines: Vec<_> = judged.collect();
+    // Their last statistics are on the way.
+    pause(STATISTICS);
+    for ((line, side), before) in lines.iter_mut().zip(&stage.sides).zip(timed_out) {
+        let now = side.timed_out(&neighbours.statsd);
+        line.may_repeat += (now.0 - before.0).saturating_sub(now.1 - before.1);
+    }
+    lines
 }
 
 /// When the fault began and when it was over; returns when each side is back to speed or its time is up.
@@ -80,7 +91,7 @@ fn act(stage: &mut Stage<'_>, fault: &Fault, options: &Options) -> (Instant, Ins
     for side in &mut stage.sides {
         side.meter.pulse.clear();
         side.ended.clear();
-        side.may_repeat = 0;
+        (side.may_repeat, side.promised) = (0, 0);
         side.back_to_one();
         side.flow(Some(options.rate()), u64::MAX, MIX);
     }
@@ -128,6 +139,9 @@ fn close(
         findings = side.audit();
         Ok(())
     });
+    if options.grace().is_zero() && side.may_repeat > side.promised {
+        complaints.push(format!("{} may be repeated, more than the {} of the promise", side.may_repeat, side.promised));
+    }
     let may_stall = (fault.within == Within::Session).then(|| Within::Session.bound(side.platform) + options.grace());
     Line {
         fault: fault.name,
@@ -140,6 +154,11 @@ fn close(
         may_recover_within: fault.within.bound(side.platform) + options.grace(),
         complaints,
     }
+}
+
+pub(crate) fn pause(time: Duration) {
+    #[allow(clippy::disallowed_methods, reason = "other processes cannot be awaited, only looked at")]
+    std::thread::sleep(time);
 }
 
 /// What a panic said.

@@ -1,20 +1,19 @@
-//! Kafka's side of the books: the records of a topic, each once, and what a group has committed. Its clients are kept, and
-//! live through restarts of the broker.
+//! Kafka's side of the books: the records of a topic, each once, and what a group has committed. The clients live through
+//! restarts of the broker.
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
-
-use crate::support::Kafka;
 
 /// How long one answer or record may take.
 const REQUEST: Duration = Duration::from_secs(60);
 /// How long a look may take that is repeated.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Reads a topic from its beginning, as far as it goes at each look.
+/// Reads a topic, at each look as far as it goes.
 pub(crate) struct Log {
     consumer: BaseConsumer,
     topic: String,
@@ -30,8 +29,9 @@ pub(crate) struct Record<'a> {
 }
 
 impl Log {
-    pub(crate) fn open(kafka: &Kafka, topic: &str, partitions: i32) -> Log {
-        Log { consumer: client(kafka, "chaos"), topic: topic.to_owned(), next: vec![0; partitions as usize] }
+    /// From these offsets on, one of each partition.
+    pub(crate) fn open(brokers: &str, topic: &str, next: Vec<i64>) -> Log {
+        Log { consumer: client(brokers, "chaos"), topic: topic.to_owned(), next }
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -73,8 +73,8 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
-    pub(crate) fn watch(kafka: &Kafka, group: &str, topic: &str, partitions: i32) -> Committed {
-        Committed { consumer: client(kafka, group), topic: topic.to_owned(), partitions }
+    pub(crate) fn watch(brokers: &str, group: &str, topic: &str, partitions: i32) -> Committed {
+        Committed { consumer: client(brokers, group), topic: topic.to_owned(), partitions }
     }
 
     /// Whether the end of each partition is committed, without a map: then nothing is in flight and nothing waits.
@@ -98,9 +98,9 @@ impl Committed {
     }
 }
 
-fn client(kafka: &Kafka, group: &str) -> BaseConsumer {
-    let mut config = kafka.config();
-    // The broker is stopped and started: its client says so and goes on.
-    config.set("group.id", group).set("enable.auto.commit", "false").set("log_level", "0");
-    config.create().expect("a client")
+fn client(brokers: &str, group: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    // The broker is stopped and started: a client would say so, and goes on.
+    config.set("bootstrap.servers", brokers).set("group.id", group).set("log_level", "0");
+    config.set("enable.auto.commit", "false").create().expect("a client")
 }

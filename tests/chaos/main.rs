@@ -97,5 +97,5 @@ fn is_wanted(fault: &Fault, options: &Options) -> bool {
 
 fn plan(options: &Options, partitions: i32) -> Plan<'static> {
     let settings = options.worker_settings();
-    Plan { partitions, seed: options.seed, membership: options.membership, settings }
+    Plan { partitions, seed: options.seed, membership: options.membership, settings, lenient: options.short }
 }

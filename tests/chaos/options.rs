@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// Lists the faults.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Pushes per second and platform [default: 1000, short: 150].
+    /// Pushes per second and platform [default: 1000, short: 100].
     #[arg(long, global = true)]
     pub(crate) rate: Option<u32>,
     /// Least pushes per fault and platform; traffic goes on until they are reached.
@@ -38,7 +38,7 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn rate(&self) -> u32 {
-        self.rate.unwrap_or(if self.short { 150 } else { 1_000 })
+        self.rate.unwrap_or(if self.short { 100 } else { 1_000 })
     }
 
     pub(crate) fn outage(&self) -> Duration {
@@ -54,7 +54,7 @@ impl Options {
     /// What the workers are told beside the usual. The long forms run on the defaults.
     pub(crate) fn worker_settings(&self) -> &'static [(&'static str, &'static str)] {
         const SHORT: &[(&str, &str)] =
-            &[("apns.retry.interval", "500ms"), ("apns.timeout", "3s"), ("gcm.timeout", "10s")];
+            &[("apns.retry.interval", "500ms"), ("apns.timeout", "10s"), ("gcm.timeout", "10s")];
         if self.short { SHORT } else { &[] }
     }
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pusher::generate::{Mix, Settings};
+use pusher::queue::map;
 use pusher::tally::Totals;
 use serde_json::Value;
 
 use super::audit::{self, Findings};
-use super::books::Books;
+use super::books::{Books, Fate};
+use super::episode::pause;
 use super::log::{Committed, Log};
 use super::options::Membership;
 use super::provider::{self, Provider};
@@ -19,11 +21,14 @@ use super::pulse::{self, Pulse, Sample};
 use super::traffic::Traffic;
 use super::world::Neighbours;
 use crate::support::worker::Worker;
-use crate::support::{eventually, unique};
+use crate::support::{Statsd, eventually, unique};
 
 /// `queue.commitInterval`, and as much again for a commit's way to a busy broker: what one crash may repeat was accepted
 /// within it.
 pub(crate) const UNCOMMITTED: Duration = Duration::from_secs(2);
+
+/// The wait for what is on a stream when partitions change hands, and as much again until that is seen here.
+const HAND_OVER: Duration = Duration::from_secs(6);
 
 /// Pushes of every end that a campaign has, but for those that say nothing under faults.
 pub(crate) const MIX: Mix = Mix([930, 30, 10, 30, 0, 0, 0]);
@@ -66,7 +71,8 @@ pub(crate) struct Side {
     pub(crate) meter: Arc<Meter>,
     /// What may come twice for what was done to it in this episode.
     pub(crate) may_repeat: u64,
-    /// What a crash may repeat was accepted within so long.
+    /// The most that is promised about it. What a crash may repeat was accepted within [`Side::uncommitted`].
+    pub(crate) promised: u64,
     pub(crate) uncommitted: Duration,
     /// How much was produced before the present traffic.
     pub(crate) produced_before: u64,
@@ -74,6 +80,7 @@ pub(crate) struct Side {
     pub(crate) ended: Vec<Vec<Value>>,
     members: Vec<Member>,
     membership: Membership,
+    lenient: bool,
     settings: BTreeMap<String, String>,
     brokers: String,
     seed: u64,
@@ -101,9 +108,9 @@ impl Side {
         let given = plan.settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Side {
             platform,
-            pushes: Log::open(&world.kafka, &topic, plan.partitions),
-            records: Log::open(&world.kafka, &feedback, FEEDBACK_PARTITIONS),
-            committed: Committed::watch(&world.kafka, &group, &topic, plan.partitions),
+            pushes: Log::open(&world.kafka.brokers, &topic, vec![0; plan.partitions as usize]),
+            records: Log::open(&world.kafka.brokers, &feedback, vec![0; FEEDBACK_PARTITIONS as usize]),
+            committed: Committed::watch(&world.kafka.brokers, &group, &topic, plan.partitions),
             settings: common.chain(own).chain(given).collect(),
             meter: Arc::new(Meter {
                 provider,
@@ -113,11 +120,13 @@ impl Side {
                 pulse: Pulse::default(),
             }),
             may_repeat: 0,
+            promised: 0,
             uncommitted: UNCOMMITTED,
             produced_before: 0,
             ended: Vec::new(),
             members: Vec::new(),
             membership: plan.membership,
+            lenient: plan.lenient,
             brokers: world.kafka.brokers.clone(),
             seed: plan.seed,
             next_serial: 0,
@@ -179,16 +188,51 @@ impl Side {
         self.count_at_stake();
     }
 
-    /// What was under way until now may be repeated.
+    /// A worker was cut off: what is accepted and not committed may be repeated, and what is on a stream. That is counted;
+    /// what is promised about it is an estimate by time, which needs a machine that keeps up.
     pub(crate) fn count_at_stake(&mut self) {
         let now = Instant::now();
-        self.may_repeat += pulse::at_stake(&self.samples(now - 2 * self.uncommitted), now, self.uncommitted);
+        let since = now - 2 * self.uncommitted;
+        let samples = self.samples(since);
+        self.promised += pulse::at_stake(&samples, now, self.uncommitted);
+        self.may_repeat += self.uncommitted_acceptances() + pulse::most_streams(&samples, since);
+    }
+
+    /// Pushes that were accepted although neither the group's offsets nor their maps know it.
+    fn uncommitted_acceptances(&self) -> u64 {
+        let committed = self.committed();
+        let maps = committed
+            .iter()
+            .map(|(_, text, _)| map::decode(text).ok().flatten().map_or(Vec::new(), |map| map.resolved));
+        let maps: Vec<_> = maps.collect();
+        let mut count = 0;
+        let first = committed.iter().map(|(offset, ..)| *offset).collect();
+        Log::open(&self.brokers, &self.topic, first).read(|record| {
+            let resolved = maps[record.partition as usize].iter().any(|range| range.contains(&record.offset));
+            let fate = self.meter.books.lock().of(record.value);
+            if let (false, Some(Fate::Delivered(serial))) = (resolved, fate) {
+                count += u64::from(self.provider().ledger().accepted(serial));
+            }
+        });
+        count
     }
 
     /// What was on a stream until now may be repeated.
-    pub(crate) fn count_at_stake_on_streams(&mut self) {
-        let since = Instant::now() - 2 * UNCOMMITTED;
-        self.may_repeat += pulse::most_streams(&self.samples(since), since);
+    pub(crate) fn count_on_streams(&mut self) {
+        let since = Instant::now() - UNCOMMITTED;
+        let streams = pulse::most_streams(&self.samples(since), since);
+        (self.may_repeat, self.promised) = (self.may_repeat + streams, self.promised + streams);
+    }
+
+    /// Partitions have changed hands: what was on a stream and did not end within the short wait for it may be repeated.
+    /// On a machine that does not keep up that is what was accepted shortly before.
+    pub(crate) fn count_hand_over(&mut self) {
+        let now = Instant::now();
+        let since = now - HAND_OVER;
+        let samples = self.samples(since - HAND_OVER);
+        let streams = pulse::most_streams(&samples, since);
+        self.promised += streams;
+        self.may_repeat += if self.lenient { pulse::at_stake(&samples, now, HAND_OVER) } else { streams };
     }
 
     /// Fails when a worker has ended by itself.
@@ -210,6 +254,13 @@ impl Side {
     /// All logs of this episode.
     pub(crate) fn logs(&self) -> impl Iterator<Item = Vec<Value>> {
         self.ended.iter().cloned().chain(self.members.iter().map(|member| member.worker.log()))
+    }
+
+    /// Requests that got no answer in time so far, by the workers' metrics, and those that the provider left unanswered and
+    /// did not accept. Each of the others may be followed by a repeat that is the machine's doing and not the fault's.
+    pub(crate) fn timed_out(&self, statsd: &Statsd) -> (u64, u64) {
+        let tags = [("platform", self.platform), ("game", &self.app), ("reason", "timeout")];
+        (statsd.sum("pushretries", &tags) as u64, self.provider().counts().unanswered)
     }
 
     // Traffic and its books.
@@ -244,8 +295,7 @@ impl Side {
         while !settled && start.elapsed() < limit {
             self.assert_alive();
             settled = self.is_settled();
-            #[allow(clippy::disallowed_methods, reason = "another process cannot be awaited, only looked at")]
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
         settled
     }
@@ -273,4 +323,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) seed: u64,
     pub(crate) membership: Membership,
     pub(crate) settings: &'a [(&'a str, &'a str)],
+    /// Whether the machine may be too slow for what is promised by time.
+    pub(crate) lenient: bool,
 }

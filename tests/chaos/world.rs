@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::episode::pause;
 use super::side::{Meter, Plan, Side};
 use crate::support::postgres::Database;
 use crate::support::{Kafka, Postgres, Statsd};
@@ -48,6 +49,8 @@ impl Neighbours {
             ("invalidToken.pg.user", self.postgres.user.clone()),
             ("invalidToken.pg.database", self.database.name.clone()),
             ("workers", "2".into()),
+            // A restart repeats nothing if there is time for what is on a stream; how much depends on the machine.
+            ("gracefulShutdownTimeout", "60".into()),
         ];
         all.map(|(key, value)| (key.to_owned(), value)).into()
     }
@@ -82,8 +85,7 @@ impl Watcher {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Relaxed) {
                 meters.iter().for_each(|meter| meter.look());
-                #[allow(clippy::disallowed_methods, reason = "a thread of its own that looks now and then")]
-                std::thread::sleep(LOOK);
+                pause(LOOK);
             }
         });
         Watcher { stop, thread: Some(thread) }

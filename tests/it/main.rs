@@ -16,6 +16,7 @@ mod http2_pool;
 mod http2_server;
 mod packaging;
 mod queue_flow;
+mod real_foreign_offsets;
 mod real_malformed;
 mod real_outages;
 mod real_queue;

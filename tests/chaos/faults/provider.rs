@@ -18,7 +18,7 @@ fn ill(stage: &mut Stage<'_>, ill: Ill, felt: impl Fn(&Counts, &Counts) -> bool)
 fn cut_off(stage: &mut Stage<'_>) {
     for side in &mut stage.sides {
         side.provider().close_connections();
-        side.count_at_stake_on_streams();
+        side.count_on_streams();
     }
 }
 

@@ -26,13 +26,13 @@ fn join(stage: &mut Stage<'_>) {
 
 /// What is on a stream when partitions change hands may be repeated, if it does not end within the short wait for it.
 fn hand_over(stage: &mut Stage<'_>) {
-    stage.sides.iter_mut().for_each(|side| side.count_at_stake_on_streams());
+    stage.sides.iter_mut().for_each(|side| side.count_hand_over());
 }
 
 fn stop_first(stage: &mut Stage<'_>) {
     for side in &mut stage.sides {
         side.stop(0);
-        side.count_at_stake_on_streams();
+        side.count_hand_over();
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) fn freeze(stage: &mut Stage<'_>) {
         side.count_at_stake();
     }
     stage.hold(SESSION + A_WHILE);
-    stage.sides.iter_mut().for_each(|side| side.worker(0).go_on());
+    stage.sides.iter_mut().for_each(|side| side.worker(0).thaw());
     stage.hold(A_WHILE);
     hand_over(stage);
 }
@@ -142,6 +142,6 @@ fn stand_still(stage: &mut Stage<'_>) {
         side.count_at_stake();
     }
     stage.moment(2 * SESSION);
-    stage.sides.iter_mut().for_each(|side| side.worker(last).go_on());
+    stage.sides.iter_mut().for_each(|side| side.worker(last).thaw());
     hand_over(stage);
 }

@@ -49,8 +49,8 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
     let settled = side.settle(PATIENCE);
     let (may_repeat, findings) = (side.may_repeat, side.audit());
     println!(
-        "{} pushes over {} at {rate}/s, {} SIGKILLs ({}): lost {}, wrong records {}, repeated {} (at most {may_repeat}), \
-         told again {}; {:.0?}; seed {}",
+        "{} pushes over {} at {rate}/s, {} SIGKILLs ({}): lost {}, wrong records {}, repeated {} (counted at the kills {may_repeat}, \
+         promised {}), told again {}; {:.0?}; seed {}",
         findings.pushes,
         row.platform.name(),
         row.kills,
@@ -58,11 +58,15 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         findings.lost,
         findings.wrong,
         findings.repeated,
+        side.promised,
         findings.told_again,
         start.elapsed(),
         options.seed,
     );
     let mut all = broken(&findings, may_repeat);
+    if may_repeat > side.promised {
+        all.push(format!("{may_repeat} might have been repeated, more than the promised {}", side.promised));
+    }
     if !settled {
         all.push(format!("not settled: {:?}", side.committed()));
     }

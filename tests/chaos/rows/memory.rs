@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pusher::generate::Mix;
 
 use super::until;
+use crate::episode::pause;
 use crate::options::{Memory, Options};
 use crate::plan;
 use crate::provider::Ill;
@@ -66,8 +67,7 @@ fn watch(side: &mut Side, time: Duration) -> Vec<u64> {
         if samples.len() % 30 == 0 {
             eprintln!("{:.0?} of {time:.0?}: {} MiB", begin.elapsed(), samples[samples.len() - 1] >> 20);
         }
-        #[allow(clippy::disallowed_methods, reason = "another process cannot be awaited, only looked at")]
-        std::thread::sleep(LOOK);
+        pause(LOOK);
     }
     samples
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::audit::Findings;
-use crate::episode::{PATIENCE, Stage};
+use crate::episode::{PATIENCE, Stage, pause};
 use crate::options::Options;
 use crate::side::Side;
 use crate::world::World;
@@ -39,8 +39,7 @@ fn until(side: &mut Side, what: &str, goal: u64, so_far: impl Fn(&Side) -> u64) 
             told = Instant::now();
             eprintln!("{what}: {best} of {goal}; produced {}", side.meter.produced.load(Relaxed));
         }
-        #[allow(clippy::disallowed_methods, reason = "another process cannot be awaited, only looked at")]
-        std::thread::sleep(Duration::from_millis(50));
+        pause(Duration::from_millis(50));
     }
 }
 

@@ -48,15 +48,20 @@ pub(crate) fn run(row: Stuck, options: &Options) -> Vec<String> {
     let (may_repeat, findings) = (side.may_repeat, side.audit());
     println!(
         "{at_kill} pushes delivered behind a stuck one, then SIGKILL (committed {}, a map of {} characters): of {} lost {}, \
-         repeated {} (at most {may_repeat}); seed {}",
+         repeated {} (counted at the kill {may_repeat}, promised {}); seed {}",
         maps[0].0,
         maps[0].1.len(),
         findings.pushes - 1,
         findings.lost,
         findings.repeated,
+        side.promised,
         options.seed,
     );
-    broken(&findings, may_repeat)
+    let mut all = broken(&findings, may_repeat);
+    if may_repeat > side.promised {
+        all.push(format!("{may_repeat} might have been repeated, more than the promised {}", side.promised));
+    }
+    all
 }
 
 /// The first message of the partition.

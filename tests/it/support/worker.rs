@@ -72,7 +72,7 @@ impl Worker {
     }
 
     /// Ends [`Worker::freeze`].
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn thaw(&self) {
         self.server.as_ref().expect("running").signal(Signal::SIGCONT);
     }
 
