@@ -1,7 +1,6 @@
 //! One fault under traffic: from a steady flow through the fault back to a steady flow, then the judgement.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -13,6 +12,7 @@ use super::report::Line;
 use super::side::{MIX, Side};
 use super::world::{Neighbours, World};
 use crate::support::eventually;
+use crate::support::worker::Worker;
 
 /// `queue.sessionTimeout`, which the run leaves at its default.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
@@ -31,8 +31,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) rng: &'a mut Rng,
     /// How long an outage lasts.
     pub(crate) outage: Duration,
-    /// When the fault was over, if not when its function returns.
-    pub(crate) over: Option<Instant>,
 }
 
 impl Stage<'_> {
@@ -45,6 +43,11 @@ impl Stage<'_> {
     /// Something of each side.
     pub(crate) fn each<T>(&self, of: impl Fn(&Side) -> T) -> Vec<T> {
         self.sides.iter().map(|side| of(side)).collect()
+    }
+
+    /// Something of each side's first worker.
+    pub(crate) fn each_worker<T>(&mut self, of: impl Fn(&mut Worker) -> T) -> Vec<T> {
+        self.sides.iter_mut().map(|side| of(side.worker(0))).collect()
     }
 
     /// A moment of at most so long.
@@ -67,21 +70,18 @@ impl Stage<'_> {
 pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Options) -> Vec<Line> {
     let World { neighbours, sides, .. } = world;
     let sides: Vec<_> = sides.iter_mut().filter(|side| fault.platforms.contains(&side.platform)).collect();
-    let mut stage = Stage { neighbours, sides, rng, outage: options.outage(), over: None };
+    let mut stage = Stage { neighbours, sides, rng, outage: options.outage() };
     let timed_out = stage.each(|side| side.timed_out(&neighbours.statsd));
-    let began = Instant::now();
-    let acted = catch_unwind(AssertUnwindSafe(|| act(&mut stage, fault, options)));
-    let (begun, over, complaint) = match acted {
-        Ok((begun, over)) => (begun, over, None),
-        Err(panic) => (began, Instant::now(), Some(words(panic.as_ref()))),
-    };
-    let judged = stage.sides.iter_mut().map(|side| close(side, fault, options, begun, over, complaint.clone()));
-    let mut lines: Vec<_> = judged.collect();
+    let (mut complaints, began) = (Vec::new(), Instant::now());
+    let acted = attempt(&mut complaints, || act(&mut stage, fault, options));
+    let (begun, over) = acted.unwrap_or_else(|| (began, Instant::now()));
+    let judge = |side: &mut &mut Side| judge(side, fault, options, (begun, over), complaints.clone());
+    let mut lines: Vec<_> = stage.sides.iter_mut().map(judge).collect();
     // Their last statistics are on the way.
     pause(STATISTICS);
     for ((line, side), before) in lines.iter_mut().zip(&stage.sides).zip(timed_out) {
         let now = side.timed_out(&neighbours.statsd);
-        line.may_repeat += (now.0 - before.0).saturating_sub(now.1 - before.1);
+        line.allow((now.0 - before.0).saturating_sub(now.1 - before.1));
     }
     lines
 }
@@ -89,17 +89,14 @@ pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Op
 /// When the fault began and when it was over; returns when each side is back to speed or its time is up.
 fn act(stage: &mut Stage<'_>, fault: &Fault, options: &Options) -> (Instant, Instant) {
     for side in &mut stage.sides {
-        side.meter.pulse.clear();
-        side.ended.clear();
-        (side.may_repeat, side.promised) = (0, 0);
-        side.back_to_one();
+        side.begin();
         side.flow(Some(options.rate()), u64::MAX, MIX);
     }
     let before = stage.each(Side::accepted);
     stage.until("a steady flow", |index, side| side.accepted() >= before[index] + STEADY);
     let begun = Instant::now();
     (fault.act)(stage);
-    let over = stage.over.unwrap_or_else(Instant::now);
+    let over = Instant::now();
     let limit = fault.within.bound("gcm") + options.grace() + PATIENCE;
     // A side that does not come back is judged as such: this wait only ends.
     while over.elapsed() < limit && !stage.sides.iter().all(|side| is_back(side, over, options)) {
@@ -109,51 +106,45 @@ fn act(stage: &mut Stage<'_>, fault: &Fault, options: &Options) -> (Instant, Ins
 }
 
 fn is_back(side: &Side, over: Instant, options: &Options) -> bool {
-    let enough = side.meter.produced.load(Relaxed) - side.produced_before >= options.pushes;
-    enough && pulse::recovered(&side.samples(over), over).is_some()
+    side.produced() >= options.pushes && pulse::recovered(&side.samples(over), over).is_some()
 }
 
 /// Ends the traffic of a side, waits until it is settled, and judges.
-fn close(
+fn judge(
     side: &mut Side,
     fault: &Fault,
     options: &Options,
-    begun: Instant,
-    over: Instant,
-    complaint: Option<String>,
+    (begun, over): (Instant, Instant),
+    mut complaints: Vec<String>,
 ) -> Line {
-    let mut complaints: Vec<String> = complaint.into_iter().collect();
-    let attempt = |complaints: &mut Vec<String>, what: &mut dyn FnMut() -> Result<(), String>| {
-        let done = catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| Err(words(panic.as_ref())));
-        complaints.extend(done.err());
-    };
     let recovered = pulse::recovered(&side.samples(over), over);
     let stalled = pulse::stalled(&side.samples(begun));
-    attempt(&mut complaints, &mut || {
+    let settled = attempt(&mut complaints, || {
         side.ebb();
-        let settled = side.settle(PATIENCE + options.grace());
-        if settled { Ok(()) } else { Err(format!("not settled: {:?}", side.committed())) }
+        side.settle(PATIENCE + options.grace())
     });
-    let mut findings = super::audit::Findings::default();
-    attempt(&mut complaints, &mut || {
-        findings = side.audit();
-        Ok(())
-    });
-    if options.grace().is_zero() && side.may_repeat > side.promised {
-        complaints.push(format!("{} may be repeated, more than the {} of the promise", side.may_repeat, side.promised));
+    if settled == Some(false) {
+        complaints.push(format!("not settled: {:?}", attempt(&mut Vec::new(), || side.committed())));
     }
-    let may_stall = (fault.within == Within::Session).then(|| Within::Session.bound(side.platform) + options.grace());
+    let findings = attempt(&mut complaints, || side.audit()).unwrap_or_default();
+    let bound = fault.within.bound(side.platform) + options.grace();
     Line {
         fault: fault.name,
         platform: side.platform,
         findings,
         may_repeat: side.may_repeat,
+        promised: (!options.short).then_some(side.promised),
         stalled,
-        may_stall,
+        may_stall: (fault.within == Within::Session).then_some(bound),
         recovered,
-        may_recover_within: fault.within.bound(side.platform) + options.grace(),
+        may_recover_within: bound,
         complaints,
     }
+}
+
+/// Does something; a panic becomes a complaint.
+fn attempt<T>(complaints: &mut Vec<String>, what: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| complaints.push(words(panic.as_ref()))).ok()
 }
 
 pub(crate) fn pause(time: Duration) {
@@ -162,7 +153,7 @@ pub(crate) fn pause(time: Duration) {
 }
 
 /// What a panic said.
-pub(crate) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without words").to_owned()
 }

@@ -16,6 +16,8 @@ pub(crate) struct Line {
     pub(crate) findings: Findings,
     /// Most repeats that the promise allows.
     pub(crate) may_repeat: u64,
+    /// The most that this may be, where the machine is judged too.
+    pub(crate) promised: Option<u64>,
     /// The longest time without a new acceptance.
     pub(crate) stalled: Duration,
     pub(crate) may_stall: Option<Duration>,
@@ -27,6 +29,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// So many more repeats are not the fault's doing.
+    pub(crate) fn allow(&mut self, more: u64) {
+        self.may_repeat += more;
+        self.promised = self.promised.map(|most| most + more);
+    }
+
     /// The promises that this line breaks.
     pub(crate) fn broken(&self) -> Vec<String> {
         let findings = &self.findings;
@@ -41,6 +49,10 @@ impl Line {
         unless(
             findings.repeated <= self.may_repeat,
             format!("{} repeated, at most {}", findings.repeated, self.may_repeat),
+        );
+        unless(
+            self.promised.is_none_or(|most| self.may_repeat <= most),
+            format!("{} might have been repeated, at most {:?} are promised", self.may_repeat, self.promised),
         );
         unless(
             self.may_stall.is_none_or(|most| self.stalled <= most),

@@ -75,7 +75,7 @@ pub(crate) struct Side {
     pub(crate) promised: u64,
     pub(crate) uncommitted: Duration,
     /// How much was produced before the present traffic.
-    pub(crate) produced_before: u64,
+    produced_before: u64,
     /// The logs of the workers that have ended in this episode.
     pub(crate) ended: Vec<Vec<Value>>,
     members: Vec<Member>,
@@ -241,8 +241,16 @@ impl Side {
         self.members.iter_mut().for_each(|member| member.worker.assert_alive());
     }
 
+    /// A new episode: one worker, nothing noted yet.
+    pub(crate) fn begin(&mut self) {
+        self.meter.pulse.clear();
+        self.ended.clear();
+        (self.may_repeat, self.promised) = (0, 0);
+        self.back_to_one();
+    }
+
     /// Back to one worker, the youngest.
-    pub(crate) fn back_to_one(&mut self) {
+    fn back_to_one(&mut self) {
         while self.members.len() > 1 {
             self.stop(0);
         }
@@ -271,6 +279,11 @@ impl Side {
         let messages = self.provider().messages(&self.app, settings);
         self.produced_before = self.meter.produced.load(Relaxed);
         self.traffic = Some(Traffic::start(&self.brokers, &self.topic, rate, messages, self.meter.clone()));
+    }
+
+    /// How much was produced since the traffic began.
+    pub(crate) fn produced(&self) -> u64 {
+        self.meter.produced.load(Relaxed) - self.produced_before
     }
 
     /// Ends the traffic; Kafka has all of it.

@@ -1,9 +1,16 @@
 //! Kafka, the feedback topic, PostgreSQL or StatsD is away. Nothing of it may repeat a push.
 
+use std::time::Duration;
+
 use crate::episode::Stage;
 
 /// A name that no server may ever resolve (RFC 6761).
 const NOWHERE: [(&str, &str); 1] = [("stats.statsd.host", "statsd.invalid:8125")];
+
+/// What a worker logs when PostgreSQL is away.
+const UNDELETED: &str = "dead tokens cannot be deleted";
+/// Until a topic's new property counts.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 pub(super) fn kafka(stage: &mut Stage<'_>) {
     stage.neighbours.kafka.stop("TERM");
@@ -13,8 +20,13 @@ pub(super) fn kafka(stage: &mut Stage<'_>) {
 
 pub(super) fn feedback(stage: &mut Stage<'_>) {
     set_writable(stage, false);
+    stage.hold(A_MOMENT);
+    let kafka = &stage.neighbours.kafka;
+    let before = stage.each(|side| kafka.end_offsets(&side.feedback));
     stage.hold(stage.outage);
+    let now = stage.each(|side| kafka.end_offsets(&side.feedback));
     set_writable(stage, true);
+    assert_eq!(before, now, "the feedback topics took records all the while");
 }
 
 /// With one replica, a topic that asks for two takes no record.
@@ -26,14 +38,17 @@ fn set_writable(stage: &mut Stage<'_>, writable: bool) {
 }
 
 pub(super) fn postgres(stage: &mut Stage<'_>) {
+    let before = stage.each_worker(|worker| worker.times_said(UNDELETED));
     stage.neighbours.postgres.stop("INT");
     stage.hold(stage.outage);
+    stage.until("dead tokens cannot be deleted", |index, side| side.worker(0).times_said(UNDELETED) > before[index]);
     stage.neighbours.postgres.start();
 }
 
 pub(super) fn statsd(stage: &mut Stage<'_>) {
     replace(stage, &NOWHERE);
     stage.hold(stage.outage);
+    stage.until("statsd is missed", |_, side| side.worker(0).has_said("statsd cannot be reached"));
     replace(stage, &[]);
 }
 

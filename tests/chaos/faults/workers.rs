@@ -50,7 +50,7 @@ pub(crate) fn kill_at_start(stage: &mut Stage<'_>) {
 }
 
 pub(crate) fn kill_in_rebalance(stage: &mut Stage<'_>) {
-    let before: Vec<_> = stage.sides.iter_mut().map(|side| side.worker(0).times_said(REVOKED)).collect();
+    let before = stage.each_worker(|worker| worker.times_said(REVOKED));
     stage.sides.iter_mut().for_each(|side| {
         side.start();
     });

@@ -24,7 +24,7 @@ pub(crate) fn run(row: Memory, options: &Options) -> Vec<String> {
     let mut world = World::start(&["apns"], &plan(options, 4));
     let side = &mut world.sides[0];
     side.flow(None, row.backlog, Mix::CALM);
-    until(side, "produced", row.backlog, |side| side.meter.produced.load(std::sync::atomic::Ordering::Relaxed));
+    until(side, "produced", row.backlog, Side::produced);
     side.ebb();
     side.start();
     until(side, "before the outage", SOME, Side::accepted);

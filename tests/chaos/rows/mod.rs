@@ -5,7 +5,6 @@ pub(crate) mod memory;
 pub(crate) mod stragglers;
 pub(crate) mod stuck;
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -22,7 +21,7 @@ const RATE: u32 = 5_000;
 /// The stage of a world with one side.
 fn stage<'a>(world: &'a mut World, rng: &'a mut Rng, options: &Options) -> Stage<'a> {
     let World { neighbours, sides, .. } = world;
-    Stage { neighbours, sides: sides.iter_mut().collect(), rng, outage: options.outage(), over: None }
+    Stage { neighbours, sides: sides.iter_mut().collect(), rng, outage: options.outage() }
 }
 
 /// Waits for something that depends on the machine's speed: as long as it comes nearer.
@@ -37,7 +36,7 @@ fn until(side: &mut Side, what: &str, goal: u64, so_far: impl Fn(&Side) -> u64) 
         assert!(at.elapsed() < PATIENCE, "{what}: stuck at {best} of {goal}");
         if told.elapsed() > Duration::from_secs(10) {
             told = Instant::now();
-            eprintln!("{what}: {best} of {goal}; produced {}", side.meter.produced.load(Relaxed));
+            eprintln!("{what}: {best} of {goal}; produced {}", side.produced());
         }
         pause(Duration::from_millis(50));
     }

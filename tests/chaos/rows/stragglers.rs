@@ -41,7 +41,7 @@ pub(crate) fn run(row: Stragglers, options: &Options) -> Vec<String> {
     let texts = side.committed().iter().map(|(_, text, _)| text.len()).max().unwrap_or(0);
     side.provider().set(None);
     side.ebb();
-    let goal = side.meter.offered.load(std::sync::atomic::Ordering::Relaxed);
+    let goal = side.produced();
     until(side, "to the end", goal, Side::accepted);
     let settled = side.settle(PATIENCE + delay);
     let findings = side.audit();
