@@ -17,7 +17,7 @@ help: ## this list
 deps: ## install what builds, tests and benches need (Debian or Ubuntu, with apt-get)
 	@tools/deps install build test bench
 
-demo: deps-build ## the whole worker on embedded parts: 20,000 pushes, a table, the balance
+demo: deps-build ## both workers on embedded parts: 20,000 pushes through each, a table, the balances
 	$(CARGO) run --locked --release -- demo $(ARGS)
 
 ##@ Build
@@ -64,23 +64,28 @@ fuzz: deps-build ## every fuzz target, or TARGET=topic, for TIME=60 seconds (car
 	done
 
 ##@ Load
-bench: deps-build ## CPU per push of the whole worker, beside a bare HTTP/2 client: 5 rounds, some minutes
+bench: deps-build ## CPU per push of both workers, beside a bare HTTP/2 client: 5 rounds, some minutes
 	$(CARGO) bench --locked --bench push
 
 bench-quick: deps-build ## the same in under two minutes
 	$(CARGO) bench --locked --bench push -- --quick
 
-bench-produce: deps-build ## how to fill a topic: by the console producer, or by the generator itself
+bench-produce: PLATFORMS = $(or $(PLATFORM),apns gcm)
+bench-produce: deps-build ## how to fill topics: by the console producer, or by the generator itself
+	@if [ -n "$(TOPIC)" ] && [ -z "$(PLATFORM)" ]; then echo "TOPIC is one platform's: name it, PLATFORM=apns or gcm" >&2; exit 1; fi
 	$(CARGO) build --locked --release
-	@echo
-	@echo "# messages in the producers' format, by any producer:"
-	@echo "target/release/pusher generate apns --app game --count 100000 | \\"
-	@echo "    kafka-console-producer.sh --bootstrap-server localhost:9092 --topic push-game_apns-single"
-	@echo "# or produced by pusher itself, with a progress bar:"
-	@echo "target/release/pusher generate apns --app game --count 100000 --brokers localhost:9092 --topic push-game_apns-single"
-	@if [ -n "$(BROKERS)" ]; then target/release/pusher generate apns --app game --count $(or $(COUNT),100000) \
-		--brokers "$(BROKERS)" --topic $(or $(TOPIC),push-game_apns-single); \
-	else echo; echo "To run the second now: make bench-produce BROKERS=localhost:9092 [TOPIC=...] [COUNT=...]"; fi
+	@for platform in $(PLATFORMS); do \
+		generate="target/release/pusher generate $$platform --app game --count $(or $(COUNT),100000)"; \
+		topic="$(or $(TOPIC),push-game_$$platform-single)"; \
+		echo; echo "# messages of $$platform in the producers' format, by any producer:"; \
+		echo "$$generate | \\"; \
+		echo "    kafka-console-producer.sh --bootstrap-server $(or $(BROKERS),localhost:9092) --topic $$topic"; \
+		echo "# or produced by pusher itself, with a progress bar:"; \
+		echo "$$generate --brokers $(or $(BROKERS),localhost:9092) --topic $$topic"; \
+		if [ -n "$(BROKERS)" ]; then $$generate --brokers "$(BROKERS)" --topic "$$topic"; fi; \
+	done
+	@if [ -z "$(BROKERS)" ]; then echo; \
+		echo "To run the second now: make bench-produce BROKERS=localhost:9092 [PLATFORM=apns|gcm] [TOPIC=...] [COUNT=...]"; fi
 
 ##@ Housekeeping
 clean: ## remove what was built (Kafka's jars stay in the user's cache)

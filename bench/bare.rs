@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use bytes::{Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -21,18 +23,37 @@ pub(crate) struct Plan {
     pub address: String,
     /// The CA that it is signed by, PEM.
     pub ca: std::path::PathBuf,
-    /// `authorization` header.
-    pub authorization: String,
-    /// `apns-topic` header.
-    pub topic: String,
-    /// The body of every request.
-    pub body: String,
+    /// What the requests look like.
+    pub form: Form,
+    /// Their bodies, in turn.
+    pub bodies: Vec<String>,
     /// Requests in all.
     pub count: u64,
-    /// Streams at once, over all connections.
-    pub streams: u64,
     /// Connections.
     pub connections: u64,
+    /// Streams at once on each of them.
+    pub streams: u64,
+}
+
+/// The requests of a platform, but for their bodies.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Form {
+    /// Each has a path and an identity of its own.
+    Apns {
+        /// `authorization` header.
+        authorization: String,
+        /// `apns-topic` header.
+        topic: String,
+    },
+    /// All have the same head.
+    Fcm {
+        /// The path.
+        path: String,
+        /// Where the access token is given, `127.0.0.1:port`.
+        tokens: String,
+        /// What is sent there.
+        grant: String,
+    },
 }
 
 /// Sends everything and returns what that cost this process, connections and the first request of each not included.
@@ -43,20 +64,21 @@ pub(crate) fn run(plan: Plan) -> Result<Usage> {
 }
 
 async fn send_all(plan: Plan) -> Result<Usage> {
-    let plan = Rc::new(plan);
     let tls = pusher::http2::tls::client_config(Some(&plan.ca)).context("reading the CA")?;
+    let head = Rc::new(Head::new(&plan, &tls).await?);
+    let bodies: Rc<[Bytes]> = plan.bodies.iter().map(|body| Bytes::from(body.clone())).collect();
+    let first = bodies.first().context("a body")?.clone();
     let mut clients = Vec::new();
     for _ in 0..plan.connections {
-        let client = connect(&plan, tls.clone()).await?;
+        let client = connect(&plan.address, tls.clone()).await?;
         // The first answer proves the credential and lifts the limit of one stream.
-        clients.push(post(client, &Headers::new(&plan)?, u64::MAX, Bytes::from(plan.body.clone())).await?);
+        clients.push(post(client, head.request(u64::MAX)?, first.clone()).await?.0);
     }
     let before = Usage::of_self();
     let next = Rc::new(Cell::new(0u64));
     let mut slots = JoinSet::new();
-    for slot in 0..plan.streams {
-        let client = clients[(slot % plan.connections) as usize].clone();
-        slots.spawn_local(fill(client, plan.clone(), next.clone()));
+    for client in clients.iter().flat_map(|client| (0..plan.streams).map(|_| client.clone())) {
+        slots.spawn_local(fill(client, head.clone(), bodies.clone(), next.clone(), plan.count));
     }
     while let Some(done) = slots.join_next().await {
         done??;
@@ -64,10 +86,10 @@ async fn send_all(plan: Plan) -> Result<Usage> {
     Ok(Usage::of_self() - before)
 }
 
-async fn connect(plan: &Plan, tls: Arc<rustls::ClientConfig>) -> Result<h2::client::SendRequest<Bytes>> {
-    let tcp = TcpStream::connect(&plan.address).await?;
+async fn connect(address: &str, tls: Arc<rustls::ClientConfig>) -> Result<SendRequest<Bytes>> {
+    let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    let host = plan.address.rsplit_once(':').map_or(plan.address.as_str(), |(host, _)| host);
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let tls = tokio_rustls::TlsConnector::from(tls).connect(ServerName::try_from(host.to_owned())?, tcp).await?;
     let (client, connection) = h2::client::Builder::new().initial_max_send_streams(1).handshake(tls).await?;
     tokio::task::spawn_local(connection);
@@ -75,56 +97,89 @@ async fn connect(plan: &Plan, tls: Arc<rustls::ClientConfig>) -> Result<h2::clie
 }
 
 /// One slot: a request after the other until all are sent.
-async fn fill(mut client: h2::client::SendRequest<Bytes>, plan: Rc<Plan>, next: Rc<Cell<u64>>) -> Result<()> {
-    let (headers, body) = (Headers::new(&plan)?, Bytes::from(plan.body.clone()));
+async fn fill(
+    mut client: SendRequest<Bytes>,
+    head: Rc<Head>,
+    bodies: Rc<[Bytes]>,
+    next: Rc<Cell<u64>>,
+    count: u64,
+) -> Result<()> {
     loop {
         let serial = next.get();
-        if serial >= plan.count {
+        if serial >= count {
             return Ok(());
         }
         next.set(serial + 1);
-        client = post(client, &headers, serial, body.clone()).await?;
+        let body = bodies[serial as usize % bodies.len()].clone();
+        client = post(client, head.request(serial)?, body).await?.0;
     }
 }
 
-struct Headers {
-    authorization: HeaderValue,
-    topic: HeaderValue,
+/// What the requests have in common, prepared.
+struct Head {
     authority: String,
+    headers: HeaderMap,
+    /// The address of all of them; `None`: each has its own.
+    uri: Option<Uri>,
 }
 
-impl Headers {
-    fn new(plan: &Plan) -> Result<Self> {
-        let authority = plan.address.clone();
-        Ok(Headers { authorization: plan.authorization.parse()?, topic: plan.topic.parse()?, authority })
+impl Head {
+    async fn new(plan: &Plan, tls: &Arc<rustls::ClientConfig>) -> Result<Head> {
+        let (authority, mut headers) = (plan.address.clone(), HeaderMap::new());
+        let uri = match &plan.form {
+            Form::Apns { authorization, topic } => {
+                headers.insert(AUTHORIZATION, authorization.parse()?);
+                headers.insert("apns-topic", topic.parse()?);
+                headers.insert("apns-push-type", HeaderValue::from_static("alert"));
+                None
+            }
+            Form::Fcm { path, tokens, grant } => {
+                let token = access_token(tokens, grant, tls).await?;
+                headers.insert(AUTHORIZATION, format!("Bearer {token}").parse()?);
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Some(format!("https://{authority}{path}").parse()?)
+            }
+        };
+        Ok(Head { authority, headers, uri })
+    }
+
+    /// One request as the worker sends it.
+    fn request(&self, serial: u64) -> Result<Request<()>> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = self.headers.clone();
+        if let Some(uri) = &self.uri {
+            *request.uri_mut() = uri.clone();
+            return Ok(request);
+        }
+        let path = format!("/3/device/{:064x}", u128::from(serial) | 0xab << 100);
+        *request.uri_mut() = format!("https://{}{path}", self.authority).parse()?;
+        let id = uuid::Uuid::from_u128(u128::from(serial) | 1 << 100).hyphenated().to_string();
+        request.headers_mut().insert("apns-id", HeaderValue::from_str(&id)?);
+        Ok(request)
     }
 }
 
-/// One request as the worker sends it: its own path and identity, the shared headers.
-async fn post(
-    client: h2::client::SendRequest<Bytes>,
-    headers: &Headers,
-    serial: u64,
-    body: Bytes,
-) -> Result<h2::client::SendRequest<Bytes>> {
-    let id = uuid::Uuid::from_u128(u128::from(serial) | 1 << 100).hyphenated().to_string();
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("https://{}/3/device/{:064x}", headers.authority, u128::from(serial) | 0xab << 100))
-        .body(())?;
-    let map = request.headers_mut();
-    map.insert("authorization", headers.authorization.clone());
-    map.insert("apns-topic", headers.topic.clone());
-    map.insert("apns-push-type", HeaderValue::from_static("alert"));
-    map.insert("apns-id", HeaderValue::from_str(&id)?);
+async fn access_token(address: &str, grant: &str, tls: &Arc<rustls::ClientConfig>) -> Result<String> {
+    let mut request = Request::post(format!("https://{address}/token")).body(())?;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let (_, answer) = post(connect(address, tls.clone()).await?, request, Bytes::from(grant.to_owned())).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+    Ok(answer["access_token"].as_str().context("no access token in the answer")?.to_owned())
+}
+
+/// One request and its whole answer.
+async fn post(client: SendRequest<Bytes>, request: Request<()>, body: Bytes) -> Result<(SendRequest<Bytes>, Bytes)> {
     let mut client = client.ready().await?;
     let (answer, mut stream) = client.send_request(request, false)?;
     stream.send_data(body, true)?;
     let answer = answer.await?;
     ensure!(answer.status() == 200, "the server answered {}", answer.status());
-    let mut rest = answer.into_body();
+    let (mut rest, mut whole) = (answer.into_body(), BytesMut::new());
     while let Some(chunk) = rest.data().await {
-        rest.flow_control().release_capacity(chunk?.len())?;
+        let chunk = chunk?;
+        rest.flow_control().release_capacity(chunk.len())?;
+        whole.extend_from_slice(&chunk);
     }
-    Ok(client)
+    Ok((client, whole.freeze()))
 }

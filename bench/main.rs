@@ -1,8 +1,9 @@
-//! `make bench`: CPU per push of the whole worker, beside a bare `h2` client that sends the same requests to the same server
-//! in the same run. See README.md beside this file.
+//! `make bench`: CPU per push of the whole worker, for each platform, beside a bare `h2` client that sends the same requests to
+//! the same server in the same run. See README.md beside this file.
 
 mod bare;
 mod neighbours;
+mod platform;
 mod usage;
 
 use std::path::Path;
@@ -10,14 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
-use bare::Plan;
 use neighbours::{Kafka, Simulator, Worker};
+use platform::Platform;
 use usage::Usage;
-
-/// Streams at once of the bare client: one connection's usual limit.
-const STREAMS: u64 = 1000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -68,31 +65,34 @@ fn measure(rounds: usize, pushes: u64) -> Result<()> {
     result
 }
 
+/// What was measured of one platform.
+struct Contest {
+    simulator: Simulator,
+    floor: Vec<Round>,
+    worker: Vec<Round>,
+}
+
 fn measure_in(scratch: &Path, rounds: usize, pushes: u64) -> Result<()> {
-    let simulator = Simulator::start(scratch)?;
     let kafka = Kafka::start()?;
-    let (mut floor, mut worker) = (Vec::new(), Vec::new());
+    let contest = |platform| {
+        let simulator = Simulator::start(platform, scratch)?;
+        Ok(Contest { simulator, floor: Vec::new(), worker: Vec::new() })
+    };
+    let mut contests = Platform::ALL.map(contest).into_iter().collect::<Result<Vec<_>>>()?;
     for round in 0..rounds {
-        eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker", round + 1);
-        floor.push(bare_round(&simulator, pushes)?);
-        worker.push(worker_round(&simulator, &kafka, scratch, round, pushes)?);
+        eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker, per platform", round + 1);
+        for Contest { simulator, floor, worker } in &mut contests {
+            floor.push(bare_round(simulator, pushes)?);
+            worker.push(worker_round(simulator, &kafka, scratch, round, pushes)?);
+        }
     }
-    println!("{}", table(&[("bare h2 client (the floor)", &floor), ("pusher apns, feedback on failures", &worker)]));
+    println!("{}", table(&contests));
     println!("machine: {}; {rounds} interleaved rounds of {pushes} pushes, medians (minimum to maximum)", machine());
     Ok(())
 }
 
 fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
-    let plan = Plan {
-        address: simulator.address.clone(),
-        ca: simulator.ca.clone(),
-        authorization: authorization(simulator)?,
-        topic: "com.example.game".into(),
-        body: neighbours::body()?,
-        count: pushes,
-        streams: STREAMS,
-        connections: 1,
-    };
+    let plan = simulator.plan(pushes)?;
     let before = simulator.cpu()?;
     let program = std::env::current_exe()?;
     let output = neighbours::pinned(1, &program).arg("bare").arg(serde_json::to_string(&plan)?).output()?;
@@ -109,7 +109,7 @@ fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
 }
 
 fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usize, pushes: u64) -> Result<Round> {
-    let topic = kafka.fill(round, pushes)?;
+    let topic = kafka.fill(simulator.platform, round, pushes)?;
     simulator.reset()?;
     let worker = Worker::start(simulator, kafka, scratch, &topic)?;
     let begun = simulator.wait_for_accepted(1)?;
@@ -124,16 +124,7 @@ fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usi
     Ok(Round { usage: after - before, pushes: pushes - begun, server, peak_rss, p50_us, p99_us })
 }
 
-/// A provider token as the worker makes it.
-fn authorization(simulator: &Simulator) -> Result<String> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    let header = Header { kid: Some(neighbours::KEY_ID.into()), typ: None, ..Header::new(Algorithm::ES256) };
-    let claims = serde_json::json!({ "iss": neighbours::TEAM_ID, "iat": now });
-    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(&std::fs::read(&simulator.key)?)?)?;
-    Ok(format!("bearer {token}"))
-}
-
-fn table(contenders: &[(&str, &Vec<Round>)]) -> Table {
+fn table(contests: &[Contest]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     table.set_header([
@@ -148,25 +139,31 @@ fn table(contenders: &[(&str, &Vec<Round>)]) -> Table {
         "p99",
         "server µs/push",
     ]);
-    let floor = contenders.first().map_or(1.0, |(_, rounds)| median(rounds, Round::cpu_us));
-    for (name, rounds) in contenders {
-        let rss = rounds.iter().map(|round| round.peak_rss).max().unwrap_or(0);
-        let shown = |figure: String, there: bool| if there { figure } else { "–".into() };
-        table.add_row([
-            (*name).to_owned(),
-            rounds.iter().map(|round| round.pushes).max().unwrap_or(0).to_string(),
-            spread(rounds, Round::cpu_us),
-            format!("{:.2}", median(rounds, Round::cpu_us) / floor),
-            format!("{:.0}", median(rounds, Round::per_core)),
-            format!("{:.0}", median(rounds, |round| round.pushes as f64 / round.usage.wall.as_secs_f64())),
-            shown(format!("{} MiB", rss >> 20), rss > 0),
-            shown(format!("{:.1} ms", median(rounds, |round| round.p50_us as f64 / 1e3)), rss > 0),
-            shown(format!("{:.1} ms", median(rounds, |round| round.p99_us as f64 / 1e3)), rss > 0),
-            format!("{:.1}", median(rounds, Round::server_us)),
-        ]);
+    for Contest { simulator, floor, worker } in contests {
+        let name = simulator.platform.name();
+        let least = median(floor, Round::cpu_us);
+        table.add_row(row(&format!("bare h2 client, as {name} (its floor)"), floor, least));
+        table.add_row(row(&format!("pusher {name}, feedback on failures"), worker, least));
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
+}
+
+fn row(name: &str, rounds: &[Round], floor: f64) -> [String; 10] {
+    let rss = rounds.iter().map(|round| round.peak_rss).max().unwrap_or(0);
+    let shown = |figure: String, there: bool| if there { figure } else { "–".into() };
+    [
+        name.to_owned(),
+        rounds.iter().map(|round| round.pushes).max().unwrap_or(0).to_string(),
+        spread(rounds, Round::cpu_us),
+        format!("{:.2}", median(rounds, Round::cpu_us) / floor),
+        format!("{:.0}", median(rounds, Round::per_core)),
+        format!("{:.0}", median(rounds, |round| round.pushes as f64 / round.usage.wall.as_secs_f64())),
+        shown(format!("{} MiB", rss >> 20), rss > 0),
+        shown(format!("{:.1} ms", median(rounds, |round| round.p50_us as f64 / 1e3)), rss > 0),
+        shown(format!("{:.1} ms", median(rounds, |round| round.p99_us as f64 / 1e3)), rss > 0),
+        format!("{:.1}", median(rounds, Round::server_us)),
+    ]
 }
 
 fn median(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {

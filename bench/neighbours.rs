@@ -1,6 +1,6 @@
-//! Whom the contenders talk to: the simulator as a process of its own (so that its CPU is known apart), Kafka as a mock
-//! cluster in this process, and the worker as its users start it. With two cores, the contender has one and everybody else
-//! the other.
+//! Whom the contenders talk to: the simulators as processes of their own (so that their CPU is known apart), Kafka as a mock
+//! cluster in this process, and the workers as their users start them. With two cores, the contender has one and everybody
+//! else the other.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,17 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pusher::generate::{self, Generator, Mix, apns::Apns, produce::LineProducer};
+use pusher::generate::produce::LineProducer;
 use pusher::tally::Totals;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
+use crate::bare::Plan;
+use crate::platform::{Files, Platform};
 use crate::usage::Usage;
 
-/// Ids of the simulator's key.
-pub(crate) const KEY_ID: &str = "SIMULATE01";
-/// See [`KEY_ID`].
-pub(crate) const TEAM_ID: &str = "SIMTEAM001";
 /// Enough of them that the mock cluster's 5 MiB each hold a round.
 const PARTITIONS: i32 = 64;
 /// Longest wait for anything.
@@ -51,35 +49,42 @@ impl Drop for Leash {
     }
 }
 
-/// The APNs simulator.
+/// A platform's simulator.
 #[derive(Debug)]
 pub(crate) struct Simulator {
+    /// Whose stand-in it is.
+    pub platform: Platform,
     /// `127.0.0.1:port`.
-    pub address: String,
-    /// Its CA, PEM.
-    pub ca: PathBuf,
-    /// The key that it trusts, PEM.
-    pub key: PathBuf,
+    address: String,
+    /// The same of its token endpoint, if it has one.
+    tokens: Option<String>,
+    files: Files,
     control: String,
     child: Leash,
 }
 
 impl Simulator {
     /// Starts it on free ports.
-    pub(crate) fn start(scratch: &Path) -> Result<Simulator> {
-        let (ca, key) = (scratch.join("ca.pem"), scratch.join("key.p8"));
+    pub(crate) fn start(platform: Platform, scratch: &Path) -> Result<Simulator> {
+        let files = platform.files(scratch);
         let mut command = pinned(0, Path::new(PROGRAM));
-        command.args(["simulate", "apns", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
-        command.arg("--ca-out").arg(&ca).arg("--key-out").arg(&key).stdout(Stdio::piped());
+        command.args(platform.simulator(&files)).stdout(Stdio::piped());
         let mut child = Leash(command.spawn().context("starting the simulator")?);
         let mut lines = BufReader::new(child.0.stdout.take().context("the simulator's output is piped")?).lines();
         let mut address = |scheme: &str| -> Result<String> {
             let line = lines.next().context("the simulator ended")??;
             let (_, address) = line.split_once(scheme).with_context(|| format!("no address in {line:?}"))?;
-            Ok(address.trim().to_owned())
+            Ok(address.trim().trim_end_matches("/token").to_owned())
         };
-        let (address, control) = (address("https://")?, address("http://")?);
-        Ok(Simulator { address, ca, key, control, child })
+        let own = address("https://")?;
+        let tokens = (platform == Platform::Gcm).then(|| address("https://")).transpose()?;
+        let control = address("http://")?;
+        Ok(Simulator { platform, address: own, tokens, files, control, child })
+    }
+
+    /// What the bare client is to do.
+    pub(crate) fn plan(&self, pushes: u64) -> Result<Plan> {
+        self.platform.plan(&self.address, self.tokens.as_deref(), &self.files, pushes)
     }
 
     /// CPU that it has used.
@@ -121,19 +126,6 @@ impl Simulator {
     }
 }
 
-fn lines(count: u64) -> impl Iterator<Item = String> {
-    let settings = generate::Settings { count, mix: Mix::CALM, ..generate::Settings::default() };
-    Generator::new(Apns { app: "game".into() }, settings).map(|push| push.line)
-}
-
-/// The body that the worker sends for a generated message: its payload with the metadata merged in.
-pub(crate) fn body() -> Result<String> {
-    let line: serde_json::Value = serde_json::from_str(&lines(1).next().context("one line")?)?;
-    let mut payload = line["Payload"].clone();
-    payload["M"] = line["metadata"].clone();
-    Ok(payload.to_string())
-}
-
 /// The mock cluster.
 pub(crate) struct Kafka {
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -146,11 +138,11 @@ impl Kafka {
     }
 
     /// A topic of its own for each round, full of pushes.
-    pub(crate) fn fill(&self, round: usize, pushes: u64) -> Result<String> {
-        let topic = format!("push-game{round}_apns-massive");
+    pub(crate) fn fill(&self, platform: Platform, round: usize, pushes: u64) -> Result<String> {
+        let topic = format!("push-game{round}_{}-massive", platform.name());
         self.cluster.create_topic(&topic, PARTITIONS, 1)?;
         let mut producer = LineProducer::new(&self.cluster.bootstrap_servers(), &topic, None)?;
-        lines(pushes).try_for_each(|line| producer.send(line.as_bytes()))?;
+        platform.messages(pushes).try_for_each(|push| producer.send(push.line.as_bytes()))?;
         producer.flush()?;
         Ok(topic)
     }
@@ -164,25 +156,20 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts `pusher apns` for the app of `topic`.
+    /// Starts the worker of the simulator's platform for the app of `topic`.
     pub(crate) fn start(simulator: &Simulator, kafka: &Kafka, scratch: &Path, topic: &str) -> Result<Worker> {
         let app = topic.strip_prefix("push-").and_then(|rest| rest.split_once('_')).context("a push topic")?.0;
         let brokers = kafka.cluster.bootstrap_servers();
-        let log = scratch.join(format!("{app}.log"));
-        let upper = app.to_uppercase();
+        let platform = simulator.platform;
+        let log = scratch.join(format!("{app}-{}.log", platform.name()));
         let mut command = pinned(1, Path::new(PROGRAM));
-        command.args(["apns", "--json"]).current_dir(scratch).stderr(std::fs::File::create(&log)?);
+        command.args([platform.name(), "--json"]).current_dir(scratch).stderr(std::fs::File::create(&log)?);
+        let settings = platform.settings(app, &simulator.address, &simulator.files);
+        command.envs(settings.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)));
         command
             .env("PUSHER_QUEUE_BROKERS", &brokers)
-            .env("PUSHER_QUEUE_GROUP", app)
+            .env("PUSHER_QUEUE_GROUP", format!("{app}-{}", platform.name()))
             .env("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest")
-            .env("PUSHER_APNS_APPS", app)
-            .env(format!("PUSHER_APNS_CERTS_{upper}_AUTHKEYPATH"), &simulator.key)
-            .env(format!("PUSHER_APNS_CERTS_{upper}_KEYID"), KEY_ID)
-            .env(format!("PUSHER_APNS_CERTS_{upper}_TEAMID"), TEAM_ID)
-            .env(format!("PUSHER_APNS_CERTS_{upper}_TOPIC"), "com.example.game")
-            .env("PUSHER_APNS_ENDPOINT", format!("https://{}", simulator.address))
-            .env("PUSHER_APNS_CAFILE", &simulator.ca)
             .env("PUSHER_STATS_REPORTERS", "statsd")
             .env("PUSHER_STATS_STATSD_HOST", "127.0.0.1:9")
             .env("PUSHER_FEEDBACK_REPORTERS", "kafka")

@@ -12,7 +12,7 @@ use crate::simulator::apns::Key;
 /// Where the configuration is without `--config`, as with the original.
 pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
 
-/// Sends push notifications from Kafka to Apple's push service, losing none.
+/// Sends push notifications from Kafka to Apple's and Google's push services, losing none.
 ///
 /// Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong configuration, credentials or command line.
 #[derive(Debug, Parser)]
@@ -29,8 +29,9 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   pusher demo                                      See it work, with nothing installed
-  pusher apns                                      Run the worker with ./config/default.yaml
+  pusher apns                                      Run Apple's worker with ./config/default.yaml
   PUSHER_QUEUE_BROKERS=kafka:9092 pusher apns -p   The same against Apple's production hosts
+  pusher gcm                                       Run Google's worker (Firebase Cloud Messaging)
 
 Every key of the file has an environment variable: PUSHER_ and the key in upper case,
 with underscores for dots.";
@@ -106,10 +107,10 @@ Examples:
         #[command(subcommand)]
         provider: Generate,
     },
-    /// Show the worker at work on embedded parts: Kafka, APNs, statistics, feedback
+    /// Show both workers at work on embedded parts: Kafka, APNs, FCM, statistics, feedback
     #[command(after_help = "\
 Examples:
-  pusher demo                      20000 pushes as fast as they go, then a table and the balance
+  pusher demo                      20000 pushes through each as fast as they go, then the balances
   pusher demo --keep --rate 50     Stay up, and print how to push by hand and read the feedback")]
     Demo(Demo),
     /// Print the version
@@ -270,10 +271,10 @@ pub struct GenerateFor {
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct Demo {
-    /// How many pushes to send
+    /// How many pushes to send through each provider
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000)]
     pub count: u64,
-    /// Pushes per second; without it as fast as they go
+    /// Pushes per second and provider; without it as fast as they go
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
     /// Stay up afterwards, for pushing by hand; Ctrl-C ends it

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use crate::admission::Admission;
+use crate::circuit::{Circuit, Pass};
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
@@ -17,6 +19,9 @@ use crate::reporters::{Reporters, StatsReporter as _};
 use crate::spread::Load;
 use crate::tally::{LaneTally, Tally};
 
+/// A retry that found no leave looks again after a pause of this length, more or less.
+const NO_LEAVE: Duration = Duration::from_millis(200);
+
 /// A message that waits, and until when.
 #[derive(Debug)]
 pub struct Waiting {
@@ -24,6 +29,21 @@ pub struct Waiting {
     pub push: Push,
     /// When it is tried again.
     pub until: Instant,
+    /// In which pause of its app it began to wait, or after which.
+    round: u64,
+}
+
+/// What becomes of a message that waits.
+#[derive(Debug)]
+pub enum Next {
+    /// It waits on.
+    Wait(Waiting),
+    /// It is attempted.
+    Attempt(Push, Pass),
+    /// It was charged all that its budget holds.
+    GiveUp(Push),
+    /// It goes back: its partition is somebody else's, or its app was paused while it waited.
+    GiveBack(Push),
 }
 
 /// What a sender has for one app.
@@ -32,6 +52,8 @@ pub struct AppTools {
     pub handler: Arc<dyn MessageHandler>,
     /// Counts its attempts under way.
     pub load: Load,
+    /// Whether they may be made.
+    pub circuit: Arc<Circuit>,
 }
 
 /// One sender thread's tools.
@@ -40,6 +62,8 @@ pub struct Desk {
     pub reporters: Arc<Reporters>,
     /// Which feedback is written.
     pub feedback: FeedbackSwitches,
+    /// Rate limit and dedup; `None`: everything is admitted.
+    pub admission: Option<Admission>,
     apps: HashMap<Arc<str>, AppTools>,
     tally: Arc<Tally>,
     retry: Policy,
@@ -56,7 +80,13 @@ impl Desk {
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, apps, tally, retry, waiting_room }
+        Desk { reporters, feedback, admission: None, apps, tally, retry, waiting_room }
+    }
+
+    /// The same desk, where pushes are admitted or not.
+    #[must_use]
+    pub fn with_admission(self, admission: Option<Admission>) -> Self {
+        Desk { admission, ..self }
     }
 
     /// What belongs to an app.
@@ -85,18 +115,48 @@ impl Desk {
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
-        if let Err(refused) = self.waiting_room.try_send(Waiting { push, until: Instant::now() + delay }) {
+        let round = self.app(&push.message.origin.app).map_or(0, |tools| tools.circuit.round());
+        if let Err(refused) = self.waiting_room.try_send(Waiting { push, until: Instant::now() + delay, round }) {
             // Closed at shutdown; never full, because it holds as many as may be in flight.
             self.give_back(refused.into_inner().push);
         }
     }
 
-    /// Gives a message back unresolved: this process may not send it any more, and its offset stays.
+    /// What becomes of a message that waits, as of `now`. Charges it for its last attempt when its time has come.
+    pub fn look_at(&self, mut waiting: Waiting, now: Instant) -> Next {
+        let Some(AppTools { circuit, .. }) = self.app(&waiting.push.message.origin.app) else {
+            return Next::GiveBack(waiting.push);
+        };
+        // What began to wait within the pause is a probe that failed, and is not to be the next probe again and again.
+        let is_paused = circuit.is_open() && waiting.round < circuit.round();
+        if waiting.push.receipt.is_over() || is_paused {
+            return Next::GiveBack(waiting.push);
+        }
+        if waiting.until > now {
+            return Next::Wait(waiting);
+        }
+        waiting.push.charge(circuit, now);
+        if waiting.push.last.as_ref().is_some_and(|last| self.retry.is_spent(waiting.push.spent, last)) {
+            return Next::GiveUp(waiting.push);
+        }
+        match circuit.admit_again(now) {
+            Some(pass) => Next::Attempt(waiting.push, pass),
+            None => Next::Wait(Waiting { until: now + NO_LEAVE.mul_f64(0.5 + fastrand::f64()), ..waiting }),
+        }
+    }
+
+    /// Gives a message back unresolved: this process may not send it now or any more, and its offset stays.
     pub fn give_back(&self, push: Push) {
         let origin = &push.message.origin;
         let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
-        self.reporters.stats().count(Metric::Released, &tags, 1);
-        self.tally(&push.message).released();
+        let (stats, tally) = (self.reporters.stats(), self.tally(&push.message));
+        stats.count(Metric::Released, &tags, 1);
+        tally.released();
+        if push.maybe_delivered {
+            // Whoever sends it next does not know.
+            stats.count(Metric::PossibleDuplicates, &tags, 1);
+            tally.possible_duplicate();
+        }
         push.receipt.release();
     }
 }

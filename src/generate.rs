@@ -59,6 +59,28 @@ pub enum Expected {
     Malformed(&'static str),
 }
 
+impl Expected {
+    /// The key with which the worker names what becomes of the message, in metrics, feedback and its ledger; `None`: it is
+    /// delivered.
+    pub fn reason_key(self) -> Option<&'static str> {
+        Some(match self {
+            Expected::Delivered { .. } => return None,
+            Expected::Expired => "expired",
+            Expected::Rejected("Unregistered") => "unregistered",
+            Expected::Rejected("BadDeviceToken") => "bad-device-token",
+            Expected::Rejected("UNREGISTERED") => "DEVICE_UNREGISTERED",
+            Expected::Rejected("INVALID_ARGUMENT") => "BAD_REGISTRATION",
+            Expected::Malformed("cut off" | "not json") => "malformed-json",
+            Expected::Malformed("not an object") => "not-an-object",
+            Expected::Malformed("no token" | "empty token") => "missing-device-token",
+            Expected::Malformed("no target" | "empty target") => "missing-target",
+            Expected::Malformed("token not a string" | "target not a string") => "wrong-type",
+            Expected::Malformed("token cannot stand in a path") => "malformed-device-token",
+            Expected::Rejected(other) | Expected::Malformed(other) => other,
+        })
+    }
+}
+
 /// A message with what must become of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {

@@ -10,28 +10,33 @@
 //! - [`message`], [`outcome`]: the nouns. What came in, what became of it. Plain data.
 //! - [`queue`]: Kafka topics, rebalances, the ledger of offsets and its map, receipts, bounds.
 //! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
-//! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand.
-//! - [`handlers`]: one folder per provider, and the policy of retries. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens. [`tally`]: the worker's own ledger. [`observer`]: tells
+//! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand. [`circuit`]: whether an app's
+//!   messages may be attempted now: breaker, share of retries.
+//! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
+//! - [`handlers`]: one folder per provider, and the policies of retries and of the breaker. [`http2`]: their transport, which knows no provider.
+//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
 //!   them what the queue saw.
-//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`]: what every program needs.
+//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
-//! `queue`, `handlers`, `reporters` and `http2` never use each other, but for `handlers → http2`; only `delivery`,
+//! `queue`, `handlers`, `reporters`, `admission` and `http2` never use each other, but for `handlers → http2, admission`; only `delivery`,
 //! `dispatch` and what they stand on join them, through traits; only [`worker`] knows concrete types. A crate of the outside
 //! world is named in the one or two files whose job it is. A test reads the sources and holds them to this.
 //!
 //! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
 //! kind's registry.
 
+pub mod admission;
+pub mod circuit;
 pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod desk;
 pub mod dispatch;
+pub mod gate;
 pub mod generate;
 pub mod handlers;
 pub mod http2;
@@ -50,4 +55,5 @@ pub mod simulator;
 pub mod spread;
 pub mod tally;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;

@@ -63,6 +63,10 @@ impl Observer for WorkerObserver {
         self.gauge(Metric::AssignedPartitions, &[], partitions as f64);
     }
 
+    fn unsettled(&self, partitions: usize) {
+        self.gauge(Metric::UnsettledPartitions, &[], partitions as f64);
+    }
+
     fn starved(&self, partitions: usize) {
         self.gauge(Metric::PausedPartitions, &[], partitions as f64);
     }

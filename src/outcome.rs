@@ -15,7 +15,7 @@ pub enum Class {
     Message,
     /// The device token cannot be sent to. Resolved at once.
     Token,
-    /// The provider or the way to it failed. Retried as long as the message lives.
+    /// The provider or the way to it failed. Retried until the message expires, or its budget is spent while others pass.
     Provider,
     /// Our credentials or configuration are refused: the operator's fault, which must not burn the backlog. Held.
     Configuration,
@@ -130,6 +130,10 @@ pub enum Outcome {
     Rejected(Refusal),
     /// Its expiry passed before it could be delivered. Holds the last refusal when it had been tried.
     Expired(Option<Box<Refusal>>),
+    /// Its device has had its pushes of this minute: not sent, on purpose.
+    Limited(Refusal),
+    /// Another message with the same content went to the same device lately: not sent, on purpose.
+    Deduplicated(Refusal),
     /// Given up: a bug of ours (`internal`) or an exhausted budget.
     Failed(Refusal),
 }
@@ -139,7 +143,10 @@ impl Outcome {
     pub fn key(&self) -> Option<&'static str> {
         match self {
             Outcome::Delivered(_) => None,
-            Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Some(refusal.key),
+            Outcome::Rejected(refusal)
+            | Outcome::Limited(refusal)
+            | Outcome::Deduplicated(refusal)
+            | Outcome::Failed(refusal) => Some(refusal.key),
             Outcome::Expired(_) => Some("expired"),
         }
     }
@@ -160,7 +167,7 @@ pub enum Verdict {
     Resolved(Outcome),
     /// The provider's or the network's fault: again later, the same message under the same identity.
     Retry(Refusal),
-    /// The operator's fault: again when it is mended; nothing is charged to the message.
+    /// The operator's fault: again when it is mended; slowly, and charged only while others of its app pass.
     Hold(Refusal),
     /// Not sent because the worker may not send it any more (shutdown, revoked partition): not resolved, not committed.
     Released,

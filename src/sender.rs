@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::time::DelayQueue;
 
-use crate::delivery::deliver;
-use crate::desk::{Desk, Waiting};
+use crate::delivery::{deliver, deliver_again, give_up};
+use crate::desk::{Desk, Next, Waiting};
 use crate::queue::Lent;
 use crate::shutdown::Shutdown;
 
-/// How often a message that waits is looked at: whether its partition is still ours. One that is not makes room at once;
-/// a held one would keep its place in the bounds for minutes, beside its second copy when the partition has come back.
+/// How often a message that waits is looked at: whether its partition is still ours and its app sends. Else it makes room at
+/// once; a held one would keep its place in the bounds for minutes, beside its second copy when the partition has come back.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The poll thread's end of a sender.
@@ -76,17 +76,17 @@ async fn run(
             biased;
             () = stop.cancelled() => break,
             Some(waiting) = waiters.recv() => sit_down(&mut room, waiting),
-            Some(due) = room.next(), if !room.is_empty() => {
-                let waiting = due.into_inner();
-                if waiting.push.receipt.is_over() {
-                    desk.give_back(waiting.push);
-                } else if waiting.until > Instant::now() {
-                    sit_down(&mut room, waiting);
-                } else {
-                    waiting.push.receipt.set_waiting(false);
-                    pushes.spawn(deliver(waiting.push, desk.clone()));
+            Some(due) = room.next(), if !room.is_empty() => match desk.look_at(due.into_inner(), Instant::now()) {
+                Next::Wait(waiting) => sit_down(&mut room, waiting),
+                Next::Attempt(push, pass) => {
+                    push.receipt.set_waiting(false);
+                    pushes.spawn(deliver_again(push, pass, desk.clone()));
                 }
-            }
+                Next::GiveUp(push) => {
+                    pushes.spawn(give_up(push, desk.clone()));
+                }
+                Next::GiveBack(push) => desk.give_back(push),
+            },
             batch = batches.recv() => match batch {
                 Some(batch) => for lent in batch {
                     desk.tally(&lent.message).lent();

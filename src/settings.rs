@@ -63,12 +63,18 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::telemetry::KEYS,
     KEYS,
     crate::queue::config::KEYS,
+    crate::handlers::retry::KEYS,
+    crate::handlers::breaker::KEYS,
     crate::handlers::apns::KEYS,
     crate::handlers::gcm::KEYS,
+    crate::admission::KEYS,
+    crate::admission::redis::KEYS,
     crate::reporters::stats::KEYS,
     crate::reporters::stats::statsd::KEYS,
     crate::reporters::feedback::KEYS,
     crate::reporters::feedback::kafka::KEYS,
+    crate::reporters::dead_letter::KEYS,
+    crate::reporters::dead_letter::kafka::KEYS,
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
 ];
@@ -77,14 +83,11 @@ pub const ALL_KEYS: &[&[Key]] = &[
 pub const ALIASES: &[Alias] = &[
     Alias { written: "gracefullShutdownTimeout", name: "gracefulShutdownTimeout" },
     Alias { written: "apns.certs.<app>", name: "apns.certs.<app>.authKeyPath" },
+    Alias { written: "dedup.games.<app>.percentage", name: "dedup.games.<app>" },
 ];
-
-const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
 /// Keys of the original that belong to no room here.
 const HOMELESS: &[Ignored] = &[
-    Ignored { name: "rateLimiter.*", because: NO_ADMISSION },
-    Ignored { name: "dedup.*", because: NO_ADMISSION },
     Ignored {
         name: "feedbackListeners.*",
         because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",
@@ -138,6 +141,52 @@ mod tests {
             assert!(!seen.contains(&name), "{} is listed twice", ignored.name);
             seen.push(name);
         }
+    }
+
+    /// Dead letters go to the brokers of the push topics, whose keys belong to a room that theirs may not use.
+    #[test]
+    fn dead_letters_read_the_queues_keys_as_the_queue_does() {
+        for theirs in crate::reporters::dead_letter::kafka::OF_THE_QUEUE {
+            let key = catalogue().keys().find(|key| key.name == theirs.name).expect("the queue's key");
+            assert_eq!(key.default, theirs.default, "{}", key.name);
+        }
+    }
+
+    /// What files and manifests of the original say about rate limit and dedup.
+    #[test]
+    fn the_originals_shapes_of_rate_limit_and_dedup_are_understood() {
+        use crate::admission::content::Shares;
+        use crate::admission::settings::Settings;
+        use crate::config::{ConfigFile, load};
+        let yaml = "apns:\n  apps: game,other\n  rateLimit.rpm: 20\n  dedup.ttl: 90s\n\
+                    rateLimiter:\n  redis:\n    host: h\n    port: 1234\n    password: p\n  tls:\n    disabled: true\n";
+        let read = |more: &str, env: &[(&str, &str)]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("{yaml}{more}")).unwrap();
+            let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            let loaded = load(ConfigFile::Explicit(file.path()), env, catalogue()).unwrap();
+            let keys = crate::admission::PlatformKeys::new("apns.rateLimit.rpm", "apns.dedup.ttl");
+            let settings = Settings::from_config(&loaded.config, &keys, &["game".into(), "other".into()]).unwrap();
+            assert_eq!((settings.rpm, settings.ttl), (Some(20), Duration::from_secs(90)));
+            (settings.shares, loaded.notices.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        };
+        let expected = Shares::new([("game".to_owned(), 50), ("other".to_owned(), 100)]);
+        let json = r#"{"game": 50, "other": 100}"#;
+        for (more, env) in [
+            (format!("dedup.games: '{json}'"), vec![]),
+            (format!("dedup: {{games: {json}}}"), vec![]),
+            (String::new(), vec![("PUSHER_DEDUP_GAMES", json)]),
+            (String::new(), vec![("PUSHER_DEDUP_GAMES_GAME", "50"), ("PUSHER_DEDUP_GAMES_OTHER", "100")]),
+        ] {
+            assert_eq!(read(&more, &env), (expected.clone(), String::new()), "{more} {env:?}");
+        }
+        let nested = "dedup: {games: {game: {percentage: 50}}}";
+        let (shares, notices) = read(nested, &[("PUSHER_DEDUP_GAMES_OTHER_PERCENTAGE", "100")]);
+        assert_eq!(shares, expected);
+        insta::assert_snapshot!(notices, @r"
+        dedup.games.game.percentage: read as dedup.games.game, which is its name now
+        PUSHER_DEDUP_GAMES_OTHER_PERCENTAGE: read as dedup.games.other, which is its name now
+        ");
     }
 
     #[test]

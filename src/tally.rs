@@ -1,7 +1,7 @@
 //! The worker's own ledger: what became of every message, counted once, per app, platform and lane.
 //!
 //! The law that it must obey (and tests hold it to):
-//! *consumed = delivered + rejected + expired + failed + released + skipped + in flight*.
+//! *consumed = delivered + rejected + expired + limited + deduplicated + failed + released + skipped + in flight*.
 //! Counting is one relaxed addition; reading is for people, tests and the summary at the end.
 
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct LaneTally {
     delivered: AtomicU64,
     rejected: AtomicU64,
     expired: AtomicU64,
+    limited: AtomicU64,
+    deduplicated: AtomicU64,
     failed: AtomicU64,
     released: AtomicU64,
     requests: AtomicU64,
@@ -46,6 +48,7 @@ pub struct LaneTally {
     possible_duplicates: AtomicU64,
     feedback: AtomicU64,
     feedback_lost: AtomicU64,
+    dead_letters: AtomicU64,
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     accepted_after: Mutex<Histogram<u64>>,
 }
@@ -60,6 +63,8 @@ impl LaneTally {
             delivered: AtomicU64::default(),
             rejected: AtomicU64::default(),
             expired: AtomicU64::default(),
+            limited: AtomicU64::default(),
+            deduplicated: AtomicU64::default(),
             failed: AtomicU64::default(),
             released: AtomicU64::default(),
             requests: AtomicU64::default(),
@@ -68,6 +73,7 @@ impl LaneTally {
             possible_duplicates: AtomicU64::default(),
             feedback: AtomicU64::default(),
             feedback_lost: AtomicU64::default(),
+            dead_letters: AtomicU64::default(),
             reasons: Mutex::default(),
             accepted_after: Mutex::new(histogram),
         }
@@ -91,6 +97,11 @@ impl LaneTally {
         }
     }
 
+    /// A message goes back that may have been accepted: whoever sends it next may repeat it.
+    pub fn possible_duplicate(&self) {
+        self.possible_duplicates.fetch_add(1, Relaxed);
+    }
+
     /// A message begins to wait for another attempt; `held`: for the operator.
     pub fn waits(&self, held: bool) {
         if held { &self.holds } else { &self.retries }.fetch_add(1, Relaxed);
@@ -102,6 +113,8 @@ impl LaneTally {
             Outcome::Delivered(_) => &self.delivered,
             Outcome::Rejected(_) => &self.rejected,
             Outcome::Expired(_) => &self.expired,
+            Outcome::Limited(_) => &self.limited,
+            Outcome::Deduplicated(_) => &self.deduplicated,
             Outcome::Failed(_) => &self.failed,
         };
         counter.fetch_add(1, Relaxed);
@@ -111,7 +124,7 @@ impl LaneTally {
         }
     }
 
-    /// A message was given back unresolved (shutdown, revoked partition).
+    /// A message was given back unresolved (shutdown, revoked partition, paused app).
     pub fn released(&self) {
         self.released.fetch_add(1, Relaxed);
     }
@@ -126,6 +139,11 @@ impl LaneTally {
         if acknowledged { &self.feedback } else { &self.feedback_lost }.fetch_add(1, Relaxed);
     }
 
+    /// A message that was given up was written to the dead letters, or could not be.
+    pub fn dead_letter(&self, written: bool) {
+        self.dead_letters.fetch_add(u64::from(written), Relaxed);
+    }
+
     fn totals(&self) -> Totals {
         let accepted_after = self.accepted_after.lock().clone();
         Totals {
@@ -134,6 +152,8 @@ impl LaneTally {
             delivered: self.delivered.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             expired: self.expired.load(Relaxed),
+            limited: self.limited.load(Relaxed),
+            deduplicated: self.deduplicated.load(Relaxed),
             failed: self.failed.load(Relaxed),
             released: self.released.load(Relaxed),
             requests: self.requests.load(Relaxed),
@@ -142,6 +162,7 @@ impl LaneTally {
             possible_duplicates: self.possible_duplicates.load(Relaxed),
             feedback: self.feedback.load(Relaxed),
             feedback_lost: self.feedback_lost.load(Relaxed),
+            dead_letters: self.dead_letters.load(Relaxed),
             reasons: self.reasons.lock().iter().map(|(key, n)| ((*key).to_owned(), *n)).collect(),
             accepted_p50_us: accepted_after.value_at_quantile(0.5),
             accepted_p99_us: accepted_after.value_at_quantile(0.99),
@@ -162,6 +183,10 @@ pub struct Totals {
     pub rejected: u64,
     /// Too old to be sent.
     pub expired: u64,
+    /// Over the rate limit of their devices.
+    pub limited: u64,
+    /// Copies of what went to their devices already.
+    pub deduplicated: u64,
     /// Given up.
     pub failed: u64,
     /// Given back unresolved.
@@ -178,6 +203,8 @@ pub struct Totals {
     pub feedback: u64,
     /// Feedback records lost by configuration.
     pub feedback_lost: u64,
+    /// Dead letters acknowledged.
+    pub dead_letters: u64,
     /// Everything that was not delivered, by reason key.
     pub reasons: BTreeMap<String, u64>,
     /// Median from lent to accepted, µs; of a sum, the largest of its parts.
@@ -194,7 +221,7 @@ impl Totals {
 
     /// Messages with a final outcome.
     pub fn resolved(&self) -> u64 {
-        self.delivered + self.rejected + self.expired + self.failed
+        self.delivered + self.rejected + self.expired + self.limited + self.deduplicated + self.failed
     }
 
     /// What the law of conservation leaves in flight; 0 after a drain.
@@ -209,6 +236,8 @@ impl Totals {
         self.delivered += other.delivered;
         self.rejected += other.rejected;
         self.expired += other.expired;
+        self.limited += other.limited;
+        self.deduplicated += other.deduplicated;
         self.failed += other.failed;
         self.released += other.released;
         self.requests += other.requests;
@@ -217,6 +246,7 @@ impl Totals {
         self.possible_duplicates += other.possible_duplicates;
         self.feedback += other.feedback;
         self.feedback_lost += other.feedback_lost;
+        self.dead_letters += other.dead_letters;
         for (key, n) in &other.reasons {
             *self.reasons.entry(key.clone()).or_default() += n;
         }
@@ -280,18 +310,22 @@ mod tests {
     fn every_outcome_is_counted_once_and_the_law_holds() {
         let tally = Tally::default();
         let lane = tally.lane(&origin(Lane::Single));
-        for _ in 0..4 {
+        for _ in 0..6 {
             lane.lent();
         }
         let accepted = Outcome::Delivered(Acceptance { status: 200, provider_id: None });
         lane.resolved(&accepted, Duration::from_millis(3));
         lane.resolved(&Outcome::Rejected(Refusal::local(Class::Message, "bad", "Bad", "")), Duration::ZERO);
         lane.resolved(&Outcome::Expired(None), Duration::ZERO);
+        lane.resolved(&Outcome::Limited(Refusal::local(Class::Message, "limited", "L", "")), Duration::ZERO);
+        lane.resolved(&Outcome::Deduplicated(Refusal::local(Class::Message, "copy", "C", "")), Duration::ZERO);
         assert_eq!(tally.totals().unaccounted(), 1);
         lane.released();
         let totals = tally.totals();
-        assert_eq!((totals.unaccounted(), totals.consumed(), totals.resolved()), (0, 4, 3));
-        assert_eq!(totals.reasons.into_iter().collect::<Vec<_>>(), [("bad".into(), 1), ("expired".into(), 1)]);
+        assert_eq!((totals.unaccounted(), totals.consumed(), totals.resolved()), (0, 6, 5));
+        assert_eq!((totals.limited, totals.deduplicated), (1, 1));
+        let reasons: Vec<_> = totals.reasons.into_keys().collect();
+        assert_eq!(reasons, ["bad", "copy", "expired", "limited"]);
     }
 
     #[test]

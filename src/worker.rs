@@ -2,8 +2,8 @@
 //! types.
 //!
 //! Threads: `poll` (Kafka, synchronous), `send-0…` (one `current_thread` runtime each, with its own connections), `house`
-//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the feedback producer have
-//! librdkafka's threads besides.
+//! (one small runtime for everything that is not a push: PostgreSQL, clocks). The queue and the producers of feedback and
+//! dead letters have librdkafka's threads besides.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
+use crate::admission;
+use crate::circuit::Circuit;
 use crate::config::{Config, ConfigErrors, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
+use crate::handlers::breaker;
+use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::message::Platform;
 use crate::observer::WorkerObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::{self, InFlight, Queue};
@@ -30,10 +32,10 @@ use crate::shutdown::Shutdown;
 use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
-/// How long the start waits for the feedback topics to be confirmed.
+mod clocks;
+
+/// How long the start waits for the topics of feedback and dead letters to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
-/// How often gauges are told.
-const GAUGES: Duration = Duration::from_secs(1);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -46,7 +48,7 @@ pub enum StartError {
     /// A credential that the operator must mend.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A feedback topic that the operator must mend.
+    /// A topic of feedback or dead letters that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
     /// The machine refused a thread or a runtime.
@@ -83,6 +85,7 @@ pub struct Worker {
     reporters: Arc<Reporters>,
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Worker {
@@ -91,7 +94,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = house()?;
-        let Configured { settings, queue, feedback, reporters, provider } =
+        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
@@ -103,7 +106,13 @@ impl Worker {
         let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches };
+        // The queue has told the bounds which apps share them.
+        let circuit = |app: &Arc<str>| {
+            let (share, stats) = (in_flight.share(app), reporters.stats().clone());
+            Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
+        };
+        let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, circuits, admission };
         parts.assemble(Box::new(queue), house, shutdown)
     }
 
@@ -115,6 +124,11 @@ impl Worker {
     /// What is lent and not resolved.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// The way of an app to its provider; `None` for an app that is not configured.
+    pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
+        self.circuits.get(app)
     }
 
     /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
@@ -150,8 +164,11 @@ struct Configured {
     settings: WorkerSettings,
     queue: queue::config::Settings,
     feedback: feedback::Settings,
+    breaker: breaker::Settings,
+    retries: ShareSettings,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Configured {
@@ -166,14 +183,30 @@ impl Configured {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
         };
+        let own_ramp = provider.as_ref().and_then(|built| built.as_ref().ok()).map(|provider| provider.ramp());
+        let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
+        let retries = problems.take(ShareSettings::from_config(config));
+        let admission = problems.take(match &provider {
+            Some(Ok(provider)) => admission::Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
+            _ => Ok(None),
+        });
         config.check(problems)?;
-        let (Some(settings), Some(queue), Some(feedback), Some(reporters), Some(provider)) =
-            (settings, queue, feedback, reporters, provider)
+        let (
+            Some(settings),
+            Some(queue),
+            Some(feedback),
+            Some(breaker),
+            Some(retries),
+            Some(reporters),
+            Some(provider),
+            Some(admission),
+        ) = (settings, queue, feedback, breaker, retries, reporters, provider, admission)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        Ok(Configured { settings, queue, feedback, reporters: Arc::new(reporters), provider })
+        let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
+        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission })
     }
 }
 
@@ -186,6 +219,8 @@ struct Parts {
     tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    admission: Option<Arc<admission::Plan>>,
 }
 
 impl Parts {
@@ -196,8 +231,9 @@ impl Parts {
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         self.provider.start(house.handle());
         let senders = self.start_senders(&spread, &shutdown)?;
-        house.spawn(tell_gauges(self.clone(), shutdown.clone()));
-        let Parts { settings, provider, reporters, tally, in_flight, .. } = self;
+        house.spawn(clocks::tell_gauges(self.clone(), shutdown.clone()));
+        house.spawn(clocks::keep_breakers(self.clone(), shutdown.clone()));
+        let Parts { settings, provider, reporters, tally, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
@@ -205,7 +241,7 @@ impl Parts {
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight })
+        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight, circuits })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
@@ -224,11 +260,13 @@ impl Parts {
     /// Runs on the sender's thread, inside its runtime.
     fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
-            let handler = self.provider.handler(&app, sender);
-            (app, AppTools { handler, load })
+            let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
+            (app, AppTools { handler, load, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
+        let admission = self.admission.map(|plan| plan.open(sender.index));
         Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
+            .with_admission(admission)
     }
 }
 
@@ -245,25 +283,4 @@ fn house() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
     builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
-}
-
-/// Tells statistics what is under way, once a second.
-async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(GAUGES);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
-        parts.reporters.publish();
-        in_flight(&parts, platform);
-    }
-}
-
-fn in_flight(parts: &Parts, platform: Platform) {
-    let stats = parts.reporters.stats();
-    for app in parts.provider.apps() {
-        let usage = parts.in_flight.usage(&app);
-        let tags = [("platform", platform.0), ("game", &*app)];
-        stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
-        stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
-    }
 }

@@ -97,7 +97,9 @@ pub(super) fn matches<'n>(pattern: &str, name: &'n str) -> Option<&'n str> {
     }
     match pattern.split_once("<app>") {
         Some((before, after)) => {
-            name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).filter(|app| !app.is_empty())
+            // An app's name is a part of a topic's and has no dot.
+            let app = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after))?;
+            Some(app).filter(|app| !app.is_empty() && !app.contains('.'))
         }
         None => (pattern == name).then_some(""),
     }
@@ -110,7 +112,8 @@ mod tests {
     #[test]
     fn a_pattern_names_its_keys() {
         assert_eq!(matches("queue.sessionTimeout", "queue.sessiontimeout"), Some(""));
-        assert_eq!(matches("apns.certs.<app>.keyID", "apns.certs.my.game.keyid"), Some("my.game"));
+        assert_eq!(matches("apns.certs.<app>.keyID", "apns.certs.my_game.keyid"), Some("my_game"));
+        assert_eq!(matches("dedup.games.<app>", "dedup.games.game.percentage"), None);
         assert_eq!(matches("apns.certs.<app>.keyID", "apns.certs.keyid"), None);
         assert_eq!(matches("queue.kafka.*", "queue.kafka.sasl.username"), Some(""));
         assert_eq!(matches("queue.kafka.*", "queue.kafka."), None);

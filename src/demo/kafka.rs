@@ -20,7 +20,7 @@ pub(super) struct DemoKafka {
 
 impl DemoKafka {
     /// One broker with these topics (name, partitions).
-    pub(super) fn start(topics: &[(&str, i32)]) -> Result<DemoKafka> {
+    pub(super) fn start(topics: &[(String, i32)]) -> Result<DemoKafka> {
         let cluster = MockCluster::new(1).context("starting the mock cluster")?;
         for (topic, partitions) in topics {
             cluster.create_topic(topic, *partitions, 1).with_context(|| format!("creating {topic}"))?;

@@ -1,44 +1,43 @@
-//! `pusher demo`: the whole main job on embedded parts, and the proof that the books balance.
+//! `pusher demo`: the whole main job on embedded parts, for both platforms side by side, and the proof that the books balance.
 //!
-//! Kafka is librdkafka's mock cluster, APNs is the simulator over TLS, StatsD and the feedback consumer are counters; the
-//! worker is this program started as its users start it (`pusher apns`, environment only). At the end what the far ends saw
-//! is held against the worker's own ledger and against what the generator expects.
+//! Kafka is librdkafka's mock cluster, APNs and FCM are the simulators over TLS, StatsD and the feedback consumers are
+//! counters; the workers are this program started as its users start it (`pusher apns`, `pusher gcm`, environment only). At
+//! the end what the far ends saw is held against each worker's own ledger and against what the generator expects.
 
 mod balance;
+mod far_end;
 mod kafka;
+mod side;
 mod sinks;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use indicatif::ProgressBar;
+use anyhow::{Context as _, Result};
+use indicatif::MultiProgress;
+use tokio::runtime::Runtime;
 
-use crate::generate::produce::LineProducer;
-use crate::generate::{self, Generated, Generator};
 use crate::shutdown::Shutdown;
-use crate::simulator::apns::{Settings as SimulatorSettings, Simulator};
-use balance::{Books, Expected};
+use balance::Books;
+use far_end::FarEnd;
 use kafka::DemoKafka;
-use sinks::{FeedbackSink, StatsdSink};
-use worker::ChildWorker;
+use side::Side;
+use sinks::StatsdSink;
 
-const APP: &str = "game";
-const TOPIC: &str = "push-game_apns-massive";
-const FEEDBACK: &str = "push-game-apns-feedbacks";
 const PARTITIONS: i32 = 8;
-/// Pushes produced and not yet done, at most: the mock cluster keeps 5 MiB per partition.
-const BACKLOG: u64 = 40_000;
-/// No progress for this long is a failure.
-const STALL: Duration = Duration::from_mins(1);
+const FEEDBACK_PARTITIONS: i32 = 4;
+/// Pushes produced to each side between two looks at what came of them.
+const BURST: usize = 256;
+/// How long there is nothing to look at.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Pushes.
+    /// Pushes through each provider.
     pub count: u64,
-    /// Pushes produced per second; `None`: as fast as they go.
+    /// Pushes produced per second for each; `None`: as fast as they go.
     pub rate: Option<u32>,
     /// Seed of the generator.
     pub seed: u64,
@@ -55,129 +54,76 @@ pub fn run(options: &Options, shutdown: &Shutdown) -> Result<()> {
     outcome
 }
 
-fn run_in(options: &Options, runtime: &tokio::runtime::Runtime, scratch: &Path, shutdown: &Shutdown) -> Result<()> {
-    eprintln!("starting Kafka (mock cluster), APNs (simulator), StatsD, a feedback consumer and the worker …");
-    let kafka = DemoKafka::start(&[(TOPIC, PARTITIONS), (FEEDBACK, 4)])?;
-    let simulator = runtime.block_on(Simulator::start(SimulatorSettings::default()))?;
-    let statsd = StatsdSink::start()?;
-    let feedback = FeedbackSink::start(kafka.brokers(), FEEDBACK)?;
-    let environment = environment(&kafka, &simulator, &statsd, scratch)?;
-    let mut worker = ChildWorker::start("apns", &environment, scratch)?;
-    kafka.wait_for_group("demo", TOPIC, || worker.check())?;
-
-    let (started, cpu_before) = (Instant::now(), worker.cpu());
-    let mut expected = Expected::default();
-    let mut producer = LineProducer::new(kafka.brokers(), TOPIC, options.rate)?;
-    let bar = crate::pusher::progress(options.count, "pushes");
-    let mut watch = Watch { simulator: &simulator, feedback: &feedback, bar: &bar, seen: 0, since: Instant::now() };
-    for push in generator(options.count, options.seed) {
-        producer.send(push.line.as_bytes())?;
-        expected.add(&push);
-        if producer.sent() % 256 == 0 {
-            watch.wait(|seen| producer.sent() - seen < BACKLOG, &mut worker)?;
-        }
-    }
-    producer.flush()?;
-    watch.wait(|seen| seen >= options.count, &mut worker)?;
-    bar.finish_and_clear();
-    let (took, cpu) = (started.elapsed(), worker.cpu().saturating_sub(cpu_before));
-    if options.keep {
-        stay(&kafka, &simulator, shutdown);
-    }
-    let ledger = worker.stop().context("stopping the worker")?;
-    let books = Books {
-        expected,
-        ledger,
-        accepted: simulator.stats().messages.accepted,
-        repeated: simulator.stats().messages.repeated,
-        feedback: feedback.seen(),
-        committed: kafka.committed("demo", TOPIC)?,
-        end: kafka.end(TOPIC)?,
-        statsd: [statsd.counter("demo.sent"), statsd.counter("demo.ack"), statsd.counter("demo.failed")],
-        extra: options.keep,
+fn run_in(options: &Options, runtime: &Runtime, scratch: &Path, shutdown: &Shutdown) -> Result<()> {
+    eprintln!("starting Kafka (mock cluster), APNs and FCM (simulators), StatsD, feedback consumers and two workers …");
+    let far_ends = [runtime.block_on(FarEnd::apns(scratch))?, runtime.block_on(FarEnd::fcm(scratch))?];
+    let topics: Vec<_> = far_ends
+        .iter()
+        .flat_map(|far| [(far.topic(), PARTITIONS), (far.feedback_topic(), FEEDBACK_PARTITIONS)])
+        .collect();
+    let (kafka, statsd) = (DemoKafka::start(&topics)?, StatsdSink::start()?);
+    let bars = MultiProgress::new();
+    let start = |far: FarEnd| {
+        let bar = bars.add(crate::pusher::progress(options.count, &format!("pushes through {}", far.title)));
+        Side::start(far, &kafka, &statsd, scratch, options, bar)
     };
-    println!("{}", books.table(took, cpu));
-    books.check()
-}
-
-/// The worker's whole configuration.
-fn environment(
-    kafka: &DemoKafka,
-    simulator: &Simulator,
-    statsd: &StatsdSink,
-    scratch: &Path,
-) -> Result<Vec<(String, String)>> {
-    let (key, ca) = (scratch.join("key.p8"), scratch.join("ca.pem"));
-    std::fs::write(&key, &simulator.key().pem)?;
-    std::fs::write(&ca, simulator.ca_pem())?;
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let pairs = [
-        ("PUSHER_QUEUE_BROKERS", kafka.brokers().to_owned()),
-        ("PUSHER_QUEUE_GROUP", "demo".into()),
-        ("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
-        ("PUSHER_APNS_APPS", APP.into()),
-        ("PUSHER_APNS_CERTS_GAME_AUTHKEYPATH", path(&key)),
-        ("PUSHER_APNS_CERTS_GAME_KEYID", simulator.key().key_id.clone()),
-        ("PUSHER_APNS_CERTS_GAME_TEAMID", simulator.key().team_id.clone()),
-        ("PUSHER_APNS_CERTS_GAME_TOPIC", "com.example.game".into()),
-        ("PUSHER_APNS_ENDPOINT", format!("https://{}", simulator.address())),
-        ("PUSHER_APNS_CAFILE", path(&ca)),
-        ("PUSHER_STATS_REPORTERS", "statsd".into()),
-        ("PUSHER_STATS_STATSD_HOST", statsd.address()),
-        ("PUSHER_STATS_STATSD_PREFIX", "demo.".into()),
-        ("PUSHER_FEEDBACK_REPORTERS", "kafka".into()),
-        ("PUSHER_FEEDBACK_KAFKA_BROKERS", kafka.brokers().to_owned()),
-        ("PUSHER_LOG_LEVEL", "info".into()),
-    ];
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).to_vec())
-}
-
-fn generator(count: u64, seed: u64) -> impl Iterator<Item = Generated> {
-    let settings = generate::Settings { count, seed, ..generate::Settings::default() };
-    Generator::new(generate::apns::Apns { app: APP.into() }, settings)
-}
-
-/// Watches how many messages have an outcome that somebody else has seen.
-struct Watch<'a> {
-    simulator: &'a Simulator,
-    feedback: &'a FeedbackSink,
-    bar: &'a ProgressBar,
-    seen: u64,
-    since: Instant,
-}
-
-impl Watch<'_> {
-    /// Waits until `enough` of the pushes seen; fails when the worker has ended or nothing moves any more.
-    fn wait(&mut self, enough: impl Fn(u64) -> bool, worker: &mut ChildWorker) -> Result<()> {
-        while !enough(self.look()) {
-            worker.check()?;
-            if self.since.elapsed() > STALL {
-                bail!("no progress for {} s: {} pushes have an outcome", STALL.as_secs(), self.seen);
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Ok(())
+    let mut sides = far_ends.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    push(&mut sides, options)?;
+    if options.keep {
+        stay(&kafka, &sides, shutdown);
     }
+    let books = sides.into_iter().map(|side| side.end(&kafka, &statsd, options.keep)).collect::<Result<Vec<_>>>()?;
+    println!("{}", balance::table(&books));
+    books.iter().try_for_each(Books::check)
+}
 
-    fn look(&mut self) -> u64 {
-        let seen = self.simulator.handle().ledger().sums().accepted + self.feedback.distinct();
-        if seen > self.seen {
-            (self.seen, self.since) = (seen, Instant::now());
-            self.bar.set_position(seen);
+/// Produces to all sides in turn, and waits until every push has its outcome.
+fn push(sides: &mut [Side], options: &Options) -> Result<()> {
+    let messages = |side: &Side| side.far.messages(options.count, options.seed);
+    let mut messages: Vec<_> = sides.iter().map(messages).collect();
+    sides.iter_mut().for_each(Side::begin);
+    loop {
+        let mut ended = true;
+        for (side, messages) in sides.iter_mut().zip(&mut messages) {
+            for push in messages.take(BURST) {
+                side.produce(&push)?;
+                ended = false;
+            }
         }
-        seen
+        if ended {
+            break;
+        }
+        until(sides, Side::has_room)?;
+    }
+    sides.iter().try_for_each(Side::flush)?;
+    until(sides, Side::is_done)
+}
+
+/// Looks again and again until all sides have come so far.
+fn until(sides: &mut [Side], far_enough: impl Fn(&Side) -> bool) -> Result<()> {
+    loop {
+        sides.iter_mut().try_for_each(Side::look)?;
+        if sides.iter().all(&far_enough) {
+            return Ok(());
+        }
+        std::thread::park_timeout(MOMENT);
     }
 }
 
 /// Says how to push by hand, and waits for a signal.
-fn stay(kafka: &DemoKafka, simulator: &Simulator, shutdown: &Shutdown) {
-    let (brokers, example) = (kafka.brokers(), generator(1, 1).map(|push| push.line).next());
-    println!("\nKafka at {brokers}, topic {TOPIC}; APNs simulator at https://{}\n", simulator.address());
-    println!("push by hand:\n  echo '{}' | kcat -P -b {brokers} -t {TOPIC}", example.unwrap_or_default());
-    println!("  or: kafka-console-producer --bootstrap-server {brokers} --topic {TOPIC}\n");
-    println!("read feedback:\n  kcat -C -b {brokers} -t {FEEDBACK} -o beginning");
-    println!("  or: kafka-console-consumer --bootstrap-server {brokers} --topic {FEEDBACK} --from-beginning\n");
-    println!("Ctrl-C ends it and prints the balance");
+fn stay(kafka: &DemoKafka, sides: &[Side], shutdown: &Shutdown) {
+    let brokers = kafka.brokers();
+    println!("\nKafka at {brokers}");
+    for Side { far, .. } in sides {
+        let (title, topic, feedback) = (far.title, far.topic(), far.feedback_topic());
+        let example = far.messages(1, 1).next().map(|push| push.line).unwrap_or_default();
+        println!("\n{title}: simulator at https://{}", far.address);
+        println!("push by hand:\n  echo '{example}' | kcat -P -b {brokers} -t {topic}");
+        println!("  or: kafka-console-producer --bootstrap-server {brokers} --topic {topic}");
+        println!("read feedback:\n  kcat -C -b {brokers} -t {feedback} -o beginning");
+        println!("  or: kafka-console-consumer --bootstrap-server {brokers} --topic {feedback} --from-beginning");
+    }
+    println!("\nCtrl-C ends it and prints the balance");
     while !shutdown.has_begun() {
         std::thread::park_timeout(Duration::from_millis(100));
     }

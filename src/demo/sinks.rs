@@ -1,6 +1,6 @@
-//! The demo's far ends: a StatsD daemon and a consumer of the feedback topic, both of which only count.
+//! The demo's other far ends: a StatsD daemon and consumers of feedback topics, all of which only count.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -95,8 +95,6 @@ fn count(lines: &str, sums: &mut BTreeMap<String, u64>) {
 /// What of a feedback record the demo looks at.
 #[derive(Deserialize)]
 struct Record {
-    #[serde(rename = "Reason", default)]
-    reason: String,
     metadata: Metadata,
 }
 
@@ -109,10 +107,8 @@ struct Metadata {
 /// Feedback seen so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FeedbackSeen {
-    /// Records by identity: how often each was seen.
-    pub identities: HashMap<uuid::Uuid, u32>,
-    /// Distinct identities by reason.
-    pub reasons: BTreeMap<String, u64>,
+    /// The messages that have a record.
+    pub identities: HashSet<uuid::Uuid>,
     /// Records that could not be read.
     pub unreadable: u64,
 }
@@ -129,7 +125,7 @@ impl FeedbackSink {
     pub(super) fn start(brokers: &str, topic: &str) -> Result<FeedbackSink> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
-            .set("group.id", "demo-feedback")
+            .set("group.id", format!("demo-{topic}"))
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .create()
@@ -158,12 +154,8 @@ impl FeedbackSink {
 
 fn note(record: &[u8], seen: &mut FeedbackSeen) {
     match serde_json::from_slice::<Record>(record) {
-        Ok(Record { reason, metadata }) => {
-            let times = seen.identities.entry(metadata.identity).or_default();
-            *times += 1;
-            if *times == 1 {
-                *seen.reasons.entry(reason).or_default() += 1;
-            }
+        Ok(Record { metadata }) => {
+            seen.identities.insert(metadata.identity);
         }
         Err(_) => seen.unreadable += 1,
     }
@@ -181,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_record_counts_once_by_reason() {
+    fn a_repeated_record_counts_once() {
         let mut seen = FeedbackSeen::default();
         let record = br#"{"Reason":"Unregistered","metadata":{"pusherId":"7c1e4c1b-6f3a-5d0e-9b52-8a4f3c6d21e7"}}"#;
         note(record, &mut seen);
         note(record, &mut seen);
         note(b"not json", &mut seen);
-        assert_eq!((seen.identities.len(), seen.reasons["Unregistered"], seen.unreadable), (1, 1, 1));
+        assert_eq!((seen.identities.len(), seen.unreadable), (1, 1));
     }
 }

@@ -4,6 +4,7 @@
 //! [`providers`]. Nothing here knows the queue, the statistics or the database; nothing outside knows a provider's protocol.
 
 pub mod apns;
+pub mod breaker;
 mod clock;
 pub mod gcm;
 mod json;
@@ -14,10 +15,12 @@ mod unanswered;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome};
+use crate::outcome::{Attempt, Outcome, Verdict};
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -123,6 +126,32 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Gate: Send + Sync {
     /// Whether the message may be sent now.
     fn pass(&self) -> bool;
+
+    /// Who must be asked once the message is understood and worth sending, before a stream is spent on it; `None`: nobody.
+    fn admission(&self) -> Option<&dyn Admit> {
+        None
+    }
+}
+
+/// Rate limit and dedup, as a handler sees them.
+pub trait Admit: Send + Sync {
+    /// The message's end, when it is not admitted.
+    fn admit<'a>(&'a self, subject: Subject<'a>) -> BoxFuture<'a, Option<Outcome>>;
+}
+
+/// What a push is limited and compared by.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The token of the device that it goes to.
+    pub device: &'a str,
+    /// What the device gets, in up to two parts.
+    pub content: [&'a str; 2],
+}
+
+/// The end of an attempt whose push is not admitted; `None`: it goes on. A push that goes to no single device always does.
+async fn turned_away<'a>(gate: &'a dyn Gate, subject: impl FnOnce() -> Option<Subject<'a>>) -> Option<Attempt> {
+    let outcome = gate.admission()?.admit(subject()?).await?;
+    Some(Attempt::local(Verdict::Resolved(outcome)))
 }
 
 /// A gate that is always open, for tests and tools.
@@ -187,9 +216,23 @@ pub trait Provider: Send + Sync {
     /// [`Provider::apps`] does not list.
     fn pool_key(&self, app: &str) -> String;
 
+    /// The keys of its rate limit and dedup.
+    fn admission_keys(&self) -> PlatformKeys;
+
     /// When its refused messages are tried again.
     fn retry(&self) -> retry::Policy {
         retry::Policy::default()
+    }
+
+    /// From the first good answer after an outage to full speed (`breaker.ramp`).
+    fn ramp(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// The provider was found to answer `app` again: whoever holds back because of earlier failures need not any more.
+    /// Panics for an app that [`Provider::apps`] does not list.
+    fn reached(&self, app: &str) {
+        let _ = app;
     }
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.

@@ -1,23 +1,27 @@
-//! When to try again: a pure policy. Time and chance are arguments.
+//! When to try again, and when to stop: a pure policy. Time and chance are arguments.
 //!
 //! Full jitter: the pause is drawn evenly from zero to a ceiling that doubles with every attempt up to the curve's cap, so
 //! that messages which failed together do not come back together. A provider's wish (Retry-After) is a floor under it.
-//! Nothing here counts attempts against a message: it is tried as long as it lives, see [`expired`].
 //!
-//! The curves, and why:
+//! A message has a budget of attempts and of time. Only an attempt that failed while others of its app succeeded is charged
+//! to it: an outage is nobody's message's fault, however long it lasts. What is charged is decided by `circuit`, which sees
+//! the others. The budget, the curves, and why:
 //!
-//! | refusal | first ceiling | cap | reason |
-//! |---|---|---|---|
-//! | network | 0.5 s | 15 s | the connection pool has its own backoff below this one; back soon after an outage |
-//! | one device (APNs 429 `TooManyRequests`) | 5 s | 5 min | Apple counts pushes in a row to one token: only time helps |
-//! | provider (500, 503) | 1 s | 60 s | Apple asks for patience (15 min) with a *request*, jitter spreads ours; the outage may be a second |
-//! | provider token (`ExpiredProviderToken`) | 10 s | 5 min | a new token is allowed every 20 minutes |
-//! | no access token yet (FCM) | 0.5 s | 15 s | whoever fetches it has a backoff, which is the floor; back soon after it is there |
-//! | configuration (held) | 30 s | 15 min | waits for a person; asks seldom |
+//! | refusal | first ceiling | cap | attempts | time | reason |
+//! |---|---|---|---|---|---|
+//! | network | 0.5 s | 15 s | 50 | 1 h | the connection pool has its own backoff below this one; back soon after an outage |
+//! | one device (429) | 5 s | 5 min | 20 | 1 h | providers count pushes in a row to one device: only time helps |
+//! | provider (500, 503) | 1 s | 60 s | 50 | 1 h | Google gives up after an hour; Apple asks for patience with a *request*, jitter spreads ours |
+//! | provider token (`ExpiredProviderToken`) | 10 s | 5 min | 20 | 1 h | a new token is allowed every 20 minutes |
+//! | no access token yet (FCM) | 0.5 s | 15 s | 50 | 1 h | whoever fetches it has a backoff, which is the floor; back soon after it is there |
+//! | configuration (held) | 30 s | 15 min | 10 | 2 h | waits for a person; charged when others pass, so that one wrong kind of push ends |
 
 use std::time::Duration;
 
 use crate::outcome::{Class, Refusal, Source};
+
+mod share;
+pub use share::{KEYS, RetryShare, ShareSettings};
 
 /// No pause is shorter: a retry never spins.
 pub const SHORTEST: Duration = Duration::from_millis(20);
@@ -39,10 +43,6 @@ pub struct Curve {
 }
 
 impl Curve {
-    const fn millis(first: u64, cap: u64) -> Self {
-        Curve { first: Duration::from_millis(first), cap: Duration::from_millis(cap) }
-    }
-
     /// The ceiling of the pause after attempt number `attempt`, counted from 0: `first · 2^attempt`, at most `cap`.
     pub fn ceiling(self, attempt: u32) -> Duration {
         let factor = 1u32.checked_shl(attempt).unwrap_or(u32::MAX);
@@ -50,34 +50,87 @@ impl Curve {
     }
 }
 
-const NETWORK: Curve = Curve::millis(500, 15_000);
-const DEVICE: Curve = Curve::millis(5_000, 300_000);
-const PROJECT: Curve = Curve::millis(1_000, 60_000);
-const PROVIDER_TOKEN: Curve = Curve::millis(10_000, 300_000);
-const CONFIGURATION: Curve = Curve::millis(30_000, 900_000);
+/// What a message may be charged before it is given up; also what it has been charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Attempts that failed while others of the app succeeded.
+    pub attempts: u32,
+    /// From the beginning of each of them to the next attempt.
+    pub time: Duration,
+}
 
-/// How long a refused message waits.
+impl Budget {
+    /// One more attempt, and the time from its beginning to the next one.
+    pub fn charge(&mut self, time: Duration) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.time = self.time.saturating_add(time);
+    }
+}
+
+/// The lines of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Network,
+    Device,
+    Provider,
+    ProviderToken,
+    Configuration,
+}
+
+impl Kind {
+    fn of(class: Class, source: Source, key: &str) -> Kind {
+        match (class, source) {
+            (Class::Configuration, _) => Kind::Configuration,
+            (_, Source::Network) => Kind::Network,
+            (_, Source::Project) if WAITING_KEYS.contains(&key) => Kind::Network,
+            (_, Source::Device | Source::Local) => Kind::Device,
+            (_, Source::Project) if PROVIDER_TOKEN_KEYS.contains(&key) => Kind::ProviderToken,
+            (_, Source::Project) => Kind::Provider,
+        }
+    }
+
+    /// First ceiling and cap of the pauses, ms; attempts and hours of the budget.
+    const fn line(self) -> (u64, u64, u32, u64) {
+        match self {
+            Kind::Network => (500, 15_000, 50, 1),
+            Kind::Device => (5_000, 300_000, 20, 1),
+            Kind::Provider => (1_000, 60_000, 50, 1),
+            Kind::ProviderToken => (10_000, 300_000, 20, 1),
+            Kind::Configuration => (30_000, 900_000, 10, 2),
+        }
+    }
+
+    fn curve(self) -> Curve {
+        let (first, cap, ..) = self.line();
+        Curve { first: Duration::from_millis(first), cap: Duration::from_millis(cap) }
+    }
+
+    fn budget(self) -> Budget {
+        let (.., attempts, hours) = self.line();
+        Budget { attempts, time: Duration::from_hours(hours) }
+    }
+}
+
+/// How long a refused message waits, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Replaces the first ceiling of refusals by network, device and provider (`apns.retry.interval`); the caps stay, and
     /// a held message keeps its own curve.
     pub first: Option<Duration>,
+    /// Replaces the attempts of every budget (`apns.retry.maxRetryAttempts`).
+    pub attempts: Option<u32>,
+    /// Replaces the time of every budget (`apns.retry.maxRetryTime`).
+    pub time: Option<Duration>,
 }
 
 impl Policy {
     /// The curve of this kind of refusal.
     pub fn curve(&self, class: Class, source: Source, key: &str) -> Curve {
-        let curve = match (class, source) {
-            (Class::Configuration, _) => return CONFIGURATION,
-            (_, Source::Network) => NETWORK,
-            (_, Source::Project) if WAITING_KEYS.contains(&key) => NETWORK,
-            (_, Source::Device | Source::Local) => DEVICE,
-            (_, Source::Project) if PROVIDER_TOKEN_KEYS.contains(&key) => return PROVIDER_TOKEN,
-            (_, Source::Project) => PROJECT,
-        };
-        match self.first {
-            Some(first) => Curve { first, cap: curve.cap.max(first) },
-            None => curve,
+        let kind = Kind::of(class, source, key);
+        let adjustable = matches!(kind, Kind::Network | Kind::Device | Kind::Provider);
+        match self.first.filter(|_| adjustable) {
+            Some(first) => Curve { first, cap: kind.curve().cap.max(first) },
+            None => kind.curve(),
         }
     }
 
@@ -87,6 +140,18 @@ impl Policy {
         let ceiling = self.curve(refusal.class, refusal.source, refusal.key).ceiling(attempt);
         let floor = refusal.retry_after.unwrap_or_default().min(LONGEST_WISH);
         (floor + share(ceiling, random)).max(SHORTEST)
+    }
+
+    /// The budget of a message whose last refusal is of this kind.
+    pub fn budget(&self, class: Class, source: Source, key: &str) -> Budget {
+        let Budget { attempts, time } = Kind::of(class, source, key).budget();
+        Budget { attempts: self.attempts.unwrap_or(attempts), time: self.time.unwrap_or(time) }
+    }
+
+    /// Whether a message that was charged `spent` and was refused like this at last is given up.
+    pub fn is_spent(&self, spent: Budget, last: &Refusal) -> bool {
+        let budget = self.budget(last.class, last.source, last.key);
+        spent.attempts >= budget.attempts || (spent.attempts > 0 && spent.time >= budget.time)
     }
 }
 
@@ -132,7 +197,7 @@ mod tests {
             first in proptest::option::of(1u64..3_600_000),
         ) {
             let wish = wish.map(Duration::from_millis);
-            let policy = Policy { first: first.map(Duration::from_millis) };
+            let policy = Policy { first: first.map(Duration::from_millis), ..Policy::default() };
             let pause = policy.delay(&refusal(class, source, key, wish), attempt, random);
             let floor = wish.unwrap_or_default().min(LONGEST_WISH);
             prop_assert!(pause >= floor && pause >= SHORTEST);
@@ -164,9 +229,36 @@ mod tests {
 
     #[test]
     fn a_held_message_keeps_its_slow_curve_whatever_the_interval() {
-        let policy = Policy { first: Some(Duration::from_secs(1)) };
-        assert_eq!(policy.curve(Class::Configuration, Source::Project, "forbidden"), CONFIGURATION);
+        let policy = Policy { first: Some(Duration::from_secs(1)), ..Policy::default() };
+        assert_eq!(policy.curve(Class::Configuration, Source::Project, "forbidden"), Kind::Configuration.curve());
         assert_eq!(policy.curve(Class::Provider, Source::Device, "too-many-requests").first, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_budget_ends_at_its_attempts_or_its_time_and_never_uncharged() {
+        let (policy, why) = (Policy::default(), refusal(Class::Provider, Source::Network, "connection-lost", None));
+        let mut spent = Budget::default();
+        assert!(!policy.is_spent(spent, &why));
+        (0..49).for_each(|_| spent.charge(Duration::from_secs(1)));
+        assert!(!policy.is_spent(spent, &why));
+        spent.charge(Duration::ZERO);
+        assert!(policy.is_spent(spent, &why), "50 attempts");
+        let mut slow = Budget::default();
+        slow.charge(Duration::from_mins(59));
+        assert!(!policy.is_spent(slow, &why));
+        slow.charge(Duration::from_mins(1));
+        assert!(policy.is_spent(slow, &why), "an hour");
+    }
+
+    #[test]
+    fn the_operators_keys_replace_the_budgets() {
+        let policy = Policy { attempts: Some(3), time: Some(Duration::from_secs(9)), ..Policy::default() };
+        for (class, source, key) in [
+            (Class::Provider, Source::Device, "too-many-requests"),
+            (Class::Configuration, Source::Project, "forbidden"),
+        ] {
+            assert_eq!(policy.budget(class, source, key), Budget { attempts: 3, time: Duration::from_secs(9) });
+        }
     }
 
     #[test]

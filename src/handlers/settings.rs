@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::uri::{Authority, Uri};
 
+use super::retry::Policy;
 use crate::config::{Config, ConfigError, Key};
 
 /// Longest wait that may be configured.
@@ -44,6 +45,33 @@ pub(in crate::handlers) fn authority_of(uri: &Uri) -> Option<Authority> {
         Some("https") if authority.port().is_some() => Some(authority.clone()),
         Some("https") => format!("{authority}:443").parse().ok(),
         _ => None,
+    }
+}
+
+/// The keys of a provider's retries.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::handlers) struct RetryKeys {
+    /// Ceiling of the first pause.
+    pub(in crate::handlers) interval: Key,
+    /// Attempts of the budget.
+    pub(in crate::handlers) attempts: Key,
+    /// Time of the budget.
+    pub(in crate::handlers) time: Key,
+}
+
+impl RetryKeys {
+    /// What they say; 0 for the interval means unset, as nobody wants to spin.
+    pub(in crate::handlers) fn read(&self, config: &Config) -> Result<Policy, ConfigError> {
+        let attempts: Option<u32> = config.get(&self.attempts)?;
+        if attempts == Some(0) {
+            return Err(config.error(&self.attempts, "must be at least 1"));
+        }
+        let time: Option<Duration> = config.get(&self.time)?;
+        if time.is_some_and(|time| time < Duration::from_secs(1)) {
+            return Err(config.error(&self.time, "must be at least 1s"));
+        }
+        let first = config.seconds(&self.interval)?.filter(|first| !first.is_zero());
+        Ok(Policy { first, attempts, time })
     }
 }
 

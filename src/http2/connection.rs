@@ -122,19 +122,22 @@ impl Driver {
 
     /// New streams are refused: the peer said GOAWAY, or the connection is about to end, which then tells why.
     fn drain(&mut self, error: &h2::Error, cx: &mut Context<'_>) {
-        let told = error.is_go_away() && error.is_remote();
-        self.shared.with_state(|state| {
-            state.totals.goaways += u64::from(told);
-            match state.member(self.id) {
-                Some(member) if told => member.turn_away(&error.to_string()),
-                Some(member) => member.places.drain(),
-                None => {}
-            }
-        });
-        if told {
-            tracing::info!(host = %self.shared.settings.host, reason = %error, "the peer says goaway");
+        if error.is_go_away() && error.is_remote() {
+            self.note_goaway(&error.to_string());
+        } else {
+            self.shared.with_state(|state| state.member(self.id).map(|member| member.places.drain()));
         }
         self.forget_probe(cx);
+    }
+
+    fn note_goaway(&self, reason: &str) {
+        self.shared.with_state(|state| {
+            state.totals.goaways += 1;
+            if let Some(member) = state.member(self.id) {
+                member.turn_away(reason);
+            }
+        });
+        tracing::info!(host = %self.shared.settings.host, reason, "the peer says goaway");
     }
 
     /// The connection's end in words; a GOAWAY that came with it is counted like any other.
@@ -146,6 +149,12 @@ impl Driver {
             Poll::Ready(Err(told)) if told.is_go_away() && told.is_remote() => {
                 self.drain(&told, cx);
                 told.to_string()
+            }
+            // When the connection breaks right behind it, `h2` tells of the break alone.
+            _ if self.traffic.said_goaway() => {
+                let why = "the peer said goaway and broke the connection";
+                self.note_goaway(why);
+                why.to_owned()
             }
             _ => why_ended(error, probe, cx),
         }

@@ -1,12 +1,18 @@
-//! Follows the frames in one direction of a connection, as far as flow control needs it. Pure.
+//! Follows the frames in one direction of a connection, as far as flow control and the judgement of its peer need it. Pure.
 //!
 //! `h2` shows a stream's share of the peer's window only after it has opened the stream, which is too late to choose
-//! another connection. So the window is counted here: DATA that leaves, `WINDOW_UPDATEs` that come (RFC 9113 6.9).
+//! another connection. So the window is counted here: DATA that leaves, `WINDOW_UPDATEs` that come (RFC 9113 6.9). And
+//! whether a peer has answered is known here as soon as its HEADERS are read, not when a request's task comes to look; whether
+//! it has said GOAWAY, also when the connection broke in the same moment.
 
 /// The client's preface, which stands before its first frame.
 pub(super) const PREFACE: usize = 24;
 const HEAD: usize = 9;
 const WINDOW_UPDATE: usize = HEAD + 4;
+/// Types of frames (RFC 9113 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
 
 /// The place in a stream of frames, at any byte.
 #[derive(Debug)]
@@ -24,6 +30,10 @@ pub(super) struct Flow {
     pub(super) data: u64,
     /// Bytes granted to the connection.
     pub(super) granted: u64,
+    /// HEADERS frames that began: from a server, answers (and their trailers).
+    pub(super) headers: u64,
+    /// GOAWAY frames that began.
+    pub(super) goaways: u64,
 }
 
 impl Frames {
@@ -71,8 +81,11 @@ impl Frames {
             flow.granted += u64::from(u32::from_be_bytes([a & 0x7f, b, c, d]));
         } else {
             self.skip = self.len();
-            if self.head[3] == 0 {
-                flow.data += self.len() as u64;
+            match self.head[3] {
+                DATA => flow.data += self.len() as u64,
+                HEADERS => flow.headers += 1,
+                GOAWAY => flow.goaways += 1,
+                _ => {}
             }
         }
         self.have = 0;
@@ -106,19 +119,23 @@ mod tests {
                     expected.granted += if stream == 0 { u64::from(increment) } else { 0 };
                 } else {
                     bytes.extend(frame(kind, stream, &vec![8; len]));
-                    expected.data += if kind == 0 { len as u64 } else { 0 };
+                    expected.data += if kind == DATA { len as u64 } else { 0 };
+                    expected.headers += u64::from(kind == HEADERS);
+                    expected.goaways += u64::from(kind == GOAWAY);
                 }
             }
             let mut frames = Frames::new(PREFACE);
-            let (mut data, mut granted, mut rest, mut cuts) = (0, 0, &bytes[..], cuts.into_iter().cycle());
+            let (mut seen, mut rest, mut cuts) = (Flow::default(), &bytes[..], cuts.into_iter().cycle());
             while !rest.is_empty() {
                 let (part, after) = rest.split_at(cuts.next().unwrap().min(rest.len()));
                 let flow = frames.follow(part);
-                data += flow.data;
-                granted += flow.granted;
+                seen.data += flow.data;
+                seen.granted += flow.granted;
+                seen.headers += flow.headers;
+                seen.goaways += flow.goaways;
                 rest = after;
             }
-            prop_assert_eq!(Flow { data, granted }, expected);
+            prop_assert_eq!(seen, expected);
         }
     }
 }

@@ -82,6 +82,11 @@ impl Pool {
         shared.with_state(|state| state.retire_all("retired"));
     }
 
+    /// The peer was reached from elsewhere: the pause after failed connects is over, if there is one.
+    pub fn end_rest(&self) {
+        self.owner.0.end_rest();
+    }
+
     /// The pool in numbers.
     pub fn stats(&self) -> Stats {
         let state = self.owner.0.state.lock();

@@ -141,9 +141,9 @@ impl Drop for Slot {
                 if (self.shared.settings.proves)(status) {
                     member.places.prove();
                 }
-                // An answer that came with the connection's end does not make up for that end.
-                if !member.answered && !member.ended && state.width.works() {
-                    tracing::info!(host = %self.shared.settings.host, "connected again");
+                // An answer that came with the connection's end was judged with that end.
+                if !member.answered && !member.ended {
+                    self.shared.works(&mut state.width);
                 }
                 member.answered = true;
             }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{self, ConnectError, Opened};
 use super::state::{Member, State};
+use super::width::Width;
 use super::{ConnectionRef, Failure, Fate, PoolSettings, SendError, Slot, connection};
 
 /// How long a connection without a request may wait for its peer's window before it is replaced.
@@ -165,10 +166,15 @@ impl Shared {
             member.ended = true;
             member.turn_away(why);
             let (peer, streams, by_us) = (member.peer, member.places.in_flight(), member.by_us);
-            // A peer that drops us again and again must not be hammered; one that says GOAWAY after work may.
+            // A peer that drops us again and again must not be hammered; one that says GOAWAY after work may. Its work counts
+            // when its answers were read: with the end in the same packet, no request's task has looked at them yet.
             let (first, longest) = self.settings.backoff;
-            let useless = !by_us && ((!member.answered && lived < longest) || (!announced && lived < first));
+            let (answered, looked_at) = (member.traffic.answered(), member.answered);
+            let useless = !by_us && if answered { !announced && lived < first } else { lived < longest };
             let reason = member.end.clone().unwrap_or_default();
+            if answered && !looked_at && !useless {
+                self.works(&mut state.width);
+            }
             state.totals.lost += u64::from(streams > 0);
             state.sweep_members();
             if !by_us || streams > 0 {
@@ -181,6 +187,13 @@ impl Shared {
         })
     }
 
+    /// A connection proved of use.
+    pub(super) fn works(&self, width: &mut Width) {
+        if width.works() {
+            tracing::info!(host = %self.settings.host, "connected again");
+        }
+    }
+
     fn connect_failed(self: &Arc<Self>, error: &ConnectError) -> Duration {
         self.with_state(|state| {
             state.width.ended();
@@ -191,9 +204,10 @@ impl Shared {
     /// Notes a failure and, unless a connection lives or is being opened, tells it to all who wait. Returns the pause.
     fn refuse_waiters(&self, state: &mut State<Slot>, reason: &str, now: Instant) -> Duration {
         state.totals.connect_failures += 1;
+        let news = !state.width.is_resting(now);
         let pause = state.width.failed(now, fastrand::f64());
         // Once per outage: the reason is in every refused message's error as well.
-        if state.width.failures() == 1 {
+        if news && state.width.failures() == 1 {
             tracing::warn!(host = %self.settings.host, port = self.settings.port, reason, "no connection");
         } else {
             tracing::debug!(host = %self.settings.host, reason, failures = state.width.failures(), "still no connection");
@@ -219,6 +233,16 @@ impl Shared {
         for waiter in waiters {
             let _ = waiter.send(Err(self.closed())); // refused: it gave up in the same moment
         }
+    }
+
+    /// Ends the pause after failed connects, and makes up for what was missed in it.
+    pub(super) fn end_rest(self: &Arc<Self>) {
+        self.with_state(|state| {
+            state.width.end_rest();
+            if state.living() == 0 {
+                self.widen(state);
+            }
+        });
     }
 
     /// No new streams on this connection.

@@ -64,7 +64,7 @@ pub(super) struct Member {
     pub(super) streams: Streams,
     pub(super) born: Instant,
     pub(super) idle_since: Option<Instant>,
-    /// Whether it gave an answer.
+    /// Whether a request has taken an answer from it; the traffic knows of answers before that.
     pub(super) answered: bool,
     /// Why it ended, or is about to.
     pub(super) end: Option<Arc<str>>,

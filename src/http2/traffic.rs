@@ -1,13 +1,13 @@
 //! Counts what passes between `h2` and TLS.
 //!
 //! `h2` does not say whether a request's headers had left when the connection broke. Bytes written since the request was
-//! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one, and the frames show what is left of
-//! the peer's window.
+//! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one, and the frames
+//! show what is left of the peer's window, whether it has answered anything yet, and whether it has said GOAWAY.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,12 +21,15 @@ pub(super) struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     window: AtomicI64,
+    answered: AtomicBool,
+    goaway: AtomicBool,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         let window = AtomicI64::new(FIRST_WINDOW as i64);
-        Traffic { read: AtomicU64::new(0), written: AtomicU64::new(0), window }
+        let (read, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        Traffic { read, written, window, answered: AtomicBool::new(false), goaway: AtomicBool::new(false) }
     }
 }
 
@@ -44,6 +47,16 @@ impl Traffic {
     /// Body bytes that the peer takes now, on the whole connection.
     pub(super) fn window(&self) -> i64 {
         self.window.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has answered a request, though its task may not have looked yet.
+    pub(super) fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has said GOAWAY.
+    pub(super) fn said_goaway(&self) -> bool {
+        self.goaway.load(Ordering::Relaxed)
     }
 }
 
@@ -76,9 +89,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
         self.traffic.read.fetch_add(read.len() as u64, Ordering::Relaxed);
-        let granted = self.theirs.follow(read).granted;
-        if granted > 0 {
-            self.traffic.window.fetch_add(granted as i64, Ordering::Relaxed);
+        let flow = self.theirs.follow(read);
+        if flow.granted > 0 {
+            self.traffic.window.fetch_add(flow.granted as i64, Ordering::Relaxed);
+        }
+        if flow.headers > 0 {
+            self.traffic.answered.store(true, Ordering::Relaxed);
+        }
+        if flow.goaways > 0 {
+            self.traffic.goaway.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }

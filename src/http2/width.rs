@@ -80,9 +80,13 @@ impl Width {
         failed
     }
 
-    /// A connect failed, or a connection ended before it gave a single answer: rests. `chance` is in 0..1.
-    /// Returns the pause.
+    /// A connect failed, or a connection ended before it gave a single answer: rests. `chance` is in 0..1. Returns the pause.
+    ///
+    /// What fails during a pause began before it: the same trouble, not one more.
     pub(super) fn failed(&mut self, now: Instant, chance: f64) -> Duration {
+        if let Some(until) = self.rest_until.filter(|until| now < *until) {
+            return until - now;
+        }
         let pause = pause(self.backoff, self.failures, chance);
         self.failures = self.failures.saturating_add(1);
         self.batch = 1;
@@ -93,6 +97,11 @@ impl Width {
     /// Whether the pause after a failure is not over.
     pub(super) fn is_resting(&self, now: Instant) -> bool {
         self.rest_until.is_some_and(|until| now < until)
+    }
+
+    /// The peer is known to be back: the pause after a failure is over. Its failures are not forgotten before it answers.
+    pub(super) fn end_rest(&mut self) {
+        self.rest_until = None;
     }
 
     /// Somebody was turned away during the pause: connect when it is over, although nobody waits.
@@ -183,6 +192,32 @@ mod tests {
         assert_eq!(width.begin(view(0, false), now + pause), 1);
         assert!(width.works());
         assert!(!width.works());
+    }
+
+    #[test]
+    fn a_rest_ends_when_the_peer_is_known_to_be_back() {
+        let now = Instant::now();
+        let mut width = Width::new(BACKOFF);
+        width.begin(view(0, true), now);
+        width.ended();
+        width.failed(now, 1.0);
+        width.miss();
+        width.end_rest();
+        assert_eq!(width.begin(view(0, false), now), 1);
+        width.ended();
+        assert_eq!(width.failed(now, 1.0), BACKOFF.0 * 2, "and begins anew, longer, when that was wrong");
+    }
+
+    #[test]
+    fn connections_that_fail_together_are_one_failure() {
+        let now = Instant::now();
+        let mut width = Width::new(BACKOFF);
+        let pause = width.failed(now, 1.0);
+        for _ in 0..7 {
+            assert_eq!(width.failed(now + pause / 2, 1.0), pause / 2);
+        }
+        assert_eq!(width.failures(), 1);
+        assert_eq!(width.failed(now + pause, 1.0), 2 * pause);
     }
 
     proptest! {

@@ -5,10 +5,14 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::QueueError;
 use super::config::Settings;
+use super::prefetch::Prefetch;
 
 /// What the promise fixes goes over what the configuration passes through.
-pub(super) fn client(settings: &Settings) -> ClientConfig {
+pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
     let mut client = ClientConfig::new();
+    for (name, value) in prefetch.options(&settings.options) {
+        client.set(name, value);
+    }
     for (name, value) in &settings.options {
         client.set(name, value);
     }
@@ -20,16 +24,22 @@ pub(super) fn client(settings: &Settings) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "false");
-    if settings.options.get("group.protocol").is_none_or(|protocol| protocol != "consumer") {
+    // With the group protocol of KIP-848 both are the brokers' to say.
+    if !settings.brokers_assign() {
         client.set("session.timeout.ms", session.to_string());
         client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
+    }
+    // The client asks that it is no shorter than a session; its default is five minutes.
+    if session > 300_000 && !settings.options.contains_key("max.poll.interval.ms") {
+        client.set("max.poll.interval.ms", session.to_string());
     }
     client
 }
 
 /// Errors after which trying on would be silence: somebody must mend the group or the permissions.
 pub(super) fn is_hopeless(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::InconsistentGroupProtocol | RDKafkaErrorCode::GroupAuthorizationFailed)
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, InconsistentGroupProtocol, UnsupportedAssignor};
+    matches!(code, InconsistentGroupProtocol | GroupAuthorizationFailed | UnsupportedAssignor)
 }
 
 /// The end of the queue, with what to do about it.
@@ -44,4 +54,37 @@ pub(super) fn fatal(code: RDKafkaErrorCode) -> QueueError {
         _ => "",
     };
     QueueError::Fatal(format!("kafka: {code}{advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn options(pairs: &[(&str, &str)], names: [&str; 4]) -> [Option<String>; 4] {
+        let settings = Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("settings");
+        let client = client(&settings, Prefetch::of(settings.prefetch_bytes, 64));
+        names.map(|name| client.get(name).map(ToOwned::to_owned))
+    }
+
+    #[test]
+    fn a_session_is_ours_to_choose_unless_the_brokers_share_partitions() {
+        let names =
+            ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "max.poll.interval.ms"];
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(options(&[], names), [text("6000"), text("2000"), text("range,roundrobin"), None]);
+        assert_eq!(options(&[("queue.kafka.group.protocol", "consumer")], names), [None, None, None, None]);
+        let long = options(&[("queue.sessionTimeout", "600000")], names);
+        assert_eq!(long, [text("600000"), text("3000"), text("range,roundrobin"), text("600000")]);
+    }
+
+    #[test]
+    fn what_is_fetched_ahead_is_shared_unless_it_was_chosen() {
+        let names =
+            ["queued.min.messages", "queued.max.messages.kbytes", "fetch.message.max.bytes", "fetch.queue.backoff.ms"];
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(options(&[], names), [text("512"), text("512"), text("524288"), text("5")]);
+        let chosen = [("queue.kafka.queued.min.messages", "9"), ("queue.kafka.max.partition.fetch.bytes", "99999")];
+        assert_eq!(options(&chosen, names), [text("9"), text("512"), None, text("5")]);
+    }
 }

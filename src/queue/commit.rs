@@ -8,11 +8,12 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
-use super::commit_call;
+use super::commit_plan::Plan;
 use super::context::{Consumer, Event};
 use super::kafka::KafkaQueue;
-use super::map::{self, OffsetMap};
+use super::native;
 use super::partition::Partition;
+use super::place::Place;
 use crate::message::Origin;
 
 /// The commit clock, and what it is waiting for.
@@ -22,23 +23,29 @@ pub(super) struct Commits {
     next: Instant,
     /// Commits asked for and not yet answered.
     under_way: usize,
-    last: KafkaResult<()>,
-    cluster: Option<u32>,
+    /// When the latest of them was asked for.
+    asked_at: Instant,
+    /// Whether the group has accepted all that were answered since there were none under way.
+    accepted: bool,
+    /// crc32 of the cluster's id.
+    cluster: u32,
 }
 
 impl Commits {
     /// A clock that strikes every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
-        Commits { interval, next: Instant::now() + interval, under_way: 0, last: Ok(()), cluster: None }
+        let now = Instant::now();
+        Commits { interval, next: now + interval, under_way: 0, asked_at: now, accepted: false, cluster: 0 }
     }
 
-    /// crc32 of the cluster's id, when it is known.
-    pub(super) fn cluster(&mut self, consumer: &Consumer, limit: Duration) -> Option<u32> {
-        if self.cluster.is_none() {
-            let id = consumer.client().fetch_cluster_id(limit);
-            self.cluster = id.map(|id| crc32fast::hash(id.as_bytes()));
-        }
+    /// crc32 of the cluster's id. It is known before the first partition is ours.
+    pub(super) fn cluster(&self) -> u32 {
         self.cluster
+    }
+
+    /// The brokers told it.
+    pub(super) fn set_cluster(&mut self, cluster: u32) {
+        self.cluster = cluster;
     }
 
     /// Whether the clock has struck; then it is wound up again.
@@ -50,22 +57,29 @@ impl Commits {
         due
     }
 
+    /// Lets the clock strike now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next = now;
+    }
+
     /// Whether an answer is still to come.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way > 0
     }
 
-    /// A commit was asked for by somebody else.
-    pub(super) fn asked(&mut self) {
+    /// A commit was asked for.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.accepted |= self.under_way == 0;
         self.under_way += 1;
+        self.asked_at = now;
     }
 
-    /// How the latest commit went; a time-out while one is not answered.
-    pub(super) fn last_answer(&self) -> KafkaResult<()> {
-        if self.is_under_way() {
-            return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut));
-        }
-        self.last.clone()
+    /// When the commit was asked for by whose acceptance the group has just called us its member; told once. Only when no
+    /// other is under way: which of several was answered is not told.
+    pub(super) fn proof(&mut self) -> Option<Instant> {
+        let proven = self.under_way == 0 && self.accepted;
+        self.accepted &= !proven;
+        proven.then_some(self.asked_at)
     }
 
     /// Asks for a commit of every partition that has changed. The answer comes as an event.
@@ -77,18 +91,22 @@ impl Commits {
     ) {
         let mut list = TopicPartitionList::new();
         let mut asked: Vec<&Partition> = Vec::new();
-        for partition in partitions.filter(|partition| partition.take_dirty()) {
-            if self.add(&mut list, partition, observer).is_err() {
-                partition.set_dirty();
-            } else {
-                asked.push(partition);
+        for partition in partitions {
+            if !partition.take_dirty() {
+                continue;
             }
+            let plan = partition.plan(self.cluster).filter(|plan| add(&mut list, &partition.origin, plan).is_ok());
+            partition.is_unfinished = plan.as_ref().is_none_or(|plan| plan.is_provisional);
+            let Some(plan) = plan else { continue };
+            observer.map_bytes(&partition.origin, plan.metadata.len());
+            partition.anchors.ask(plan.anchor);
+            asked.push(partition);
         }
         if list.count() == 0 {
             return;
         }
-        match commit_call::commit(consumer, &list) {
-            Ok(()) => self.under_way += 1,
+        match native::commit(consumer, &list) {
+            Ok(()) => self.asked(Instant::now()),
             Err(error) => {
                 asked.into_iter().for_each(Partition::set_dirty);
                 observer.commit_failed(&error.to_string());
@@ -96,47 +114,18 @@ impl Commits {
         }
     }
 
-    fn add(&self, list: &mut TopicPartitionList, partition: &Partition, observer: &dyn Observer) -> KafkaResult<()> {
-        let (position, metadata) = self.committable(partition);
-        observer.map_bytes(&partition.origin, metadata.len());
-        let (topic, number) = (&partition.origin.topic, partition.origin.partition);
-        list.add_partition_offset(topic, number, Offset::Offset(position))?;
-        if let Some(mut element) = list.find_partition(topic, number).filter(|_| !metadata.is_empty()) {
-            element.set_metadata(metadata);
-        }
-        Ok(())
-    }
-
-    /// The offset to commit and its metadata. Without the time of the record at the offset, or without the cluster's id, a
-    /// later process could not tell whether the map is of this log: then there is none, and a restart repeats more.
-    fn committable(&self, partition: &Partition) -> (i64, String) {
-        let ledger = partition.assignment.ledger.lock();
-        let base = ledger.position();
-        let (Some(cluster), Some(base_timestamp_ms)) = (self.cluster, ledger.first_unresolved_timestamp()) else {
-            return (base, String::new());
-        };
-        if !partition.commits_map {
-            return (base, String::new());
-        }
-        let resolved: Vec<_> = ledger.resolved_beyond().collect();
-        drop(ledger);
-        let map = OffsetMap { base, base_timestamp_ms, cluster, resolved };
-        (base, map::encode(&map).unwrap_or_default())
-    }
-
-    /// An answer has come, with one for each partition that is still ours; `whole`: the first refusal of any. One
-    /// that was refused stays dirty, for the next strike.
+    /// An answer has come, with one for each partition that is still ours. One that was refused stays dirty, for the next
+    /// strike; the reason. `by_group`: whether the group has accepted anything of it, which shows that we are its member.
     pub(super) fn answered<'a>(
         &mut self,
-        result: &KafkaResult<()>,
-        whole: KafkaResult<()>,
+        by_group: bool,
         partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
-        observer: &dyn Observer,
-    ) {
+    ) -> Option<KafkaError> {
         self.under_way = self.under_way.saturating_sub(1);
-        self.last = whole;
-        let mut refused = result.as_ref().err().cloned();
+        self.accepted &= by_group;
+        let mut refused = None;
         for (partition, answer) in partitions {
+            partition.anchors.answered(answer.is_ok());
             let Err(error) = answer else { continue };
             partition.set_dirty();
             partition.commit_is_in_vain = is_in_vain(&error);
@@ -146,10 +135,17 @@ impl Commits {
             }
             refused = Some(error);
         }
-        if let Some(error) = refused {
-            observer.commit_failed(&error.to_string());
-        }
+        refused
     }
+}
+
+fn add(list: &mut TopicPartitionList, origin: &Origin, plan: &Plan) -> KafkaResult<()> {
+    list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(plan.anchor.offset))?;
+    let element = list.find_partition(&origin.topic, origin.partition);
+    if let Some(mut element) = element.filter(|_| !plan.metadata.is_empty()) {
+        element.set_metadata(&plan.metadata);
+    }
+    Ok(())
 }
 
 /// Whether asking again at once is in vain: the group has gone on without this member, or somebody must mend something.
@@ -174,31 +170,35 @@ fn is_in_vain(error: &KafkaError) -> bool {
 
 /// Pause before a last commit is asked for again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a wait looks whether it is over.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl KafkaQueue {
     /// A commit was answered, partition by partition.
     pub(super) fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
+        let now = Instant::now();
+        let answers = || {
+            partitions.elements().into_iter().map(|element| (result.clone().and_then(|()| element.error()), element))
+        };
+        let by_group = answers().any(|(answer, _)| answer.is_ok());
+        for (answer, element) in answers() {
+            // A start that is committed has no partition here yet.
+            if let Offset::Offset(offset) = element.offset() {
+                let place = Place::new(element.topic(), element.partition());
+                self.settling.committed(&place, offset, answer.is_ok(), now);
+            }
+        }
         let concerned = self.partitions.iter_mut().filter_map(|partition| {
             let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
-            let answer = result.clone().and_then(|()| element.error());
-            Some((partition, answer))
+            Some((partition, result.clone().and_then(|()| element.error())))
         });
-        // A start that is committed has no partition here yet: its refusal is found in the answer itself.
-        let whole = result.clone().and_then(|()| {
-            partitions.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)
-        });
-        self.commits.answered(result, whole, concerned, &*self.observer);
+        let refused = self.commits.answered(by_group, concerned);
+        if let Some(error) = refused.or(result.clone().err()) {
+            self.observer.commit_failed(&error.to_string());
+        }
         if result.is_ok() {
             self.consumer.context().is_well();
         }
-    }
-
-    /// A commit whose answer is waited for; the thread serves the common queue meanwhile.
-    pub(super) fn commit_now(&mut self, list: &TopicPartitionList, limit: Duration) -> KafkaResult<()> {
-        commit_call::commit(&self.consumer, list)?;
-        self.commits.asked();
-        self.await_commits(Instant::now() + limit);
-        self.commits.last_answer()
     }
 
     /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
@@ -206,28 +206,30 @@ impl KafkaQueue {
     pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
         loop {
             // An older commit that is still under way must not come after the last one.
-            self.await_commits(deadline);
+            self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
             self.commits.ask(&self.consumer, going, &*self.observer);
-            self.await_commits(deadline);
+            self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let is_left = |partition: &Partition| {
                 is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
             };
             if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
                 return;
             }
-            std::thread::park_timeout(COMMIT_AGAIN);
+            let again = deadline.min(Instant::now() + COMMIT_AGAIN);
+            self.serve_while(again, |_| true);
         }
     }
 
-    /// Serves the common queue until every commit is answered. Assignments that come meanwhile are kept for later.
-    pub(super) fn await_commits(&mut self, deadline: Instant) {
+    /// Serves the common queue while something is waited for. What the group announces meanwhile is kept for later.
+    pub(super) fn serve_while(&mut self, deadline: Instant, mut is_waiting: impl FnMut(&KafkaQueue) -> bool) {
         let consumer = self.consumer.clone();
         let mut later = Vec::new();
-        while self.commits.is_under_way() && Instant::now() < deadline {
-            if let Some(Err(error)) = consumer.poll(Duration::from_millis(5)) {
+        while is_waiting(self) && Instant::now() < deadline {
+            if let Some(Err(error)) = consumer.poll(LOOK) {
                 consumer.context().complain(&error, "");
             }
+            self.last_poll.touch(Instant::now());
             while let Some(event) = consumer.context().next_event() {
                 match event {
                     Event::Committed { result, partitions } => self.on_committed(&result, &partitions),

@@ -29,7 +29,13 @@ const COMMIT_INTERVAL: Key =
 const ASSIGNMENT: Key = Key::new(
     "queue.assignment",
     "range,roundrobin",
-    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it",
+    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it; without effect with queue.kafka.group.protocol: consumer",
+);
+const TOPIC_INTERVAL: Key = Key::new("queue.topicInterval", "10s", "how often new topics are looked for");
+const PREFETCH_BYTES: Key = Key::new(
+    "queue.prefetchBytes",
+    "67108864",
+    "bytes that are fetched ahead at most, shared by all partitions; each has 64 KiB at least",
 );
 const OPTIONS: Key = Key::optional("queue.kafka.*", "any other option of librdkafka's consumer");
 
@@ -44,6 +50,8 @@ pub const KEYS: &[Key] = &[
     RESET,
     COMMIT_INTERVAL,
     ASSIGNMENT,
+    TOPIC_INTERVAL,
+    PREFETCH_BYTES,
     OPTIONS,
 ];
 
@@ -97,11 +105,20 @@ pub struct Settings {
     pub reset: Reset,
     /// The commit clock.
     pub commit_interval: Duration,
+    /// How often new topics are looked for.
+    pub topic_interval: Duration,
+    /// Bytes that are fetched ahead at most.
+    pub prefetch_bytes: u64,
     /// Everything for librdkafka besides what the promise fixes.
     pub options: BTreeMap<String, String>,
 }
 
 impl Settings {
+    /// Whether partitions are shared by the brokers (`group.protocol: consumer`, KIP-848), not by a member.
+    pub fn brokers_assign(&self) -> bool {
+        brokers_assign(&self.options)
+    }
+
     /// Reads and checks the section.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let session_timeout = config.millis(&SESSION_TIMEOUT)?.unwrap_or(Duration::from_secs(6));
@@ -112,6 +129,10 @@ impl Settings {
         if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
             return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
         }
+        let topic_interval: Duration = config.require(&TOPIC_INTERVAL)?;
+        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&topic_interval) {
+            return Err(config.error(&TOPIC_INTERVAL, "must be from 100ms to 1h"));
+        }
         Ok(Settings {
             brokers: config.require::<Vec<String>>(&BROKERS)?.join(","),
             group: config.require(&GROUP)?,
@@ -119,6 +140,8 @@ impl Settings {
             session_timeout,
             reset: reset(config)?,
             commit_interval,
+            topic_interval,
+            prefetch_bytes: config.require(&PREFETCH_BYTES)?,
             options: options(config)?,
         })
     }
@@ -130,6 +153,10 @@ fn reset(config: &Config) -> Result<Reset, ConfigError> {
         "earliest" | "smallest" | "beginning" => Ok(Reset::Earliest),
         _ => Err(config.error(&RESET, "must be latest or earliest")),
     }
+}
+
+fn brokers_assign(options: &BTreeMap<String, String>) -> bool {
+    options.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
 }
 
 fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -146,16 +173,17 @@ fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
     }
     let whole: u64 = config.require(&FETCH_MIN_BYTES)?;
     let wait = config.millis(&FETCH_WAIT)?.unwrap_or_default().as_millis().to_string();
+    let members_assign = !brokers_assign(&options);
     let mut default = |name: &str, value: String| {
         options.entry(name.to_owned()).or_insert(value);
     };
-    default("partition.assignment.strategy", assignment.join(","));
+    if members_assign {
+        default("partition.assignment.strategy", assignment.join(","));
+    }
     default("fetch.min.bytes", whole.to_string());
     default("fetch.wait.max.ms", wait);
-    // Each partition has a queue of its own, and the bounds hold for each. A full one stops its fetches for
-    // `fetch.queue.backoff.ms`, whose default of a second would cap the throughput at the bound per second.
-    default("queued.min.messages", "2000".into());
-    default("queued.max.messages.kbytes", "2048".into());
+    // A partition's queue that is full stops its fetches for this long. The default of a second would cap the throughput
+    // at one queue per second.
     default("fetch.queue.backoff.ms", "5".into());
     default("topic.metadata.refresh.interval.ms", "30000".into());
     // The default of 10 s would outlast the session timeout: a broker that restarts would cost the membership.
@@ -195,6 +223,16 @@ mod tests {
             let key = format!("queue.kafka.{name}");
             assert_eq!(error(&[(&key, "x")]), format!("{key}: cannot be set: {reason}"));
         }
+    }
+
+    #[test]
+    fn where_brokers_share_partitions_no_assignor_is_named() {
+        let of = |pairs: &[(&str, &str)]| {
+            Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("both may be set")
+        };
+        let settings = of(&[("queue.kafka.group.protocol", "consumer")]);
+        assert!(settings.brokers_assign() && !settings.options.contains_key("partition.assignment.strategy"));
+        assert!(!of(&[("queue.kafka.group.protocol", "classic")]).brokers_assign());
     }
 
     #[test]

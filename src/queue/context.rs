@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
@@ -11,7 +12,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::complaints::Complaints;
 
 /// A consumer with our callbacks.
 pub(super) type Consumer = BaseConsumer<Context>;
@@ -32,8 +35,8 @@ pub(super) enum Event {
 pub(super) struct Context {
     events: Mutex<VecDeque<Event>>,
     closing: AtomicBool,
-    /// The last broker error that was logged; the same one again is not news.
-    complaint: Mutex<Option<String>>,
+    /// What was logged already. An error without a code is one kind.
+    complaints: Mutex<Complaints<Option<RDKafkaErrorCode>>>,
 }
 
 impl Context {
@@ -57,20 +60,17 @@ impl Context {
         self.closing.store(true, Relaxed);
     }
 
-    /// The brokers answer: an error that comes now is news again.
+    /// The brokers answer: when they go on to, an error that comes later is news again.
     pub(super) fn is_well(&self) {
-        if self.complaint.lock().take().is_some() {
+        if self.complaints.lock().answered(Instant::now()) {
             tracing::info!("kafka answers again");
         }
     }
 
-    /// Logs an error of the client unless it is the one that was logged last.
+    /// Logs an error of the client unless it is known.
     pub(super) fn complain(&self, error: &KafkaError, detail: &str) {
-        let text = error.to_string();
-        let mut last = self.complaint.lock();
-        if last.as_ref() != Some(&text) {
-            tracing::warn!(error = %text, detail, "kafka reports an error; the client goes on trying");
-            *last = Some(text);
+        if self.complaints.lock().is_news(error.rdkafka_error_code(), Instant::now()) {
+            tracing::warn!(%error, detail, "kafka reports an error; the client goes on trying");
         }
     }
 }
@@ -96,11 +96,11 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &Consumer, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let is_assignment = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Relaxed) {
-            give_up(consumer, partitions);
-            return;
+            return if is_assignment { acknowledge(consumer) } else { give_up(consumer, partitions) };
         }
-        let event = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        let event = if is_assignment {
             Event::Assigned(partitions.clone())
         } else {
             // Only inside this callback librdkafka knows whether the assignment was lost.
@@ -119,23 +119,49 @@ pub(super) fn is_cooperative(consumer: &Consumer) -> bool {
     matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
 }
 
-/// Acknowledges an assignment without reading from it.
-pub(super) fn decline(consumer: &Consumer, partitions: &TopicPartitionList) {
-    let done = if is_cooperative(consumer) {
-        // They must be taken to be given up later.
-        consumer.incremental_assign(partitions).and_then(|()| consumer.pause(partitions))
-    } else {
-        consumer.assign(&TopicPartitionList::new())
-    };
+/// Acknowledges an assignment at once, taking nothing of it yet: the group waits for that. What was taken before goes on.
+pub(super) fn acknowledge(consumer: &Consumer) {
+    let nothing = TopicPartitionList::new();
+    let done = if is_cooperative(consumer) { consumer.incremental_assign(&nothing) } else { consumer.assign(&nothing) };
     if let Err(error) = done {
-        tracing::debug!(%error, "declining an assignment");
+        tracing::debug!(%error, "acknowledging an assignment");
     }
 }
 
-/// Acknowledges a revocation.
+/// Acknowledges a revocation. Of what is handed over one by one only that can be given back which was taken: the call is
+/// refused as a whole otherwise, and the group waits for ever.
 pub(super) fn give_up(consumer: &Consumer, partitions: &TopicPartitionList) {
-    let done = if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() };
+    let done = if is_cooperative(consumer) {
+        taken(consumer, partitions).and_then(|taken| consumer.incremental_unassign(&taken))
+    } else {
+        consumer.unassign()
+    };
     if let Err(error) = done {
-        tracing::debug!(%error, "unassigning");
+        tracing::warn!(%error, "giving partitions back");
+    }
+}
+
+fn taken(consumer: &Consumer, partitions: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    let (assignment, mut taken) = (consumer.assignment()?, TopicPartitionList::new());
+    for element in partitions.elements() {
+        if assignment.find_partition(element.topic(), element.partition()).is_some() {
+            taken.add_partition(element.topic(), element.partition());
+        }
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_error_by_another_way_is_no_news() {
+        let context = Context::default();
+        let code = RDKafkaErrorCode::AllBrokersDown;
+        let is_news = |error: KafkaError| context.complaints.lock().is_news(error.rdkafka_error_code(), Instant::now());
+        assert!(is_news(KafkaError::Global(code)));
+        assert!(!is_news(KafkaError::MessageConsumption(code)), "in other words");
+        assert!(is_news(KafkaError::Global(RDKafkaErrorCode::Resolve)));
     }
 }

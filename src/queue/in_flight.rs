@@ -2,7 +2,11 @@
 //! it is atomics, but for the ledger that an [`Assignment`] holds.
 //!
 //! A receipt ends in one of three ways. *Resolved*: its offset may move. *Released*: its offset stays, the message comes
-//! again. *Dropped*: a release when its partition is being given up, otherwise a bug, and the message is lent again.
+//! again: from whoever owns the partition next, or, when it stays ours (an app that may not send now), from here. *Dropped*:
+//! a release when its partition is being given up, otherwise a bug, and the message is lent again.
+//!
+//! A message is in one of three places: *on its way* (lent, being attempted), *waiting* for a retry, or *being reported*. An
+//! app's allowance bounds the first alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,8 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 mod assignment;
+mod last_poll;
 mod receipt;
-pub use assignment::{Assignment, LastPoll};
+pub use assignment::Assignment;
+pub use last_poll::LastPoll;
 pub use receipt::{Receipt, lend};
 
 /// Numbers of what is lent.
@@ -23,6 +29,24 @@ pub struct Usage {
     pub bytes: usize,
     /// Those of them that wait for a retry.
     pub waiting: usize,
+    /// Those of them whose outcome is known and being reported.
+    pub reporting: usize,
+}
+
+impl Usage {
+    /// What is to be sent or being sent.
+    pub fn on_way(self) -> usize {
+        self.messages.saturating_sub(self.waiting + self.reporting)
+    }
+}
+
+/// Where a lent message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Place {
+    OnWay,
+    Waiting,
+    Reporting,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +54,7 @@ struct Counters {
     messages: AtomicUsize,
     bytes: AtomicUsize,
     waiting: AtomicUsize,
+    reporting: AtomicUsize,
 }
 
 impl Counters {
@@ -38,6 +63,7 @@ impl Counters {
             messages: self.messages.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
+            reporting: self.reporting.load(Ordering::Relaxed),
         }
     }
 
@@ -49,6 +75,14 @@ impl Counters {
     fn leave(&self, bytes: usize) {
         self.messages.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn at(&self, place: Place) -> Option<&AtomicUsize> {
+        match place {
+            Place::OnWay => None,
+            Place::Waiting => Some(&self.waiting),
+            Place::Reporting => Some(&self.reporting),
+        }
     }
 }
 
@@ -152,23 +186,50 @@ pub struct Share {
     app: Arc<str>,
     gate: Gate,
     held: Counters,
+    /// Most messages that may be on their way.
+    allowance: AtomicUsize,
     all: Arc<InFlight>,
 }
 
 impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
         let gate = Gate::new(all.messages, all.bytes);
-        Share { app: app.into(), gate, held: Counters::default(), all: Arc::clone(all) }
+        let allowance = AtomicUsize::new(usize::MAX);
+        Share { app: app.into(), gate, held: Counters::default(), allowance, all: Arc::clone(all) }
     }
 
     /// Whether one more message may be lent. False from when the app's share or the process is full until it is a tenth
-    /// below, and while waiters for a retry hold half of the app's share: the rest is for what can be sent now.
+    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), and while as
+    /// many are on their way as the app is allowed.
     pub fn has_room(&self) -> bool {
         let held = self.held.usage();
+        if !self.is_allowed() {
+            return false;
+        }
         let crowded = held.waiting * 2 >= self.gate.messages.load(Ordering::Relaxed).max(2);
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         app && process && !crowded
+    }
+
+    /// Bounds what may be on its way: 0 pauses the app, `usize::MAX` leaves it to the other bounds.
+    pub fn set_allowance(&self, messages: usize) {
+        self.allowance.store(messages, Ordering::Relaxed);
+    }
+
+    /// Whether one more may be on its way, as far as the allowance goes.
+    pub fn is_allowed(&self) -> bool {
+        self.held.usage().on_way() < self.allowance.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of the app is to be lent for now.
+    pub fn is_paused(&self) -> bool {
+        self.allowance.load(Ordering::Relaxed) == 0
+    }
+
+    /// Most messages that the app may hold.
+    pub fn capacity(&self) -> usize {
+        self.gate.messages.load(Ordering::Relaxed)
     }
 
     /// What the app holds.
@@ -186,12 +247,14 @@ impl Share {
         self.all.total.leave(bytes);
     }
 
-    fn set_waiting(&self, waiting: bool) {
+    fn moved(&self, from: Place, to: Place) {
         for counters in [&self.held, &self.all.total] {
-            if waiting {
-                counters.waiting.fetch_add(1, Ordering::Relaxed);
-            } else {
-                counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            // Counted at the new place first: nobody sees more on their way than there are.
+            if let Some(counter) = counters.at(to) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(counter) = counters.at(from) {
+                counter.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }

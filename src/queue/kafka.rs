@@ -1,59 +1,65 @@
-//! The Kafka queue: one turn of the poll thread after the other.
+//! The Kafka queue: what it has, how it begins and ends.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
-
-use super::client::{client, fatal, is_hopeless};
+use super::belief::Past;
+use super::client::client;
 use super::commit::Commits;
 use super::config::Settings;
-use super::context::{Consumer, Context, Event};
 use super::in_flight::{InFlight, LastPoll};
 use super::membership::Membership;
-use super::partition::{Partition, Turn};
-use super::rebalance::Pending;
-use super::seek::Seeks;
+use super::partition::Partition;
+use super::place::Place;
+use super::prefetch::Prefetch;
+use super::scout::Scout;
+use super::seek::{Searches, Seeks};
+use super::settling::Settling;
 use super::topic::Selection;
-use super::topics::{TopicWatch, Topics};
+use super::topics::Topics;
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError};
 use crate::config::ConfigError;
 use crate::message::Platform;
 
-/// Records taken from one partition before the next one has its turn.
-const BURST: usize = 64;
-/// Events served in one turn, so that a flood of them does not keep messages waiting.
-const EVENTS: usize = 32;
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
+
 /// The queue of one platform's push topics.
 pub struct KafkaQueue {
     pub(super) consumer: Membership,
     pub(super) settings: Settings,
+    pub(super) prefetch: Prefetch,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) partitions: Vec<Partition>,
-    pub(super) pending: Option<Pending>,
+    /// Partitions that are ours and not begun.
+    pub(super) settling: Settling,
+    /// Partitions that were ours, in case they come back untouched.
+    pub(super) remembered: BTreeMap<Place, Past>,
     pub(super) commits: Commits,
     pub(super) last_poll: Arc<LastPoll>,
     pub(super) wakeup: Wakeup,
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
+    pub(super) searches: Searches,
     pub(super) platform: Platform,
     pub(super) selection: Selection,
-    pub(super) watch: TopicWatch,
-    /// The partitions that were there at the first look; what is not among them appeared while we run.
-    pub(super) first_look: Option<Topics>,
-    pub(super) subscribed: Vec<String>,
+    pub(super) scout: Scout,
+    pub(super) topics: Topics,
+    /// `None` before the first look.
+    pub(super) subscribed: Option<Vec<String>>,
+    /// Whether the client was ever a member, or asked to be.
+    pub(super) has_subscribed: bool,
     pub(super) ignored: Vec<String>,
-    turn: usize,
-    starved: usize,
-    stopped: bool,
+    pub(super) stopped: bool,
+    /// The partition to be read first.
+    pub(super) turn: usize,
+    /// Partitions that had no room for what they have, the most since this was told.
+    pub(super) starved: usize,
 }
 
 impl KafkaQueue {
@@ -73,137 +79,37 @@ impl KafkaQueue {
         let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
             .map_err(|rule| wrong("queue.topics", rule))?;
         in_flight.set_apps(apps);
-        let client = client(&settings);
-        let mut consumer: Consumer =
-            client.create_with_context(Context::default()).map_err(|error| wrong("queue.kafka", error.to_string()))?;
-        let wakeup = Wakeup::default();
-        let (on_event, on_topics) = (wakeup.clone(), wakeup.clone());
-        consumer.set_nonempty_callback(move || on_event.wake());
-        let watch =
-            TopicWatch::start(&client, move || on_topics.wake()).map_err(|error| wrong("queue", error.to_string()))?;
-        let commits = Commits::new(settings.commit_interval);
-        let last_poll = LastPoll::new(settings.session_timeout, Instant::now());
+        let (wakeup, prefetch) = (Wakeup::default(), Prefetch::of(settings.prefetch_bytes, 1));
+        let consumer = Membership::prepare(&settings, prefetch, &wakeup)
+            .map_err(|error| wrong("queue.kafka", error.to_string()))?;
+        let on_report = wakeup.clone();
+        let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
+            .map_err(|error| wrong("queue.kafka", error))?;
         Ok(KafkaQueue {
-            consumer: Membership::of(consumer),
-            settings,
+            consumer,
+            prefetch,
             in_flight,
             observer,
             partitions: Vec::new(),
-            pending: None,
-            commits,
-            last_poll,
+            settling: Settling::default(),
+            remembered: BTreeMap::new(),
+            commits: Commits::new(settings.commit_interval),
+            last_poll: LastPoll::new(settings.session_timeout, Instant::now()),
             wakeup,
+            seeks: Seeks::default(),
+            searches: Searches::default(),
             platform,
             selection,
-            watch,
-            first_look: None,
-            subscribed: Vec::new(),
+            scout,
+            topics: Topics::default(),
+            subscribed: None,
+            has_subscribed: false,
             ignored: Vec::new(),
-            seeks: Seeks::default(),
+            stopped: false,
             turn: 0,
             starved: 0,
-            stopped: false,
+            settings,
         })
-    }
-
-    /// Everything but messages: callbacks, rebalances, topics, commits.
-    fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
-        self.last_poll.touch(now);
-        self.poll_common_queue(now, out)?;
-        self.act_on_events();
-        if self.stopped {
-            self.decline_pending();
-        } else {
-            self.settle_pending(now);
-            self.look_at_topics();
-        }
-        if self.commits.is_due(now) {
-            self.on_clock(now);
-        }
-        Ok(())
-    }
-
-    fn poll_common_queue(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
-        let consumer = self.consumer.clone();
-        for _ in 0..EVENTS {
-            let message = match consumer.poll(Duration::ZERO) {
-                None => return Ok(()),
-                Some(Ok(message)) => message,
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(fatal(code)),
-                Some(Err(KafkaError::MessageConsumption(code))) if is_hopeless(code) => return Err(fatal(code)),
-                Some(Err(error)) => {
-                    consumer.context().complain(&error, "");
-                    continue;
-                }
-            };
-            // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
-            let is_its = |one: &&mut Partition| {
-                *one.origin.topic == *message.topic() && one.origin.partition == message.partition()
-            };
-            if let Some(partition) = self.partitions.iter_mut().find(is_its).filter(|_| !self.stopped) {
-                partition.accept(message.into(), now, &*self.observer, out);
-            }
-        }
-        Ok(())
-    }
-
-    fn act_on_events(&mut self) {
-        let consumer = self.consumer.clone();
-        while let Some(event) = consumer.context().next_event() {
-            match event {
-                Event::Assigned(partitions) => self.on_assigned(&partitions),
-                Event::Revoked { partitions, lost } => self.on_revoked(&partitions, lost),
-                Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
-            }
-        }
-    }
-
-    fn on_clock(&mut self, now: Instant) {
-        for partition in &mut self.partitions {
-            let dropped = partition.assignment.take_dropped();
-            if dropped > 0 {
-                self.observer.receipts_lost(&partition.origin, dropped);
-            }
-            if let Some(first) = partition.assignment.take_lost().first() {
-                self.seeks.back_to(&partition.origin, *first);
-            }
-        }
-        self.seek();
-        // One at a time: the client sends a refused commit again by itself, and an older one must not come after a newer.
-        if !self.commits.is_under_way() {
-            // Known since the assignment, unless a broker was slow then: without it no commit carries a map.
-            self.commits.cluster(&self.consumer, Duration::from_millis(1));
-            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
-        }
-        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
-        let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
-        self.observer.oldest_in_flight(age.unwrap_or_default());
-        self.observer.starved(std::mem::take(&mut self.starved));
-    }
-
-    /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
-    fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
-        let (before, count) = (out.len(), self.partitions.len());
-        let (mut full, mut missing) = (0, Vec::new());
-        for step in 0..count {
-            let index = (self.turn + step) % count;
-            let partition = &mut self.partitions[index];
-            match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
-                Turn::Empty | Turn::More => {}
-                Turn::Full => full += 1,
-                Turn::OutOfRange => missing.push(index),
-                Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
-            }
-        }
-        self.turn = self.turn.wrapping_add(1);
-        self.starved = self.starved.max(full);
-        if !missing.is_empty() {
-            for index in missing {
-                self.on_out_of_range(index);
-            }
-            self.seek();
-        }
-        Ok((out.len() > before, full > 0))
     }
 }
 
@@ -227,6 +133,7 @@ impl Queue for KafkaQueue {
 
     fn stop(&mut self) {
         self.stopped = true;
+        self.settling.clear();
         self.partitions.iter().for_each(|partition| partition.assignment.stop_sending());
     }
 
@@ -244,6 +151,7 @@ impl Drop for KafkaQueue {
     /// The client waits for an answer to all that the group announces, also when it is dropped by a panic.
     fn drop(&mut self) {
         self.partitions.iter().for_each(|partition| partition.assignment.end());
+        self.remembered.values().for_each(|past| past.assignment.end());
         self.partitions.clear();
         self.dismiss();
     }

@@ -6,8 +6,13 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
 
-use super::context::Consumer;
+use super::client::client;
+use super::config::Settings;
+use super::context::{Consumer, Context};
+use super::prefetch::Prefetch;
+use super::wakeup::Wakeup;
 
 /// Longest farewell of a client that nobody has asked to hurry.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -24,8 +29,12 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn of(consumer: Consumer) -> Self {
-        Membership { consumer: Some(Arc::new(consumer)), limit: LEAVE }
+    /// A client that is no member before it subscribes. It connects by itself.
+    pub(super) fn prepare(settings: &Settings, prefetch: Prefetch, wakeup: &Wakeup) -> KafkaResult<Self> {
+        let mut consumer: Consumer = client(settings, prefetch).create_with_context(Context::default())?;
+        let on_event = wakeup.clone();
+        consumer.set_nonempty_callback(move || on_event.wake());
+        Ok(Membership { consumer: Some(Arc::new(consumer)), limit: LEAVE })
     }
 
     /// How long the farewell may take.

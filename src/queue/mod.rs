@@ -1,20 +1,26 @@
 //! Where messages come from: a queue lends each message with a receipt, and moves its offset when receipts are resolved.
 //!
 //! # Layout
-//! - Pure: [`topic`] (names), [`offsets`] (the ledger of one partition), [`map`] (what is resolved beyond the committed
-//!   offset, as text), `start` (where a partition begins).
+//! - Pure: [`topic`] (names), `topics` (which exist), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
+//!   beyond the committed offset, as text), `start` (where a partition begins), `settling` (partitions that have not begun),
+//!   `anchors` (what is committed), `commit_plan` (what to commit), `belief` (what the first record tells), `prefetch`,
+//!   `complaints`, `place`.
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (the turn of the poll thread), `partition`, `rebalance`, `membership`, `commit`, `seek`,
-//!   `subscription`, `topics` (which exist), `client` (its options), `context` (callbacks),
-//!   [`config`].
+//! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `partition`, `rebalance`, `membership`, `commit`,
+//!   `seek`, `subscription`, `scout` (asks the brokers, aside), `client` (its options), `context` (callbacks), `native`
+//!   (what the crate does not wrap), [`config`].
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
 //!   map in the commit's metadata, so that a restart repeats only what was in flight.
-//! - A partition is lent under one epoch at a time. Receipts of an epoch that has ended change nothing.
+//! - A partition is lent under one epoch at a time. Receipts of an epoch that has ended change nothing; of one that was taken
+//!   away they are noted, and count when the partition comes back and nobody else has gone on in it.
+//! - What we hold is ours while the queue is polled. After a silence that may have cost the membership nothing is sent before
+//!   the group has accepted a commit.
 //! - A partition without a committed offset gets one, committed, before anything of it is lent.
 //! - Each partition has a queue of its own in the client, so that a full share is simply not read: nothing that was
-//!   prefetched is thrown away, as pausing would, and the others go on. The poll thread never waits for any of them.
+//!   prefetched is thrown away, as pausing would, and the others go on. The poll thread never waits for any of them, nor
+//!   for a broker: what has to be asked is asked by the scout.
 //!
 //! Nothing here knows a provider or a reporter: facts worth a metric go to the [`Observer`].
 
@@ -22,9 +28,12 @@ use std::time::Duration;
 
 use crate::message::{Origin, QueueMessage};
 
+mod anchors;
+mod belief;
 mod client;
 mod commit;
-mod commit_call;
+mod commit_plan;
+mod complaints;
 pub mod config;
 mod context;
 pub mod in_flight;
@@ -32,14 +41,20 @@ pub mod kafka;
 pub mod map;
 mod membership;
 pub mod memory;
+mod native;
 pub mod offsets;
 mod partition;
+mod place;
+mod prefetch;
 mod rebalance;
+mod scout;
 mod seek;
+mod settling;
 mod start;
 mod subscription;
 pub mod topic;
 mod topics;
+mod turn;
 mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
@@ -88,8 +103,10 @@ pub trait Observer: Send + Sync {
     fn commit_failed(&self, error: &str);
     /// Length of a map that was committed, in characters of metadata.
     fn map_bytes(&self, origin: &Origin, length: usize);
-    /// Partitions that are ours.
+    /// Partitions that are ours and begun.
     fn assigned(&self, partitions: usize);
+    /// Partitions that are ours and wait for a broker to tell where to begin.
+    fn unsettled(&self, partitions: usize);
     /// Partitions that had something to read and no room for it, in the last second or so.
     fn starved(&self, partitions: usize);
     /// Topics that look like push topics and are not ours to send.
@@ -110,6 +127,7 @@ impl Observer for NoObserver {
     fn commit_failed(&self, _: &str) {}
     fn map_bytes(&self, _: &Origin, _: usize) {}
     fn assigned(&self, _: usize) {}
+    fn unsettled(&self, _: usize) {}
     fn starved(&self, _: usize) {}
     fn ignored_topics(&self, _: usize) {}
     fn oldest_in_flight(&self, _: Duration) {}

@@ -34,6 +34,28 @@ pub enum Skipped {
     Resolved,
 }
 
+/// The time of the record at a ledger's position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PositionTime {
+    /// That record has not been read.
+    Unread,
+    /// It was read and has none.
+    Without,
+    /// Its timestamp, ms since the epoch.
+    At(i64),
+}
+
+impl PositionTime {
+    /// As it is compared: -1 without one, `None` when unread.
+    pub fn known(self) -> Option<i64> {
+        match self {
+            PositionTime::Unread => None,
+            PositionTime::Without => Some(-1),
+            PositionTime::At(timestamp_ms) => Some(timestamp_ms),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ledger {
@@ -104,10 +126,7 @@ impl Ledger {
     pub fn abandon(&mut self, low: i64) -> i64 {
         let gone: Vec<_> = self.given_back().take_while(|offset| *offset < low).collect();
         for offset in &gone {
-            if let Some(entry) = self.unresolved.get_mut(*offset) {
-                entry.state = State::InFlight;
-            }
-            self.unresolved.resolve(*offset);
+            self.give_up(*offset);
         }
         if self.next < low {
             self.next = low;
@@ -132,9 +151,32 @@ impl Ledger {
         self.unresolved.first().map_or_else(|| self.claims.past(self.next), |first| first.offset)
     }
 
-    /// Timestamp of the record at the position, ms since the epoch; `None` when it has not been read or has none.
-    pub fn first_unresolved_timestamp(&self) -> Option<i64> {
-        self.unresolved.first().map(|first| first.timestamp_ms).filter(|timestamp| *timestamp >= 0)
+    /// The time of the record at the position.
+    pub fn position_time(&self) -> PositionTime {
+        match self.unresolved.first().map(|first| first.timestamp_ms) {
+            None => PositionTime::Unread,
+            Some(..0) => PositionTime::Without,
+            Some(timestamp_ms) => PositionTime::At(timestamp_ms),
+        }
+    }
+
+    /// Somebody else resolved these; in any order. What is in flight here stays so, the rest is not lent again.
+    pub fn claim(&mut self, claimed: Claim) {
+        for offset in
+            self.given_back().filter(|offset| claimed.iter().any(|range| range.contains(offset))).collect::<Vec<_>>()
+        {
+            self.give_up(offset);
+        }
+        let known = self.claims.ahead(self.next);
+        self.claims = Claims::new(self.next, known.chain(claimed).collect());
+    }
+
+    /// What was given back is as good as resolved.
+    fn give_up(&mut self, offset: i64) {
+        if let Some(entry) = self.unresolved.get_mut(offset) {
+            entry.state = State::InFlight;
+        }
+        self.unresolved.resolve(offset);
     }
 
     /// What is resolved beyond the position, for the map: ascending, disjoint and not touching.
@@ -271,12 +313,12 @@ mod tests {
             assert_eq!(lend(&mut ledger, offset), Lend::New);
         }
         assert!(ledger.resolve(6) && ledger.resolve(8));
-        assert_eq!((ledger.position(), ledger.first_unresolved_timestamp()), (5, Some(50)));
+        assert_eq!((ledger.position(), ledger.position_time()), (5, PositionTime::At(50)));
         assert_eq!(beyond(&ledger), [6..7, 8..9]);
         assert!(ledger.resolve(5));
         assert_eq!((ledger.position(), ledger.in_flight()), (7, 1));
         assert!(ledger.resolve(7));
-        assert_eq!((ledger.position(), ledger.first_unresolved_timestamp()), (9, None));
+        assert_eq!((ledger.position(), ledger.position_time()), (9, PositionTime::Unread));
         assert!(beyond(&ledger).is_empty());
     }
 
@@ -347,7 +389,7 @@ mod tests {
     fn a_record_without_timestamp_has_none() {
         let mut ledger = Ledger::new(0, vec![]);
         ledger.lend(0, -1, Instant::now());
-        assert_eq!(ledger.first_unresolved_timestamp(), None);
+        assert_eq!((ledger.position_time(), ledger.position_time().known()), (PositionTime::Without, Some(-1)));
     }
 
     #[test]
@@ -433,6 +475,7 @@ mod tests {
         ReadAgain { back: i64 },
         Resolve { which: prop::sample::Index },
         Forget { which: prop::sample::Index },
+        Claim { ahead: i64, length: i64 },
         Restart,
     }
 
@@ -443,6 +486,7 @@ mod tests {
             3 => (1_i64..60).prop_map(|back| Step::ReadAgain { back }),
             20 => any::<prop::sample::Index>().prop_map(|which| Step::Resolve { which }),
             2 => any::<prop::sample::Index>().prop_map(|which| Step::Forget { which }),
+            1 => (-40_i64..40, 0_i64..20).prop_map(|(ahead, length)| Step::Claim { ahead, length }),
             1 => Just(Step::Restart),
         ];
         prop::collection::vec(step, 1..300)
@@ -476,6 +520,12 @@ mod tests {
                     naive.lent.remove(&offset);
                     naive.forgotten.insert(offset);
                     assert!(ledger.forget(offset));
+                }
+                Step::Claim { ahead, length } => {
+                    let range = naive.next + ahead..naive.next + ahead + length;
+                    ledger.claim(vec![range.clone()]);
+                    naive.forgotten.retain(|offset| !range.contains(offset));
+                    naive.claimed.extend(range.filter(|offset| *offset >= naive.next));
                 }
                 Step::Restart => {
                     let position = ledger.position();

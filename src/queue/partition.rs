@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -10,9 +10,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::anchors::Anchors;
+use super::belief::{Belief, Judgement, Past};
+use super::commit_plan::{self, Plan};
 use super::context::Context;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
-use super::map::{self, OffsetMap};
+use super::map;
 use super::offsets::{Ledger, Lend};
 use super::{Lent, Observer};
 use crate::message::{Origin, QueueMessage};
@@ -26,8 +29,15 @@ pub(super) enum Turn {
     More,
     /// Readable, but there is no room for it: its app's share or its map is full.
     Full,
+    /// Nothing of its app is to be sent for now.
+    Paused,
     /// The log does not have the offset that comes next.
     OutOfRange,
+    /// The log is another one than that of which something is known; its record was not lent.
+    OtherLog {
+        /// When the last record was written that is known to be of the other one, ms since the epoch.
+        seen_ms: i64,
+    },
     /// The client is broken for good.
     Fatal(String),
 }
@@ -56,14 +66,21 @@ pub(super) struct Partition {
     pub(super) origin: Arc<Origin>,
     /// Its epoch, shared with its receipts.
     pub(super) assignment: Arc<Assignment>,
+    /// What is committed of it.
+    pub(super) anchors: Anchors,
     /// Whether commits carry the map: until the broker refuses it.
     pub(super) commits_map: bool,
     /// Whether its latest commit was refused in a way that asking again at once does not mend.
     pub(super) commit_is_in_vain: bool,
+    /// Whether a better commit is possible when more has been read.
+    pub(super) is_unfinished: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
-    /// Believed when the first record agrees with it.
-    map: Option<OffsetMap>,
+    /// There until the first record is read.
+    belief: Option<Belief>,
+    last_read: Option<Instant>,
+    /// Whether the first record has shown that this is another log, and where to begin in it is not known yet.
+    is_other_log: bool,
 }
 
 impl Partition {
@@ -73,9 +90,22 @@ impl Partition {
         assignment: Arc<Assignment>,
         share: Arc<Share>,
         queue: PartitionQueue<Context>,
-        map: Option<OffsetMap>,
+        belief: Belief,
     ) -> Self {
-        Partition { origin, assignment, commits_map: true, commit_is_in_vain: false, share, queue, map }
+        let anchors = Anchors::new(assignment.ledger.lock().next());
+        Partition {
+            origin,
+            assignment,
+            anchors,
+            commits_map: true,
+            commit_is_in_vain: false,
+            is_unfinished: false,
+            share,
+            queue,
+            belief: Some(belief),
+            last_read: None,
+            is_other_log: false,
+        }
     }
 
     /// Lends up to `burst` records.
@@ -87,11 +117,14 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Turn {
+        if self.share.is_paused() {
+            return Turn::Paused;
+        }
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;
             }
-            let message = match self.queue.poll(std::time::Duration::ZERO) {
+            let message = match self.queue.poll(Duration::ZERO) {
                 None => return Turn::Empty,
                 Some(Ok(message)) => message,
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
@@ -104,20 +137,43 @@ impl Partition {
                 }
             };
             let record = Record::from(message);
-            self.accept(record, now, observer, out);
+            if let Some(seen_ms) = self.accept(record, now, observer, out) {
+                return Turn::OtherLog { seen_ms };
+            }
         }
         Turn::More
     }
 
-    /// Lends a record that was read, unless the ledger knows it as resolved or in flight.
-    pub(super) fn accept(&mut self, record: Record, now: Instant, observer: &dyn Observer, out: &mut Vec<Lent>) {
+    /// Lends a record that was read, unless the ledger knows it as resolved or in flight. Not a record that shows that this
+    /// is another log: then since when nothing of it is known.
+    pub(super) fn accept(
+        &mut self,
+        record: Record,
+        now: Instant,
+        observer: &dyn Observer,
+        out: &mut Vec<Lent>,
+    ) -> Option<i64> {
         let Record { offset, timestamp, payload } = record;
-        self.settle_map(offset, timestamp, observer);
-        let lend = self.assignment.ledger.lock().lend(offset, timestamp.unwrap_or(-1), now);
+        let timestamp_ms = timestamp.unwrap_or(-1);
+        if let Some(belief) = self.belief.take() {
+            match belief.judge(self.anchors.accepted().offset, offset, timestamp_ms) {
+                Judgement::Agrees(belief) => self.believe(belief),
+                Judgement::Silent(belief) => self.disbelieve(belief, observer),
+                Judgement::OtherLog { seen_ms } => {
+                    observer.map_dropped(&self.origin, "of another log");
+                    self.is_other_log = true;
+                    return Some(seen_ms);
+                }
+            }
+        }
+        self.last_read = Some(now);
+        self.anchors.read(offset, timestamp_ms);
+        let lend = self.assignment.ledger.lock().lend(offset, timestamp_ms, now);
         match lend {
             Lend::Skip(_) => observer.skipped(&self.origin, 1),
             Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
         }
+        None
     }
 
     fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
@@ -126,22 +182,62 @@ impl Partition {
         Lent { message, receipt }
     }
 
-    /// The first record decides whether the map was made for this log: it must be the one at the map's base, of the same time.
-    fn settle_map(&mut self, offset: i64, timestamp: Option<i64>, observer: &dyn Observer) {
-        let Some(map) = self.map.take() else { return };
-        if map.base == offset && map.base_timestamp_ms == timestamp.unwrap_or(-1) {
-            *self.assignment.ledger.lock() = Ledger::new(offset, map.resolved);
-        } else {
-            observer.map_dropped(&self.origin, "of another log");
+    fn believe(&mut self, Belief { map, past }: Belief) {
+        let claimed = map.map(|map| map.resolved).unwrap_or_default();
+        if let Some(Past { assignment, .. }) = past {
+            assignment.ledger.lock().claim(claimed);
+            assignment.revive();
+            self.assignment = assignment;
+        } else if !claimed.is_empty() {
+            let mut ledger = self.assignment.ledger.lock();
+            let next = ledger.next();
+            *ledger = Ledger::new(next, claimed);
         }
+    }
+
+    fn disbelieve(&self, Belief { map, past }: Belief, observer: &dyn Observer) {
+        if map.is_some() {
+            observer.map_dropped(&self.origin, "without its base");
+        }
+        if let Some(past) = past {
+            past.assignment.end();
+        }
+    }
+
+    /// What to commit of it; `None`: nothing before more is read.
+    pub(super) fn plan(&self, cluster: u32) -> Option<Plan> {
+        if self.is_other_log {
+            // What is committed is the proof of it, and is kept until a place in this log can be put instead.
+            return None;
+        }
+        let unread = self.belief.as_ref().and_then(|belief| belief.map.as_ref());
+        let cluster = self.commits_map.then_some(cluster);
+        commit_plan::plan(&self.assignment.ledger.lock(), &self.anchors, unread, cluster)
     }
 
     /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
     pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
         self.assignment.end();
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll);
-        self.map = None;
+        self.anchors = Anchors::new(offset);
+        self.belief = None;
+        self.is_other_log = false;
         self.set_dirty();
+    }
+
+    /// The partition is taken away: what we know of it, in case it comes back untouched.
+    pub(super) fn into_past(self) -> Option<Past> {
+        self.assignment.suspend();
+        if let Some(Belief { past, .. }) = self.belief {
+            // Nothing was read: what was known before is still all.
+            return past;
+        }
+        Some(Past { assignment: self.assignment, anchors: self.anchors })
+    }
+
+    /// How long ago something was read of it last; `None`: nothing was.
+    pub(super) fn last_read(&self, now: Instant) -> Option<Duration> {
+        self.last_read.map(|at| now.saturating_duration_since(at))
     }
 
     /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.
@@ -155,9 +251,10 @@ impl Partition {
         self.assignment.dirty().load(Relaxed)
     }
 
-    /// The same, and it counts as committed from now on.
-    pub(super) fn take_dirty(&self) -> bool {
-        self.assignment.dirty().swap(false, Relaxed)
+    /// Whether there is something to commit, which counts as committed from now on.
+    pub(super) fn take_dirty(&mut self) -> bool {
+        let is_unfinished = std::mem::take(&mut self.is_unfinished);
+        self.assignment.dirty().swap(false, Relaxed) || is_unfinished
     }
 
     /// A commit failed: there is something to commit again.
@@ -167,6 +264,6 @@ impl Partition {
 
     /// Throws away what librdkafka still holds of an earlier assignment.
     pub(super) fn discard_stale(queue: &PartitionQueue<Context>) {
-        while queue.poll(std::time::Duration::ZERO).is_some() {}
+        while queue.poll(Duration::ZERO).is_some() {}
     }
 }

@@ -7,100 +7,91 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::belief::Belief;
 use super::context::{self, Event};
 use super::in_flight::Assignment;
 use super::kafka::KafkaQueue;
+use super::native;
 use super::offsets::Ledger;
 use super::partition::Partition;
+use super::place::Place;
+use super::scout::{Found, Question};
 use super::start::{self, Facts, Start};
 use crate::message::Origin;
 
-/// Longest single question to a broker while the group waits for us.
-const CALL: Duration = Duration::from_secs(5);
-/// Longest question for the cluster's id; the commit clock asks again.
-const CLUSTER: Duration = Duration::from_secs(2);
+/// Longest last commit when a partition is taken away.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Longest wait for what is on a stream when a partition is taken away; the whole group waits with us.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// How often a wait looks.
-const LOOK: Duration = Duration::from_millis(2);
-
-/// Partitions that the group gave us and whose start is not settled yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    partitions: TopicPartitionList,
-    try_at: Instant,
-}
 
 impl KafkaQueue {
-    /// The group gave us these.
+    /// The group gave us these. It learns at once that we know; each begins when its start is settled.
     pub(super) fn on_assigned(&mut self, partitions: &TopicPartitionList) {
-        let mut all = self.pending.take().map_or_else(TopicPartitionList::new, |pending| pending.partitions);
+        context::acknowledge(&self.consumer);
+        if self.stopped {
+            return;
+        }
+        let now = Instant::now();
         for element in partitions.elements() {
-            all.add_partition(element.topic(), element.partition());
-        }
-        self.pending = Some(Pending { partitions: all, try_at: Instant::now() });
-    }
-
-    /// Settles the starts of what is pending; on a failure tries again in a moment, and nothing of it is lent before.
-    pub(super) fn settle_pending(&mut self, now: Instant) {
-        let Some(mut pending) = self.pending.take_if(|pending| pending.try_at <= now) else { return };
-        if let Err(error) = self.assign(&pending.partitions) {
-            tracing::warn!(%error, "cannot read where to begin; trying again");
-            pending.try_at = Instant::now() + Duration::from_secs(1);
-            self.pending = Some(pending);
+            self.settling.add(Place::new(element.topic(), element.partition()), now);
         }
     }
 
-    fn assign(&mut self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        let starts = self.starts(partitions)?;
-        self.commit_starts(&starts)?;
+    /// Takes each pending partition a step on.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if let Some((number, places)) = self.settling.question(now) {
+            let aged = places.into_iter().map(|place| {
+                let age = self.topics.age(&place.topic, place.partition);
+                (place, age)
+            });
+            if !self.scout.ask(Question::Starts { number, places: aged.collect() }) {
+                self.settling.answered(number, now);
+            }
+        }
+        self.commit_starts(now);
         if self.consumer.context().has_news() {
             // The group has changed its mind meanwhile: that comes first.
-            self.on_assigned(partitions);
-            return Ok(());
+            return;
         }
-        let mut list = TopicPartitionList::new();
-        for (origin, start) in &starts {
-            list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(start.offset))?;
+        let ready = self.settling.take_ready();
+        if !ready.is_empty() {
+            self.begin_all(ready);
         }
-        // Each partition's queue is split off before its first record can arrive on the common one.
-        let begun: Vec<_> = starts.into_iter().filter_map(|(origin, start)| self.begin(origin, start)).collect();
-        if context::is_cooperative(&self.consumer) {
-            self.consumer.incremental_assign(&list)?;
-        } else {
-            self.consumer.assign(&list)?;
-        }
-        tracing::info!(partitions = begun.len(), "partitions assigned");
-        self.partitions.extend(begun);
-        self.observer.assigned(self.partitions.len());
-        Ok(())
     }
 
-    /// Where each partition begins.
-    fn starts(&mut self, partitions: &TopicPartitionList) -> KafkaResult<Vec<(Arc<Origin>, Start)>> {
-        if partitions.count() == 0 {
-            return Ok(Vec::new());
+    /// What is committed and what the logs hold is known, or not: an answer for each partition that was asked for.
+    pub(super) fn on_found(&mut self, number: u64, found: Vec<(Place, Result<Found, String>)>) {
+        let now = Instant::now();
+        for (place, found) in found {
+            if !self.settling.awaits(number, &place) {
+                continue;
+            }
+            match found {
+                Ok(found) => {
+                    let start = self.decide(&place, &found);
+                    self.settling.settled(&place, start);
+                }
+                Err(why) => {
+                    if self.settling.failed(&place, now) {
+                        let last = self.scout.last_error();
+                        tracing::warn!(why, last, topic = %place.topic, partition = place.partition, "cannot settle where to begin, going on trying; the other partitions are read meanwhile");
+                    }
+                }
+            }
         }
-        let committed = self.consumer.committed_offsets(partitions.clone(), CALL)?;
-        let mut starts = Vec::new();
-        for element in committed.elements() {
-            element.error()?;
-            let offset = element.offset().to_raw().filter(|offset| *offset >= 0);
-            let Some(origin) = self.origin(element.topic(), element.partition()) else { continue };
-            let metadata = element.metadata();
-            let log = if start::needs_log(offset, metadata) {
-                Some(self.consumer.fetch_watermarks(element.topic(), element.partition(), CALL)?)
-            } else {
-                None
-            };
-            let appeared = self.appeared(element.topic(), element.partition());
-            let cluster = self.commits.cluster(&self.consumer, CLUSTER);
-            let start =
-                start::decide(&Facts { committed: offset, metadata, log, appeared, cluster }, self.settings.reset);
+        self.settling.answered(number, now);
+    }
+
+    /// Where a partition begins.
+    fn decide(&self, place: &Place, found: &Found) -> Start {
+        let Found { committed, metadata, log } = found;
+        let age = self.topics.age(&place.topic, place.partition);
+        let facts = Facts { committed: *committed, metadata, log: *log, age, cluster: self.commits.cluster() };
+        let start = start::decide(&facts, self.settings.reset);
+        if let Some(origin) = self.origin(&place.topic, place.partition) {
             self.tell(&origin, &start);
-            starts.push((origin, start));
         }
-        Ok(starts)
+        start
     }
 
     fn tell(&self, origin: &Origin, start: &Start) {
@@ -111,30 +102,66 @@ impl KafkaQueue {
         if start.skipped > 0 {
             self.lost_by_the_log(origin, start.offset, start.skipped);
         }
-    }
-
-    pub(super) fn lost_by_the_log(&self, origin: &Origin, offset: i64, skipped: i64) {
-        tracing::error!(
-            alarm = true, app = %origin.app, platform = %origin.platform, topic = %origin.topic, partition = origin.partition,
-            offset, skipped, reason = "out of range",
-            "messages were deleted from the log before they were read; going on with the oldest that exists, raise the topic's retention"
-        );
-        self.observer.out_of_range(origin, skipped as u64);
-    }
-
-    /// A start that is ours to decide is committed before anything is lent: a crash before the first ordinary commit must
-    /// find it again, not decide anew.
-    fn commit_starts(&mut self, starts: &[(Arc<Origin>, Start)]) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        for (origin, start) in starts.iter().filter(|(_, start)| start.commit_first) {
-            list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(start.offset))?;
+        if let Some(committed) = start.beyond {
+            self.exchanged(origin, committed, start.offset);
         }
-        if list.count() == 0 { Ok(()) } else { self.commit_now(&list, CALL) }
     }
 
-    fn begin(&self, origin: Arc<Origin>, start: Start) -> Option<Partition> {
-        let Some(mut queue) = self.consumer.split_partition_queue(&origin.topic, origin.partition) else {
-            tracing::error!(alarm = true, topic = %origin.topic, partition = origin.partition, "the client has no queue for this partition");
+    fn commit_starts(&mut self, now: Instant) {
+        let starts = self.settling.take_uncommitted();
+        let mut list = TopicPartitionList::new();
+        for (place, offset) in &starts {
+            // A place and an offset that the brokers told.
+            let _ = list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset));
+        }
+        if starts.is_empty() {
+            return;
+        }
+        match native::commit(&self.consumer, &list) {
+            Ok(()) => self.commits.asked(now),
+            Err(_) => starts.iter().for_each(|(place, offset)| self.settling.committed(place, *offset, false, now)),
+        }
+    }
+
+    /// Begins to read these, beside those that are read already.
+    fn begin_all(&mut self, ready: Vec<(Place, Start)>) {
+        let places: Vec<_> = ready.iter().map(|(place, _)| place.clone()).collect();
+        if let Err(error) = self.assign(ready) {
+            tracing::warn!(%error, "cannot begin to read partitions; trying again");
+            let now = Instant::now();
+            for place in places {
+                self.settling.add(place, now);
+            }
+        }
+        self.observer.assigned(self.partitions.len());
+    }
+
+    fn assign(&mut self, ready: Vec<(Place, Start)>) -> KafkaResult<()> {
+        let cooperative = context::is_cooperative(&self.consumer);
+        let mut list = if cooperative { TopicPartitionList::new() } else { self.positions()? };
+        // Each partition's queue is split off before its first record can arrive on the common one.
+        let mut begun = Vec::new();
+        for (place, start) in ready {
+            let from = Offset::Offset(start.offset);
+            if let Some(partition) = self.begin(&place, start) {
+                list.add_partition_offset(&place.topic, place.partition, from)?;
+                begun.push(partition);
+            }
+        }
+        if cooperative {
+            self.consumer.incremental_assign(&list)?;
+        } else {
+            self.consumer.assign(&list)?;
+        }
+        tracing::info!(partitions = begun.len(), "partitions assigned");
+        self.partitions.extend(begun);
+        Ok(())
+    }
+
+    fn begin(&mut self, place: &Place, start: Start) -> Option<Partition> {
+        let origin = self.origin(&place.topic, place.partition)?;
+        let Some(mut queue) = self.consumer.split_partition_queue(&place.topic, place.partition) else {
+            tracing::error!(alarm = true, topic = %place.topic, partition = place.partition, "the client has no queue for this partition");
             return None;
         };
         Partition::discard_stale(&queue);
@@ -142,70 +169,53 @@ impl KafkaQueue {
         queue.set_nonempty_callback(move || wakeup.wake());
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
         let share = self.in_flight.share(&origin.app);
-        Some(Partition::new(origin, assignment, share, queue, start.map))
-    }
-
-    /// Partitions that come while the process ends: acknowledged, for the group waits for that, and not read.
-    pub(super) fn decline_pending(&mut self) {
-        if let Some(Pending { partitions, .. }) = self.pending.take() {
-            context::decline(&self.consumer, &partitions);
-        }
+        let belief = Belief { map: start.map, past: self.remembered.remove(place) };
+        Some(Partition::new(origin, assignment, share, queue, belief))
     }
 
     /// Acknowledges all that the group has announced and nobody will act on: the client waits for that before it leaves.
     pub(super) fn dismiss(&mut self) {
-        self.decline_pending();
         let consumer = self.consumer.clone();
         while let Some(event) = consumer.context().next_event() {
             match event {
-                Event::Assigned(partitions) => context::decline(&consumer, &partitions),
+                Event::Assigned(_) => context::acknowledge(&consumer),
                 Event::Revoked { partitions, .. } => context::give_up(&consumer, &partitions),
                 Event::Committed { .. } => {}
             }
         }
     }
 
-    /// The group takes these away. What is on a stream may end within a bounded wait, and is committed; then the epoch is over.
+    /// The group takes these away. What is on a stream may end within a bounded wait, and is committed; then they are
+    /// somebody else's, and what we know of them is kept in case they come back untouched.
     pub(super) fn on_revoked(&mut self, revoked: &TopicPartitionList, lost: bool) {
         let is_revoked = |origin: &Origin| revoked.find_partition(&origin.topic, origin.partition).is_some();
-        self.pending = self.pending.take().and_then(|pending| pending.without(revoked));
-        let going = || self.partitions.iter().filter(|partition| is_revoked(&partition.origin));
-        going().for_each(|partition| partition.assignment.stop_sending());
+        for element in revoked.elements() {
+            self.settling.remove(&Place::new(element.topic(), element.partition()));
+        }
+        let going = self.partitions.iter().filter(|partition| is_revoked(&partition.origin));
+        let going: Vec<Arc<Assignment>> = going.map(|partition| partition.assignment.clone()).collect();
+        for assignment in &going {
+            assignment.stop_sending();
+        }
         if !lost {
-            self.wait_for_streams(going);
-            self.commit_last(is_revoked, Instant::now() + CALL.min(self.settings.session_timeout / 2));
+            let limit = self.settings.session_timeout / 2;
+            self.serve_while(Instant::now() + FAREWELL.min(limit), |_| going.iter().any(|one| one.on_stream() > 0));
+            self.commit_last(is_revoked, Instant::now() + LAST_COMMIT.min(limit));
         }
         let (going, staying): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.partitions).into_iter().partition(|partition| is_revoked(&partition.origin));
         self.partitions = staying;
-        for partition in &going {
-            partition.assignment.end();
-            self.seeks.forget(&partition.origin);
-        }
         let count = going.len();
-        drop(going);
+        for partition in going {
+            let place = Place::from(&*partition.origin);
+            self.seeks.forget(&place);
+            self.searches.forget(&place);
+            if let Some(past) = partition.into_past() {
+                self.remembered.insert(place, past);
+            }
+        }
         context::give_up(&self.consumer, revoked);
         tracing::info!(partitions = count, lost, "partitions revoked");
         self.observer.assigned(self.partitions.len());
-    }
-
-    fn wait_for_streams<'a, P: Iterator<Item = &'a Partition>>(&self, going: impl Fn() -> P) {
-        let deadline = Instant::now() + FAREWELL.min(self.settings.session_timeout / 2);
-        while going().any(|partition| partition.assignment.on_stream() > 0) && Instant::now() < deadline {
-            std::thread::park_timeout(LOOK);
-        }
-    }
-}
-
-impl Pending {
-    /// What of it was not revoked.
-    fn without(self, revoked: &TopicPartitionList) -> Option<Pending> {
-        let mut partitions = TopicPartitionList::new();
-        for element in self.partitions.elements() {
-            if revoked.find_partition(element.topic(), element.partition()).is_none() {
-                partitions.add_partition(element.topic(), element.partition());
-            }
-        }
-        (partitions.count() > 0).then_some(Pending { partitions, ..self })
     }
 }

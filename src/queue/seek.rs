@@ -1,8 +1,7 @@
 //! Positions that must change: back to what was given back, on to what the log still has.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
@@ -10,46 +9,72 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context;
 use super::kafka::KafkaQueue;
-use super::start;
+use super::place::Place;
+use super::scout::Question;
+use super::start::{self, Log};
 use crate::message::Origin;
 
-/// Longest single question to a broker.
-const CALL: Duration = Duration::from_secs(5);
+/// Longest wait for the client to change a position; it needs no broker for that.
+const CALL: Duration = Duration::from_millis(500);
+/// Pause before a log is asked for again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Positions to go to, until the client has done it.
 #[derive(Debug, Default)]
-pub(super) struct Seeks(BTreeMap<(Arc<str>, i32), i64>);
+pub(super) struct Seeks(BTreeMap<Place, i64>);
 
 impl Seeks {
     /// Back to an offset that must be read again. An earlier one that waits stays: what is between is read once more and
     /// skipped.
     pub(super) fn back_to(&mut self, origin: &Origin, offset: i64) {
-        self.0.entry(key(origin)).and_modify(|waiting| *waiting = offset.min(*waiting)).or_insert(offset);
+        self.0.entry(origin.into()).and_modify(|waiting| *waiting = offset.min(*waiting)).or_insert(offset);
     }
 
     /// To an offset that exists, whatever was wished before.
-    pub(super) fn to(&mut self, origin: &Origin, offset: i64) {
-        self.0.insert(key(origin), offset);
+    fn to(&mut self, origin: &Origin, offset: i64) {
+        self.0.insert(origin.into(), offset);
     }
 
     /// Forgets a partition's: it would make its next epoch begin where it should not.
-    pub(super) fn forget(&mut self, origin: &Origin) {
-        self.0.remove(&key(origin));
+    pub(super) fn forget(&mut self, place: &Place) {
+        self.0.remove(place);
     }
 }
 
-fn key(origin: &Origin) -> (Arc<str>, i32) {
-    (origin.topic.clone(), origin.partition)
+/// Partitions that are not read on before it is known what their log holds.
+#[derive(Debug, Default)]
+pub(super) struct Searches(BTreeMap<Place, Search>);
+
+#[derive(Debug)]
+struct Search {
+    /// It was seen to be another log. Otherwise its next offset was not there.
+    is_other: bool,
+    /// What is older was there before, ms since the epoch; `None`: nothing is known to have been.
+    since_ms: Option<i64>,
+    /// When to ask; `None`: it is asked.
+    due: Option<Instant>,
+}
+
+impl Searches {
+    pub(super) fn contains(&self, origin: &Origin) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&origin.into())
+    }
+
+    pub(super) fn forget(&mut self, place: &Place) {
+        self.0.remove(place);
+    }
 }
 
 impl KafkaQueue {
     /// Changes positions; what the client refuses stays for the next strike of the clock.
     pub(super) fn seek(&mut self) {
-        let (consumer, partitions) = (&self.consumer, &self.partitions);
+        let (consumer, partitions, until) = (&self.consumer, &self.partitions, Instant::now() + CALL);
         self.seeks.0.retain(|place, offset| {
-            let ours = partitions.iter().any(|one| key(&one.origin) == *place);
+            let ours = partitions.iter().any(|one| Place::from(&*one.origin) == *place);
+            let left = until.saturating_duration_since(Instant::now());
             // Refused for a partition that has been out of range: the client has stopped reading it.
-            ours && consumer.seek(&place.0, place.1, Offset::Offset(*offset), CALL).is_err()
+            ours && (left.is_zero()
+                || consumer.seek(&place.topic, place.partition, Offset::Offset(*offset), left).is_err())
         });
         if self.seeks.0.is_empty() {
             return;
@@ -60,54 +85,127 @@ impl KafkaQueue {
         }
     }
 
-    /// Takes partitions that the client has stopped reading anew, each from where it must be read. Where partitions are not
-    /// handed over one by one, that can only be said of all of them at once.
+    /// Takes partitions that the client has stopped reading anew, each from where it must be read.
     fn restart(&self) -> KafkaResult<()> {
-        let one_by_one = context::is_cooperative(&self.consumer);
-        let (mut all, mut places) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for partition in &self.partitions {
-            let wish = self.seeks.0.get(&key(&partition.origin)).copied();
-            if one_by_one && wish.is_none() {
-                continue;
-            }
-            let from = wish.unwrap_or_else(|| partition.assignment.ledger.lock().read_from());
-            places.add_partition(&partition.origin.topic, partition.origin.partition);
-            all.add_partition_offset(&partition.origin.topic, partition.origin.partition, Offset::Offset(from))?;
+        if !context::is_cooperative(&self.consumer) {
+            return self.consumer.assign(&self.positions()?);
         }
-        if !one_by_one {
-            return self.consumer.assign(&all);
+        let (mut places, mut offsets) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for (place, offset) in &self.seeks.0 {
+            places.add_partition(&place.topic, place.partition);
+            offsets.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset))?;
         }
         self.consumer.incremental_unassign(&places)?;
-        self.consumer.incremental_assign(&all)
+        self.consumer.incremental_assign(&offsets)
     }
 
-    /// The log does not have what comes next: on with the nearest offset that exists.
+    /// Where each partition that we have must be read on. Where partitions are not handed over one by one, a change can
+    /// only be said of all of them at once.
+    pub(super) fn positions(&self) -> KafkaResult<TopicPartitionList> {
+        let mut all = TopicPartitionList::new();
+        for partition in &self.partitions {
+            let wish = self.seeks.0.get(&Place::from(&*partition.origin)).copied();
+            let from = wish.unwrap_or_else(|| partition.assignment.ledger.lock().read_from());
+            all.add_partition_offset(&partition.origin.topic, partition.origin.partition, Offset::Offset(from))?;
+        }
+        Ok(all)
+    }
+
+    /// The log does not have what comes next.
     pub(super) fn on_out_of_range(&mut self, index: usize) {
-        let origin = self.partitions[index].origin.clone();
-        let next = self.partitions[index].assignment.ledger.lock().next();
-        match self.consumer.fetch_watermarks(&origin.topic, origin.partition, CALL) {
-            Ok((_, high)) if next > high => {
-                // A truncated or another log: what comes now under the old numbers is new.
-                self.partitions[index].begin_anew(high, self.last_poll.clone());
-                self.lost_by_the_log(&origin, high, 0);
-                self.seeks.to(&origin, high);
-            }
-            Ok((low, high)) => {
-                let abandoned = self.partitions[index].assignment.ledger.lock().abandon(low);
-                let start = start::out_of_range(next, low, high, false);
-                if start.skipped > 0 || abandoned > 0 {
-                    self.lost_by_the_log(&origin, start.offset, start.skipped + abandoned);
-                }
-                self.partitions[index].set_dirty();
-                let again = self.partitions[index].assignment.ledger.lock().read_from();
-                self.seeks.to(&origin, again.max(low));
-            }
-            Err(error) => {
-                tracing::warn!(%error, topic = %origin.topic, partition = origin.partition, "asking for the log's ends");
-                self.seeks.to(&origin, next); // asks again, and comes back here
+        let partition = &self.partitions[index];
+        let since = partition.last_read(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
+        self.search(index, false, since);
+    }
+
+    /// The first record was of another log than that of which something is known.
+    pub(super) fn on_other_log(&mut self, index: usize, seen_ms: i64) {
+        self.search(index, true, Some(seen_ms));
+    }
+
+    fn search(&mut self, index: usize, is_other: bool, last_ms: Option<i64>) {
+        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(Instant::now()) };
+        self.searches.0.insert(Place::from(&*self.partitions[index].origin), search);
+    }
+
+    /// Asks for logs that have not been asked for yet.
+    pub(super) fn ask_for_logs(&mut self, now: Instant) {
+        for (place, search) in &mut self.searches.0 {
+            let is_due = search.due.is_some_and(|due| due <= now);
+            let question = || Question::Log { place: place.clone(), since_ms: search.since_ms };
+            if is_due && self.scout.ask(question()) {
+                search.due = None;
             }
         }
     }
+
+    /// What a log holds is known: on with what exists.
+    pub(super) fn on_log(&mut self, place: &Place, log: Result<Log, String>) {
+        let Some(index) = self.partitions.iter().position(|one| Place::from(&*one.origin) == *place) else { return };
+        let Some(search) = self.searches.0.get_mut(place).filter(|search| search.due.is_none()) else { return };
+        let log = match log {
+            Ok(log) => log,
+            Err(why) => {
+                tracing::warn!(why, topic = %place.topic, partition = place.partition, "cannot see what the log holds; trying again");
+                search.due = Some(Instant::now() + AGAIN);
+                return;
+            }
+        };
+        let is_other = search.is_other;
+        self.searches.forget(place);
+        let next = self.partitions[index].assignment.ledger.lock().next();
+        if is_other || next >= log.low {
+            self.begin_anew(index, next, log);
+        } else {
+            self.pass_over(index, next, log.low);
+        }
+        self.seek();
+    }
+
+    /// It is another log: what comes now under the old numbers was never sent.
+    fn begin_anew(&mut self, index: usize, next: i64, log: Log) {
+        let (partition, offset) = (&mut self.partitions[index], log.beginning());
+        partition.begin_anew(offset, self.last_poll.clone());
+        let origin = partition.origin.clone();
+        self.exchanged(&origin, next, offset);
+        self.seeks.to(&origin, offset);
+    }
+
+    /// The log lost its older records.
+    fn pass_over(&mut self, index: usize, next: i64, low: i64) {
+        let partition = &self.partitions[index];
+        let origin = partition.origin.clone();
+        let mut ledger = partition.assignment.ledger.lock();
+        let skipped = low - next + ledger.abandon(low);
+        let again = ledger.read_from().max(low);
+        drop(ledger);
+        partition.set_dirty();
+        self.lost_by_the_log(&origin, low, skipped);
+        self.seeks.to(&origin, again);
+    }
+
+    pub(super) fn lost_by_the_log(&self, origin: &Origin, offset: i64, skipped: i64) {
+        tracing::error!(
+            alarm = true, app = %origin.app, platform = %origin.platform, topic = %origin.topic, partition = origin.partition,
+            offset, skipped, reason = "out of range",
+            "messages were deleted from the log before they were read; going on with the oldest that exists, raise the topic's retention"
+        );
+        self.observer.out_of_range(origin, skipped as u64);
+    }
+
+    pub(super) fn exchanged(&self, origin: &Origin, known: i64, offset: i64) {
+        tracing::error!(
+            alarm = true, app = %origin.app, platform = %origin.platform, topic = %origin.topic, partition = origin.partition,
+            known, offset, reason = "another log",
+            "the log is not the one that was read before (topic made anew, or cut off by an unclean election); going on where nothing is known to have been sent, some messages may be repeated"
+        );
+        self.observer.out_of_range(origin, 0);
+    }
+}
+
+/// The wall clock, ms since the epoch.
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]
@@ -127,7 +225,7 @@ mod tests {
         seeks.back_to(&origin(1), 9);
         assert_eq!(seeks.0.values().copied().collect::<Vec<_>>(), [5, 9]);
         seeks.to(&origin(0), 100);
-        seeks.forget(&origin(1));
+        seeks.forget(&Place::from(&origin(1)));
         assert_eq!(seeks.0.into_values().collect::<Vec<_>>(), [100]);
     }
 }

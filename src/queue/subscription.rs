@@ -5,6 +5,10 @@ use std::sync::Arc;
 use rdkafka::consumer::Consumer as _;
 
 use super::kafka::KafkaQueue;
+use super::membership::Membership;
+use super::prefetch::Prefetch;
+use super::seek::now_ms;
+use super::topics::Listing;
 use crate::message::Origin;
 
 /// Ignored topics named in the log, at most.
@@ -12,43 +16,73 @@ const NAMED: usize = 20;
 
 impl KafkaQueue {
     /// Subscribes anew when the topics of ours have changed; names those that are not ours once.
-    pub(super) fn look_at_topics(&mut self) {
-        let Some(topics) = self.watch.latest() else { return };
-        let (ours, others): (Vec<_>, Vec<_>) =
-            topics.keys().cloned().partition(|topic| self.selection.origin(topic).is_some());
-        let others: Vec<_> = others
-            .into_iter()
-            .filter(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"))
-            .collect();
+    pub(super) fn on_topics(&mut self, listing: &Listing) {
+        self.topics.look(listing, now_ms());
+        let (ours, others): (Vec<String>, Vec<String>) =
+            self.topics.present().map(ToOwned::to_owned).partition(|topic| self.selection.origin(topic).is_some());
+        self.name_ignored(others);
+        if ours.is_empty() && self.subscribed.is_none() {
+            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; going on looking");
+        }
+        if *self.subscribed.get_or_insert_default() == ours {
+            return;
+        }
+        if !ours.is_empty() {
+            self.size_prefetch(&ours);
+        }
+        tracing::info!(topics = ours.join(", "), "subscribing");
+        let names: Vec<_> = ours.iter().map(String::as_str).collect();
+        let done = if names.is_empty() {
+            let _: () = self.consumer.unsubscribe();
+            Ok(())
+        } else {
+            self.consumer.subscribe(&names)
+        };
+        match done {
+            Ok(()) => {
+                self.remembered
+                    .retain(|place, _| ours.binary_search_by(|topic| topic.as_str().cmp(&place.topic)).is_ok());
+                self.subscribed = Some(ours);
+            }
+            Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
+        }
+    }
+
+    /// Shares what may be fetched ahead among the partitions of our topics, all of which may become ours. The client takes
+    /// that only when it is made, so one that has not joined yet is replaced by another.
+    fn size_prefetch(&mut self, ours: &[String]) {
+        let partitions = self.topics.partitions(ours.iter().map(String::as_str));
+        let (bytes, prefetch) = (self.settings.prefetch_bytes, Prefetch::of(self.settings.prefetch_bytes, partitions));
+        if self.has_subscribed {
+            let total = self.prefetch.total(partitions);
+            if total > bytes.max(prefetch.total(partitions)) * 2 {
+                tracing::warn!(
+                    partitions,
+                    total,
+                    bytes,
+                    "there are many more partitions than at the start: what is fetched ahead may exceed queue.prefetchBytes until the next start"
+                );
+            }
+            return;
+        }
+        self.has_subscribed = true;
+        if prefetch == self.prefetch {
+            return;
+        }
+        match Membership::prepare(&self.settings, prefetch, &self.wakeup) {
+            Ok(consumer) => (self.consumer, self.prefetch) = (consumer, prefetch),
+            Err(error) => tracing::warn!(%error, "the client keeps its first bounds of what it fetches ahead"),
+        }
+    }
+
+    fn name_ignored(&mut self, mut others: Vec<String>) {
+        others.retain(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"));
         self.observer.ignored_topics(others.len());
         if others != self.ignored {
             let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
             tracing::info!(platform = %self.platform, count = others.len(), topics = named, "topics that are not ours to send: not consumed");
             self.ignored = others;
         }
-        if ours != self.subscribed {
-            let names: Vec<_> = ours.iter().map(String::as_str).collect();
-            tracing::info!(topics = names.join(", "), "subscribing");
-            let done = if names.is_empty() {
-                let _: () = self.consumer.unsubscribe();
-                Ok(())
-            } else {
-                self.consumer.subscribe(&names)
-            };
-            match done {
-                Ok(()) => self.subscribed = ours,
-                Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
-            }
-        } else if self.first_look.is_none() && ours.is_empty() {
-            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; looking again every 10 s");
-        }
-        self.first_look.get_or_insert(topics);
-    }
-
-    /// Whether a partition came into being while we run.
-    pub(super) fn appeared(&self, topic: &str, partition: i32) -> bool {
-        let known = self.first_look.as_ref().map(|topics| topics.get(topic).copied().unwrap_or(0));
-        known.is_some_and(|partitions| partition >= partitions)
     }
 
     pub(super) fn origin(&self, topic: &str, partition: i32) -> Option<Arc<Origin>> {

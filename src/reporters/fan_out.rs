@@ -6,11 +6,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
-use super::feedback;
 use super::stats::{Metric, Stats};
 use super::{
-    Backlog, CheckError, Deletion, FeedbackFate, FeedbackReporter, InvalidTokenHandler, RecordSource, StatsReporter,
-    invalid_token,
+    Backlog, CheckError, DeadLetter, DeadLetterReporter, Deletion, FeedbackFate, FeedbackReporter, InvalidTokenHandler,
+    RecordSource, StatsReporter, dead_letter, feedback, invalid_token,
 };
 use crate::config::{Config, ConfigError};
 use crate::message::{Origin, Platform};
@@ -22,15 +21,17 @@ pub struct Reporters {
     stats: Stats,
     feedback: Arc<[Arc<dyn FeedbackReporter>]>,
     tokens: Arc<[Arc<dyn InvalidTokenHandler>]>,
+    dead_letters: Arc<[Arc<dyn DeadLetterReporter>]>,
 }
 
 impl std::fmt::Debug for Reporters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (feedback, tokens) = (self.feedback.len(), self.tokens.len());
+        let (feedback, tokens, dead_letters) = (self.feedback.len(), self.tokens.len(), self.dead_letters.len());
         f.debug_struct("Reporters")
             .field("stats", &self.stats)
             .field("feedback", &feedback)
             .field("tokens", &tokens)
+            .field("dead_letters", &dead_letters)
             .finish()
     }
 }
@@ -42,11 +43,18 @@ impl Reporters {
         feedback: impl IntoIterator<Item = Arc<dyn FeedbackReporter>>,
         tokens: impl IntoIterator<Item = Arc<dyn InvalidTokenHandler>>,
     ) -> Self {
-        Reporters { stats, feedback: feedback.into_iter().collect(), tokens: tokens.into_iter().collect() }
+        let (feedback, tokens) = (feedback.into_iter().collect(), tokens.into_iter().collect());
+        Reporters { stats, feedback, tokens, dead_letters: Arc::default() }
+    }
+
+    /// The same, and these for what is given up.
+    #[must_use]
+    pub fn with_dead_letters(self, reporters: impl IntoIterator<Item = Arc<dyn DeadLetterReporter>>) -> Self {
+        Reporters { dead_letters: reporters.into_iter().collect(), ..self }
     }
 
     /// The reporters that the configuration names under `stats.reporters`, `feedback.reporters` and
-    /// `invalidToken.handlers`. `housekeeping` runs the deletion of tokens.
+    /// `invalidToken.handlers`, and dead letters unless they are switched off. `housekeeping` runs the deletion of tokens.
     pub fn from_config(config: &Config, housekeeping: &Handle) -> Result<Self, ConfigError> {
         let stats = Stats::from_config(config)?;
         let settings = feedback::Settings::from_config(config)?;
@@ -60,7 +68,8 @@ impl Reporters {
             .into_iter()
             .map(|(_, build)| build(config, housekeeping, stats.clone()))
             .collect();
-        Ok(Reporters::new(stats, feedback?, tokens?))
+        let dead_letters = dead_letter::from_config(config, &stats)?;
+        Ok(Reporters::new(stats, feedback?, tokens?).with_dead_letters(dead_letters))
     }
 
     /// Statistics, told to all.
@@ -73,7 +82,7 @@ impl Reporters {
         !self.feedback.is_empty()
     }
 
-    /// At start: whether feedback of these apps can be written.
+    /// At start: whether feedback and dead letters of these apps can be written.
     ///
     /// # Errors
     /// A topic that is missing or forbidden, with the line that mends it: stop with exit code 2.
@@ -81,7 +90,22 @@ impl Reporters {
         for reporter in &*self.feedback {
             reporter.check(apps, deadline).await?;
         }
+        for reporter in &*self.dead_letters {
+            reporter.check(apps, deadline).await?;
+        }
         Ok(())
+    }
+
+    /// A message that was given up, to all who keep such; `None` when nobody does.
+    pub async fn dead_letter(&self, letter: &DeadLetter<'_>) -> Option<FeedbackFate> {
+        let origin = &letter.message.origin;
+        let fates = join_all(self.dead_letters.iter().map(|reporter| reporter.send_dead_letter(letter))).await;
+        let worst = fates.into_iter().max_by_key(|fate| *fate == FeedbackFate::Lost)?;
+        if worst == FeedbackFate::Acknowledged {
+            let tags = [("platform", origin.platform.0), ("game", &*origin.app), ("reason", letter.reason)];
+            self.stats.count(Metric::DeadLetters, &tags, 1);
+        }
+        Some(worst)
     }
 
     /// One record to all feedback reporters, side by side. Acknowledged when all have.
@@ -128,13 +152,20 @@ impl Reporters {
             self.stats.gauge(Metric::FeedbackWaiting, &[], backlog.waiting as f64);
             self.stats.gauge(Metric::FeedbackStalledSeconds, &[], backlog.stalled_for.as_secs_f64());
         }
+        if !self.dead_letters.is_empty() {
+            let waiting: u64 = self.dead_letters.iter().map(|reporter| reporter.backlog().waiting).sum();
+            self.stats.gauge(Metric::DeadLettersWaiting, &[], waiting as f64);
+        }
         self.tokens.iter().for_each(|handler| handler.publish());
     }
 
-    /// Flushes feedback, then deletes what is collected; each kind waits at most `deadline`. Statistics go on, so that
+    /// Flushes feedback and dead letters, then deletes what is collected; each kind waits at most `deadline`. Statistics go on, so that
     /// the end can be counted too: [`StatsReporter::close`] of [`Reporters::stats`] comes last.
     pub async fn close(&self, deadline: Duration) {
         for reporter in &*self.feedback {
+            reporter.flush(deadline).await;
+        }
+        for reporter in &*self.dead_letters {
             reporter.flush(deadline).await;
         }
         for handler in &*self.tokens {

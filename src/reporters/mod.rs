@@ -1,23 +1,25 @@
-//! Who is told what happened: statistics, feedback, invalid tokens.
+//! Who is told what happened: statistics, feedback, invalid tokens, dead letters.
 //!
 //! Each kind is a trait here and a folder below; [`Reporters`] fans out to all that are configured. Nothing here knows a
-//! provider or the queue. Statistics never wait; feedback waits for the broker's acknowledgement and with it the
-//! message's offset; a token's deletion is waited for a few seconds and then left to the feedback record. A crate of
-//! the outside world has one home: `cadence` in `stats::statsd`, `rdkafka` in `feedback::kafka`, `sqlx` in
+//! provider or the queue. Statistics never wait; feedback and dead letters wait for the broker's acknowledgement and with
+//! them the message's offset; a token's deletion is waited for a few seconds and then left to the feedback record. A crate of
+//! the outside world has one home: `cadence` in `stats::statsd`, `rdkafka` in `kafka`, `sqlx` in
 //! `invalid_token::postgres`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::message::{Origin, Platform};
+use crate::message::{Origin, Platform, QueueMessage};
 use crate::outcome::InvalidToken;
 use stats::Metric;
 
+pub mod dead_letter;
 mod fan_out;
 pub mod feedback;
 pub mod invalid_token;
+mod kafka;
 mod quick_hash;
 pub mod stats;
 
@@ -49,6 +51,11 @@ pub trait StatsReporter: Send + Sync {
 pub trait RecordSource: Send + Sync {
     /// The record's bytes.
     fn record(&self, truncated: bool) -> Vec<u8>;
+    /// What goes with it.
+    fn headers(&self, truncated: bool) -> Vec<(&'static str, String)> {
+        let _ = truncated;
+        Vec::new()
+    }
 }
 
 /// What became of a feedback record.
@@ -70,6 +77,38 @@ pub trait FeedbackReporter: Send + Sync {
     /// missing or forbidden is. Bounded by `deadline`.
     async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
     /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
+    async fn flush(&self, deadline: Duration) -> bool;
+    /// What is not acknowledged.
+    fn backlog(&self) -> Backlog;
+}
+
+/// A message that was given up, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    /// As it was consumed.
+    pub message: &'a QueueMessage,
+    /// [`crate::outcome::Outcome::key`].
+    pub reason: &'static str,
+    /// For people.
+    pub description: &'a str,
+    /// HTTP status of the last answer; 0 when there was none.
+    pub status: u16,
+    /// Attempts made by this process since it took the message.
+    pub attempts: u32,
+    /// When the first of them began.
+    pub first_attempt: SystemTime,
+    /// When the last of them began.
+    pub last_attempt: SystemTime,
+}
+
+/// Where messages go that are given up.
+#[async_trait]
+pub trait DeadLetterReporter: Send + Sync {
+    /// Completes when the letter is acknowledged; the message's offset waits with it.
+    async fn send_dead_letter(&self, letter: &DeadLetter<'_>) -> FeedbackFate;
+    /// At start, as [`FeedbackReporter::check`].
+    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
+    /// As [`FeedbackReporter::flush`].
     async fn flush(&self, deadline: Duration) -> bool;
     /// What is not acknowledged.
     fn backlog(&self) -> Backlog;

@@ -23,7 +23,7 @@ pub(crate) struct Findings {
     pub(crate) repeated: u64,
     /// Feedback records beyond a message's first.
     pub(crate) told_again: u64,
-    /// Feedback records that say what must not be, such as the failure of a push that had not expired.
+    /// Feedback records that say what must not be, such as the failure of a push that had not expired; dead letters.
     pub(crate) wrong: u64,
     /// Some of what is wrong or lost, in words.
     pub(crate) examples: Vec<String>,
@@ -41,7 +41,7 @@ impl Findings {
         self.note(example);
     }
 
-    fn wrong(&mut self, example: impl FnOnce() -> String) {
+    pub(crate) fn wrong(&mut self, example: impl FnOnce() -> String) {
         self.wrong += 1;
         self.note(example);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use pusher::generate::{Expected, Generated};
+use pusher::generate::Generated;
 
 /// What must become of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +22,7 @@ pub(crate) struct Books(HashMap<u64, Fate>);
 impl Books {
     /// Notes a message; whether it is to be delivered.
     pub(crate) fn note(&mut self, push: &Generated) -> bool {
-        let fate = match push.expected {
-            Expected::Delivered { .. } => Fate::Delivered(push.serial),
-            Expected::Expired => Fate::Refused("expired"),
-            Expected::Rejected("Unregistered") => Fate::Refused("unregistered"),
-            Expected::Rejected("BadDeviceToken") => Fate::Refused("bad-device-token"),
-            Expected::Rejected("UNREGISTERED") => Fate::Refused("DEVICE_UNREGISTERED"),
-            Expected::Rejected("INVALID_ARGUMENT") => Fate::Refused("BAD_REGISTRATION"),
-            other => unreachable!("not in the mix of the run: {other:?}"),
-        };
+        let fate = push.expected.reason_key().map_or(Fate::Delivered(push.serial), Fate::Refused);
         self.0.insert(hash(push.line.as_bytes()), fate);
         matches!(fate, Fate::Delivered(_))
     }

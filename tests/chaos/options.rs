@@ -53,8 +53,13 @@ impl Options {
 
     /// What the workers are told beside the usual. The long forms run on the defaults.
     pub(crate) fn worker_settings(&self) -> &'static [(&'static str, &'static str)] {
-        const SHORT: &[(&str, &str)] =
-            &[("apns.retry.interval", "500ms"), ("apns.timeout", "10s"), ("gcm.timeout", "10s")];
+        const SHORT: &[(&str, &str)] = &[
+            ("apns.retry.interval", "500ms"),
+            ("apns.timeout", "10s"),
+            ("gcm.retry.interval", "500ms"),
+            ("gcm.timeout", "10s"),
+            ("breaker.ramp", "3s"),
+        ];
         if self.short { SHORT } else { &[] }
     }
 }

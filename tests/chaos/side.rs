@@ -88,6 +88,7 @@ pub(crate) struct Side {
     traffic: Option<Traffic>,
     pushes: Log,
     records: Log,
+    letters: Log,
     committed: Committed,
     _credentials: tempfile::TempDir,
 }
@@ -100,6 +101,8 @@ impl Side {
         let group = unique("group");
         world.kafka.create_topic(&topic, plan.partitions);
         world.kafka.create_topic(&feedback, FEEDBACK_PARTITIONS);
+        let letters = format!("deadletters-{app}-{platform}");
+        world.kafka.create_topic(&letters, 1);
         world.database.query(&format!("CREATE TABLE \"{app}_{platform}\" (token text PRIMARY KEY)"));
         let credentials = tempfile::tempdir().expect("a folder");
         let provider = provider::start(platform, &app);
@@ -110,6 +113,7 @@ impl Side {
             platform,
             pushes: Log::open(&world.kafka.brokers, &topic, vec![0; plan.partitions as usize]),
             records: Log::open(&world.kafka.brokers, &feedback, vec![0; FEEDBACK_PARTITIONS as usize]),
+            letters: Log::open(&world.kafka.brokers, &letters, vec![0]),
             committed: Committed::watch(&world.kafka.brokers, &group, &topic, plan.partitions),
             settings: common.chain(own).chain(given).collect(),
             meter: Arc::new(Meter {
@@ -321,8 +325,9 @@ impl Side {
     /// Judges what was produced since the last time.
     pub(crate) fn audit(&mut self) -> Findings {
         let mut books = self.meter.books.lock();
-        let findings = audit::judge(&mut self.pushes, &mut self.records, &books, self.meter.provider.as_ref());
+        let mut findings = audit::judge(&mut self.pushes, &mut self.records, &books, self.meter.provider.as_ref());
         books.close();
+        self.letters.read(|letter| findings.wrong(|| format!("{} is a dead letter", letter.offset)));
         findings
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-use pusher::generate::Generated;
 use pusher::generate::produce::LineProducer;
 
+use super::provider::Messages;
 use super::side::Meter;
 
 /// A thread that produces until it is stopped or has nothing left.
@@ -21,7 +21,7 @@ impl Traffic {
         brokers: &str,
         topic: &str,
         rate: Option<u32>,
-        messages: Box<dyn Iterator<Item = Generated> + Send>,
+        messages: Messages,
         meter: Arc<Meter>,
     ) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));

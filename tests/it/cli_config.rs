@@ -5,11 +5,16 @@ use std::process::Command;
 
 /// Exit code and log of `pusher apns` with this file and these variables; times and the file's path are replaced.
 fn start(yaml: &str, env: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    start_of("apns", yaml, env, flags)
+}
+
+/// The same for any platform.
+fn start_of(platform: &str, yaml: &str, env: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(yaml.as_bytes()).unwrap();
     let path = file.path().to_str().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pusher"));
-    command.env_clear().envs(env.iter().copied()).args(["apns", "--config", path]).args(flags);
+    command.env_clear().envs(env.iter().copied()).args([platform, "--config", path]).args(flags);
     let output = command.output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap().replace(path, "pusher.yaml");
     let time = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:.]+Z").unwrap();
@@ -119,4 +124,16 @@ time="<time>" level=warning msg="pprof.enabled, pprof.port: accepted, no effect,
 time="<time>" level=warning msg="PUSHER_LOGLEVEL: unknown, did you mean PUSHER_LOG_LEVEL?"
 time="<time>" level=error msg="gracefulShutdownTimeout: \"0\" must be from 1 second to 1 hour (pusher.yaml line 1)" alarm=true reason=configuration
 "#);
+}
+
+/// File and environment reach `pusher gcm` as they reach `pusher apns`.
+#[test]
+fn credentials_of_fcm_that_cannot_be_used_stop_the_start_and_name_app_and_key() {
+    let yaml = "gcm: {apps: [game, other], firebaseCredentialsFile: {game: /nowhere.json}}\n";
+    let (code, log) = start_of("gcm", yaml, &[], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log);
+    let (code, log) = start_of("gcm", yaml, &[("PUSHER_GCM_PROJECTID_OTHER", "my-project")], &[]);
+    assert_eq!(code, Some(2));
+    insta::assert_snapshot!(log);
 }

@@ -23,6 +23,7 @@ fn help_of_every_command() {
     for arguments in [
         &["--help"][..],
         &["apns", "--help"],
+        &["gcm", "--help"],
         &["simulate", "--help"],
         &["simulate", "apns", "--help"],
         &["simulate", "fcm", "--help"],

@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use pusher::circuit::Circuit;
+use pusher::config::Config;
 use pusher::delivery::FeedbackSwitches;
 use pusher::desk::{AppTools, Desk};
 use pusher::dispatch::{self, Ended};
-use pusher::handlers::retry::Policy;
+use pusher::handlers::breaker;
+use pusher::handlers::retry::{Policy, ShareSettings};
 use pusher::handlers::{BoxFuture, Gate, MessageHandler, RecordForm};
 use pusher::message::{Lane, Origin, Platform, QueueMessage};
 use pusher::outcome::{Acceptance, Attempt, Class, Outcome, Refusal, Source, Verdict};
 use pusher::queue::memory::MemoryLog;
 use pusher::queue::{InFlight, Queue as _};
 use pusher::reporters::stats::Stats;
-use pusher::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource, Reporters};
+use pusher::reporters::{
+    Backlog, CheckError, DeadLetter, DeadLetterReporter, FeedbackFate, FeedbackReporter, RecordSource, Reporters,
+};
 use pusher::sender::SenderHandle;
 use pusher::shutdown::Shutdown;
 use pusher::spread::{Load, Spread};
@@ -28,6 +33,7 @@ use crate::support::eventually;
 
 const LONG: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(10);
+const POLICY: Policy = Policy { first: Some(Duration::from_millis(40)), attempts: None, time: None };
 
 /// A door that tasks wait at until it is opened.
 #[derive(Default)]
@@ -58,6 +64,7 @@ struct Script {
     attempts: Mutex<HashMap<i64, u32>>,
     door: Door,
     on_stream: AtomicUsize,
+    outage: AtomicBool,
 }
 
 fn refusal(class: Class, key: &'static str) -> Refusal {
@@ -82,6 +89,7 @@ impl MessageHandler for Script {
             sent(match &message.payload[..] {
                 b"retry twice" if attempt < 2 => Verdict::Retry(refusal(Class::Provider, "again")),
                 b"retry for ever" => Verdict::Retry(refusal(Class::Provider, "again")),
+                b"while it lasts" if self.outage.load(SeqCst) => Verdict::Retry(refusal(Class::Provider, "outage")),
                 b"hold" => Verdict::Hold(refusal(Class::Configuration, "held")),
                 b"reject" | b"feedback panic" => Verdict::Resolved(Outcome::Rejected(refusal(Class::Message, "no"))),
                 b"expire" if attempt == 0 => Verdict::Retry(refusal(Class::Provider, "again")),
@@ -113,12 +121,13 @@ impl MessageHandler for Script {
     }
 }
 
-/// Feedback that waits at a door.
+/// Feedback and dead letters that wait at a door.
 #[derive(Default)]
 struct Records {
     door: Door,
     waiting: AtomicUsize,
     written: Mutex<Vec<String>>,
+    letters: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -140,6 +149,26 @@ impl FeedbackReporter for Records {
     }
 }
 
+#[async_trait]
+impl DeadLetterReporter for Records {
+    async fn send_dead_letter(&self, letter: &DeadLetter<'_>) -> FeedbackFate {
+        self.door.pass().await;
+        let DeadLetter { message, reason, attempts, .. } = letter;
+        self.letters.lock().push(format!("{} {reason} {attempts}", message.offset));
+        FeedbackFate::Acknowledged
+    }
+    async fn check(&self, _: &[(Arc<str>, Platform)], _: Duration) -> Result<(), CheckError> {
+        Ok(())
+    }
+    async fn flush(&self, _: Duration) -> bool {
+        true
+    }
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a sender is what joins them all")]
 fn sender(
     index: usize,
     capacity: usize,
@@ -148,14 +177,23 @@ fn sender(
     reporters: &Arc<Reporters>,
     tally: &Arc<Tally>,
     load: Load,
+    circuit: &Arc<Circuit>,
+    policy: Policy,
 ) -> SenderHandle {
-    let (script, reporters, tally) = (script.clone(), reporters.clone(), tally.clone());
+    let (script, reporters, tally, circuit) = (script.clone(), reporters.clone(), tally.clone(), circuit.clone());
     let desk = move |waiting_room| {
-        let apps = HashMap::from([("game".into(), AppTools { handler: script, load })]);
-        let policy = Policy { first: Some(Duration::from_millis(40)) };
+        let apps = HashMap::from([("game".into(), AppTools { handler: script, load, circuit })]);
         Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, tally, policy, waiting_room)
     };
     SenderHandle::start(&format!("send-{index}"), capacity, shutdown, desk).expect("a thread")
+}
+
+/// The app's way to its provider. Its breaker stays closed: nobody lets it look at the clock.
+fn circuit(in_flight: &Arc<InFlight>) -> Arc<Circuit> {
+    let breaker =
+        breaker::Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("every key has a default");
+    let (share, stats) = (in_flight.share("game"), Stats::default());
+    Arc::new(Circuit::new("game".into(), Platform("apns"), share, breaker, ShareSettings::default(), stats))
 }
 
 /// The middle of a worker: everything between the queue and the provider.
@@ -165,6 +203,7 @@ struct Middle {
     tally: Arc<Tally>,
     script: Arc<Script>,
     records: Arc<Records>,
+    circuit: Arc<Circuit>,
     shutdown: Shutdown,
     poll: std::thread::JoinHandle<Ended>,
 }
@@ -189,16 +228,25 @@ impl Middle {
     }
 
     fn with(log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
+        Middle::by(POLICY, log, max_in_flight, grace, senders)
+    }
+
+    fn by(policy: Policy, log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
         let (script, records) = (Arc::new(Script::default()), Arc::new(Records::default()));
         let (in_flight, tally, shutdown) =
             (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
-        let reporters = Arc::new(Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []));
+        let reporters = Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []);
+        let reporters = Arc::new(reporters.with_dead_letters([records.clone() as Arc<dyn DeadLetterReporter>]));
+        let circuit = circuit(&in_flight);
         let spread = Spread::new([("game".into(), "key".into())], senders, 1, |_, _| 0);
-        let start = |index| sender(index, max_in_flight, &shutdown, &script, &reporters, &tally, spread.load("game"));
+        let start = |index| {
+            let load = spread.load("game");
+            sender(index, max_in_flight, &shutdown, &script, &reporters, &tally, load, &circuit, policy)
+        };
         let senders: Vec<_> = (0..senders).map(start).collect();
         let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
         let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stop, grace, || {}, |_| {}));
-        Middle { log: log.clone(), in_flight, tally, script, records, shutdown, poll }
+        Middle { log: log.clone(), in_flight, tally, script, records, circuit, shutdown, poll }
     }
 
     #[track_caller]
@@ -245,6 +293,7 @@ fn every_kind_of_verdict_comes_to_its_end_once() {
     assert!(drained);
     assert_eq!((totals.lent, totals.delivered, totals.rejected, totals.expired, totals.failed), (7, 3, 2, 1, 1));
     assert_eq!((totals.retries, totals.released, totals.unaccounted(), totals.feedback), (3, 0, 0, 4));
+    assert_eq!(totals.dead_letters, 1, "the panic's message is kept");
     assert_eq!(log.committed(0).metadata, "");
 }
 
@@ -362,6 +411,77 @@ fn an_end_at_any_moment_is_a_clean_end() {
     }
 }
 
+/// A push that fails for ever while others of its app pass is given up; its offset waits for its dead letter.
+#[test]
+fn what_fails_while_others_pass_is_given_up_and_kept() {
+    let log = log();
+    log.push(0, "retry for ever");
+    let policy = Policy { first: Some(Duration::from_millis(5)), attempts: Some(3), time: None };
+    let middle = Middle::by(policy, &log, 100, GRACE, 2);
+    middle.until("more attempts than the budget has", |totals| totals.retries > 6);
+    assert_eq!(middle.tally.totals().failed, 0, "alone, it is charged nothing");
+    eventually("a message that waits to be kept", LONG, || {
+        log.push(0, "deliver");
+        (middle.in_flight.usage("game").reporting == 1).then_some(())
+    });
+    let others = log.end(0) - 1;
+    eventually("the map", LONG, || {
+        log.committed(0).map().filter(|map| map.resolved.last().is_some_and(|last| last.end > others)).map(|_| ())
+    });
+    assert_eq!((log.committed(0).offset, middle.tally.totals().failed), (0, 0), "not before it is kept");
+    middle.records.door.open();
+    middle.until_committed(log.end(0));
+    let letters = middle.records.letters.lock().clone();
+    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    assert!(letter.starts_with("0 again "), "{letter}");
+    assert_eq!(*middle.records.written.lock(), ["0 again false"]);
+    let (totals, _) = middle.stop();
+    assert_eq!((totals.failed, totals.dead_letters, totals.unaccounted()), (1, 1, 0));
+}
+
+/// While an app is paused nothing of it is in memory but the probes that failed; then all of it goes on.
+#[test]
+fn a_paused_app_leaves_its_backlog_to_the_queue_and_comes_back_by_a_probe() {
+    let log = log();
+    for _ in 0..300 {
+        log.push(0, "while it lasts");
+    }
+    let middle = Middle::start(&log, 200);
+    middle.script.outage.store(true, SeqCst);
+    let mut now = Instant::now();
+    let mut pass = |ms| {
+        now = now.max(Instant::now()) + Duration::from_millis(ms);
+        middle.circuit.tick(now);
+    };
+    middle.until("failures", |totals| totals.retries >= 50);
+    eventually("a pause", LONG, || {
+        pass(1_000);
+        middle.circuit.is_open().then_some(())
+    });
+    eventually("an empty memory", LONG, || (middle.in_flight.total().messages == 0).then_some(()));
+    let released = middle.tally.totals().released;
+    assert!(released >= 50, "{released}");
+    for probes in 1..=3 {
+        pass(5_000);
+        let attempts = || middle.script.attempts.lock().values().sum::<u32>();
+        let before = attempts();
+        eventually("a probe", LONG, || (attempts() > before).then_some(()));
+        eventually("its end", LONG, || (middle.in_flight.usage("game").on_way() == 0).then_some(()));
+        assert_eq!(attempts(), before + 1, "one at a time");
+        assert!(middle.in_flight.total().messages <= probes, "what has probed waits, and nothing else");
+    }
+    middle.script.outage.store(false, SeqCst);
+    pass(5_000);
+    eventually("recovery", LONG, || (!middle.circuit.is_open()).then_some(()));
+    eventually("all of it", LONG, || {
+        pass(1_000);
+        (log.committed(0).offset == 300).then_some(())
+    });
+    assert_eq!(middle.circuit.position(), breaker::Position::Closed);
+    let (totals, _) = middle.stop();
+    assert_eq!((totals.delivered, totals.failed, totals.unaccounted()), (300, 0, 0));
+}
+
 /// Held messages wait half a minute and more; those of a partition that is gone leave their places to its next epoch.
 #[test]
 fn what_waits_for_a_partition_that_is_gone_makes_room() {
@@ -371,7 +491,7 @@ fn what_waits_for_a_partition_that_is_gone_makes_room() {
         log.push(0, "hold");
     }
     let (script, reporters) = (Arc::new(Script::default()), Arc::new(Reporters::default()));
-    let sender = sender(0, 100, &shutdown, &script, &reporters, &tally, Load::default());
+    let sender = sender(0, 100, &shutdown, &script, &reporters, &tally, Load::default(), &circuit(&in_flight), POLICY);
     let (mut queue, mut lent) = (log.queue(&in_flight), Vec::new());
     queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
     sender.send(lent).expect("a sender");

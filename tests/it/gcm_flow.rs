@@ -56,6 +56,23 @@ impl Flow {
         self.handler.handle(&message(token, serial, ""), 0, &OpenGate).await
     }
 
+    /// Pushes until it is delivered: a peer that broke a young connection is not called again at once.
+    async fn push_at_last(&self, token: &str, serial: i64) {
+        let begun = Instant::now();
+        loop {
+            let attempt = self.push(token, serial).await;
+            if word(&attempt.verdict) == "delivered" {
+                return;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it is tried again within seconds: {:?}",
+                attempt.verdict
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn change(&self, edit: impl FnOnce(&mut Faults)) {
         self.simulator.handle().change(edit).expect("faults");
     }
@@ -151,15 +168,15 @@ async fn what_was_not_processed_is_sent_again_at_once_and_what_may_have_been_wai
     for (serial, odd, key) in [
         (3, 3, "stream-reset"),
         (4, 8, "stream-reset"),
-        (5, 4, "connection-lost"),
-        (6, 7, "UNKNOWN"),
-        (7, 9, "UNKNOWN"),
+        (5, 7, "UNKNOWN"),
+        (6, 9, "UNKNOWN"),
+        (7, 4, "connection-lost"),
     ] {
         let attempt = flow.push(&steering(odd, 0, 0), serial).await;
         assert_eq!((word(&attempt.verdict), refusal(&attempt).key), ("retry", key), "{odd}");
         assert!(refusal(&attempt).maybe_delivered && attempt.requests == 1, "{odd}");
     }
-    assert_eq!(word(&flow.push(PLAIN, 8).await.verdict), "delivered");
+    flow.push_at_last(PLAIN, 8).await;
 }
 
 #[tokio::test]
@@ -207,11 +224,7 @@ async fn without_a_token_endpoint_at_the_start_pushes_wait_without_a_request_unt
     assert_eq!((word(&waiting.verdict), refusal(&waiting).key, waiting.requests), ("retry", "no-access-token", 0));
     assert_eq!(refusal(&waiting).source, Source::Project);
     flow.change(|faults| faults.oauth = OAuthFaults::default());
-    let begun = Instant::now();
-    while word(&flow.push(PLAIN, 1).await.verdict) != "delivered" {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is asked again within seconds");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    flow.push_at_last(PLAIN, 1).await;
     assert_eq!(flow.simulator.stats().messages.accepted, 1);
 }
 

@@ -341,3 +341,22 @@ fn the_checker_is_strict() {
     let right = json!({"validateOnly": true, "message": {"token": "t", "data": {"a": "1"}, "android": {"ttl": "3.5s", "priority": "high"}}});
     assert_eq!(conforms(schema, &right, "").and_then(|()| obeys(&right)), Ok(()));
 }
+
+/// Each example of the manual, and what it says that leaves.
+#[test]
+fn the_manuals_examples_leave_as_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/gcm-message.md")).expect("the page").replace('\u{2026}', "x");
+    let pair = Regex::new("(?s)```json\n([^`]*)```\n+leaves as\n+```json\n([^`]*)```").expect("a pattern");
+    let pairs: Vec<_> = pair.captures_iter(&page).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    assert_eq!(pairs.len(), page.matches("leaves as\n").count());
+    assert!(pairs.len() >= 5);
+    for (written, leaves) in pairs {
+        // As a producer would: on one line.
+        let body =
+            request_body(written.replace('\n', "").as_bytes(), NOW).unwrap_or_else(|why| panic!("{written}: {why:?}"));
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body, serde_json::from_str::<Value>(&leaves).expect("JSON"), "{written}");
+        conforms(&DOCUMENT["schemas"]["SendMessageRequest"], &body, "")
+            .unwrap_or_else(|why| panic!("{written}: {why}"));
+    }
+}

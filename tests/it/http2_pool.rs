@@ -201,6 +201,31 @@ async fn a_connection_that_is_ended_at_once_counts_as_no_connection() {
     assert_eq!(server.books.lock().connections, 1, "not hammered");
 }
 
+/// A front end that goes down: it answers what it took, says GOAWAY and is gone, all in one packet.
+#[tokio::test]
+async fn a_goaway_after_work_is_no_failure_even_when_no_task_has_looked_at_the_answers() {
+    let server = Server::start(Manner::default(), |seen| match seen.nth {
+        0..9 => vec![],
+        _ => {
+            let answers = (0..10).map(|nth| Act::Answer(2 * nth + 1, 200, vec![]));
+            vec![Act::AtOnce(answers.chain([Act::GoAway(19, NO_ERROR, "max_age")]).collect()), Act::Close]
+        }
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 1;
+        settings.backoff = (Duration::from_mins(1), Duration::from_mins(1));
+    });
+    for _ in 0..5 {
+        let ten = (0..10).map(|_| push(&pool, "x"));
+        let failed: Vec<_> = futures_util::future::join_all(ten).await.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        until("the end is noted", || pool.stats().connections == 0).await;
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.handshakes, stats.goaways, stats.connect_failures), (5, 5, 0));
+}
+
 #[tokio::test]
 async fn resets_are_told_apart() {
     let server = Server::start(Manner::default(), |seen| match seen.nth {

@@ -31,6 +31,8 @@ pub(super) enum Act {
     Window(u32),
     /// Bytes as they are.
     Raw(Vec<u8>),
+    /// All of these in one write.
+    AtOnce(Vec<Act>),
     /// Ends the TCP connection.
     Close,
     /// From now on reads nothing and writes nothing.
@@ -272,15 +274,27 @@ impl Peer {
 
     /// `false`: the end of this connection.
     async fn act(&mut self, act: Act) -> std::io::Result<bool> {
-        let bytes = match act {
+        match act {
             Act::After(delay, act) => {
                 let control = self.control.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     let _ = control.try_send(*act);
                 });
-                return Ok(true);
             }
+            Act::Close => return Ok(false),
+            Act::Freeze => std::future::pending().await,
+            said => {
+                let bytes = self.bytes(said);
+                self.stream.write_all(&bytes).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the connection says.
+    fn bytes(&mut self, act: Act) -> Vec<u8> {
+        match act {
             Act::Answer(stream, status, body) => {
                 self.open.remove(&stream);
                 let end = u8::from(body.is_empty());
@@ -316,11 +330,9 @@ impl Peer {
                 frame(8, 0, 0, &bytes.to_be_bytes())
             }
             Act::Raw(bytes) => bytes,
-            Act::Close => return Ok(false),
-            Act::Freeze => std::future::pending().await,
-        };
-        self.stream.write_all(&bytes).await?;
-        Ok(true)
+            Act::AtOnce(acts) => acts.into_iter().flat_map(|act| self.bytes(act)).collect(),
+            Act::Close | Act::Freeze | Act::After(..) => panic!("{act:?} says nothing"),
+        }
     }
 }
 

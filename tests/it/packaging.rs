@@ -29,7 +29,24 @@ fn yaml(path: &str) -> Value {
 }
 
 fn services() -> Map<String, Value> {
-    yaml("docker-compose.yml")["services"].as_object().expect("services").clone()
+    let merged = merged(yaml("docker-compose.yml")["services"].clone());
+    merged.as_object().expect("services").clone()
+}
+
+/// With YAML's merge keys (`<<`) followed, as an engine does: what stands beside them goes before what they bring.
+fn merged(value: Value) -> Value {
+    let Value::Object(mut map) = value else { return value };
+    let brought = map.remove("<<").map_or_else(Map::new, |brought| match merged(brought) {
+        Value::Object(brought) => brought,
+        other => panic!("<< brings {other}"),
+    });
+    let own = map.into_iter().map(|(key, value)| (key, merged(value)));
+    Value::Object(brought.into_iter().chain(own).collect())
+}
+
+/// The services of our own image.
+fn ours() -> impl Iterator<Item = (String, Value)> {
+    services().into_iter().filter(|(_, service)| service["image"] == "pusher")
 }
 
 fn texts(list: &Value) -> Vec<String> {
@@ -38,7 +55,7 @@ fn texts(list: &Value) -> Vec<String> {
 
 /// Services that do their work and end.
 fn ends(name: &str) -> bool {
-    ["topics", "generate"].contains(&name)
+    name == "topics" || name.starts_with("generate-")
 }
 
 #[test]
@@ -65,26 +82,73 @@ fn who_waits_waits_for_a_state_that_comes() {
 }
 
 #[test]
-fn the_worker_waits_for_all_it_talks_to() {
+fn each_worker_waits_for_all_it_talks_to() {
     let services = services();
-    let waited: BTreeSet<_> = services["worker"]["depends_on"].as_object().expect("a map").keys().cloned().collect();
-    let settings = services["worker"]["environment"].as_object().expect("a map");
-    let named = settings.values().filter_map(Value::as_str).flat_map(|text| text.split(['/', ':', ',']));
-    let named: BTreeSet<_> = named.filter(|word| services.contains_key(*word)).map(ToOwned::to_owned).collect();
-    assert!(named.len() >= 4, "{named:?}");
-    assert!(named.is_subset(&waited), "talks to {named:?}, waits for {waited:?}");
+    for worker in ["worker-apns", "worker-gcm"] {
+        let waited: BTreeSet<_> = services[worker]["depends_on"].as_object().expect("a map").keys().cloned().collect();
+        let settings = services[worker]["environment"].as_object().expect("a map");
+        let named = settings.values().filter_map(Value::as_str).flat_map(|text| text.split(['/', ':', ',']));
+        let named: BTreeSet<_> = named.filter(|word| services.contains_key(*word)).map(ToOwned::to_owned).collect();
+        assert!(named.len() >= 4, "{worker}: {named:?}");
+        assert!(named.is_subset(&waited), "{worker} talks to {named:?}, waits for {waited:?}");
+    }
+}
+
+/// What a worker reads of its simulator, the simulator writes, into the volume that both have; what it calls is listened on.
+#[test]
+fn each_worker_finds_what_its_simulator_leaves_for_it() {
+    let services = services();
+    for (worker, simulator) in [("worker-apns", "simulator-apns"), ("worker-gcm", "simulator-fcm")] {
+        let settings = services[worker]["environment"].as_object().expect("a map");
+        let command = texts(&services[simulator]["command"]);
+        let files = settings.values().filter_map(Value::as_str).filter(|value| value.starts_with("/run/simulator/"));
+        let mut found = 0;
+        for file in files {
+            assert!(command.iter().any(|word| word.ends_with(&format!("-out={file}"))), "{simulator} writes no {file}");
+            found += 1;
+        }
+        assert_eq!(found, 2, "{worker}: a CA and a credential");
+        let volume = |name: &str| texts(&services[name]["volumes"])[0].split(':').next().map(ToOwned::to_owned);
+        assert_eq!((volume(worker), volume(simulator)), (Some(simulator.into()), Some(simulator.into())));
+        assert!(command.contains(&format!("--name={simulator}")), "its certificate holds its name");
+        let endpoint = settings.iter().find(|(name, _)| name.ends_with("_ENDPOINT")).expect("an endpoint").1;
+        let port =
+            endpoint.as_str().and_then(|text| text.strip_prefix(&format!("https://{simulator}:"))).expect("a port");
+        assert!(command.contains(&format!("--listen=0.0.0.0:{port}")), "{worker} calls {endpoint}");
+    }
+}
+
+#[test]
+fn both_platforms_have_their_topics_and_their_table() {
+    let made = texts(&services()["topics"]["command"]).concat();
+    let names = Regex::new(r"for topic in (.*); do").expect("a pattern").captures(&made).expect("a loop")[1].to_owned();
+    let shown = process::run(Command::new("bash").arg("-c").arg(format!("echo {names}")));
+    let topics: BTreeSet<_> = shown.split_whitespace().collect();
+    let tables = read("config/docker/postgres/init.sql");
+    for registration in pusher::handlers::providers() {
+        let platform = registration.platform;
+        for topic in [
+            format!("push-game_{platform}-single"),
+            format!("push-game_{platform}-massive"),
+            format!("push-game-{platform}-feedbacks"),
+            format!("deadletters-game-{platform}"),
+        ] {
+            assert!(topics.contains(&*topic), "{topic} is not among {topics:?}");
+        }
+        assert!(tables.contains(&format!("CREATE TABLE game_{platform} ")), "no table of {platform}");
+        let generate = &services()[&format!("generate-{platform}")]["command"];
+        assert!(texts(generate).contains(&format!("--topic=push-game_{platform}-single")), "{generate}");
+    }
 }
 
 #[test]
 fn images_are_pinned_and_mounts_are_there() {
     let volumes = yaml("docker-compose.yml")["volumes"].as_object().expect("volumes").clone();
     for (name, service) in services() {
-        if let Some(image) = service["image"].as_str() {
-            let tag = image.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
-            assert!(tag.contains(|c: char| c.is_ascii_digit()), "{name}: {image} is not pinned");
-        } else {
-            assert!(service.get("<<").is_some(), "{name} has neither an image nor our build");
-        }
+        let image = service["image"].as_str().unwrap_or_else(|| panic!("{name} has no image"));
+        let tag = image.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
+        let is_built = service["build"] == ".";
+        assert!(is_built || tag.contains(|c: char| c.is_ascii_digit()), "{name}: {image} is not pinned");
         for mount in texts(&service["volumes"]) {
             let from = mount.split(':').next().unwrap_or_default();
             let there = if from.starts_with("./") { root().join(from).exists() } else { volumes.contains_key(from) };
@@ -181,28 +245,35 @@ fn loads(place: &str, variables: Vec<(String, String)>) -> Loaded {
     loaded
 }
 
-#[test]
-fn the_composed_worker_is_configured_by_names_that_exist() {
-    let service = services()["worker"].clone();
+/// The configuration of a composed worker.
+fn composed(worker: &str) -> pusher::config::Config {
+    let service = services()[worker].clone();
     let settings = service["environment"].as_object().expect("a map");
     let variables: Vec<_> =
         settings.iter().map(|(name, value)| (name.clone(), value.as_str().expect(name).into())).collect();
     assert!(variables.len() > 15, "{variables:?}");
-    let config = loads("docker-compose.yml", variables).config;
-    let apns = pusher::handlers::apns::Settings::from_config(&config, false).expect("apns");
-    assert_eq!((apns.apps[0].key_id.as_str(), apns.apps[0].team_id.as_str()), (Key::KEY_ID, Key::TEAM_ID));
+    let config = loads(worker, variables).config;
     pusher::queue::config::Settings::from_config(&config).expect("queue");
     pusher::reporters::invalid_token::postgres::Settings::from_config(&config).expect("invalidToken.pg");
+    config
+}
+
+#[test]
+fn the_composed_workers_are_configured_by_names_that_exist() {
+    let apns = pusher::handlers::apns::Settings::from_config(&composed("worker-apns"), false).expect("apns");
+    assert_eq!((apns.apps[0].key_id.as_str(), apns.apps[0].team_id.as_str()), (Key::KEY_ID, Key::TEAM_ID));
+    let gcm = pusher::handlers::gcm::Settings::from_config(&composed("worker-gcm")).expect("gcm");
+    assert_eq!(gcm.apps.iter().map(|app| &*app.name).collect::<Vec<_>>(), ["game"]);
 }
 
 #[test]
 fn variables_in_the_documentation_exist() {
     let variable = Regex::new(r"\b(PUSHER_[A-Z0-9_]+)=(\S+)").expect("a pattern");
-    for page in ["README.md", "docs/simulator.md", "src/cli.rs", "src/demo/mod.rs"] {
+    for page in ["README.md", "docs/simulator.md", "docs/gcm-message.md", "src/cli.rs"] {
         let text = read(page);
         let found = variable.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned()));
         let mut found: Vec<_> = found.collect();
-        found.push(("PUSHER_APNS_APPS".into(), "game".into()));
+        found.extend(["PUSHER_APNS_APPS", "PUSHER_GCM_APPS"].map(|name| (name.to_owned(), "game".to_owned())));
         loads(page, found);
     }
 }
@@ -210,13 +281,13 @@ fn variables_in_the_documentation_exist() {
 #[test]
 fn commands_in_the_documentation_and_the_compose_file_can_be_given() {
     let mut lines = Vec::new();
-    for page in ["README.md", "docs/simulator.md", "docs/configuration.md", "docs/guarantee.md", "docs/apns-message.md"]
-    {
+    let pages = ["README.md", "docs/simulator.md", "docs/configuration.md", "docs/guarantee.md"];
+    for page in pages.into_iter().chain(["docs/apns-message.md", "docs/gcm-message.md"]) {
         let text = read(page).replace("\\\n", " ");
         let given = text.lines().filter_map(|line| line.strip_prefix("pusher ")).map(ToOwned::to_owned);
         lines.extend(given.filter(|line| !line.contains(['|', '\u{2026}'])));
     }
-    for (name, service) in services().iter().filter(|(_, service)| service.get("<<").is_some()) {
+    for (name, service) in ours() {
         lines.push(texts(&service["command"]).join(" "));
         assert!(!lines.last().expect("just pushed").is_empty(), "{name} has no command");
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pusher::queue::map::{self, OffsetMap};
 use pusher::queue::{Lent, Queue};
+use rdkafka::types::RDKafkaRespErr;
 
 use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
@@ -128,28 +129,19 @@ fn latest_is_committed_before_anything_is_lent_so_that_a_crash_loses_nothing() {
 }
 
 #[test]
-fn a_committed_offset_that_the_log_does_not_have_goes_to_the_nearest_end() {
-    let mock = Mock::start(&[(TOPIC, 1), (OTHER, 1)]);
-    mock.produce(OTHER, 0, numbers(20));
-    mock.commit("test", OTHER, 0, 500, "");
+fn a_committed_offset_that_the_log_does_not_have_any_more_goes_to_its_first() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
     // The cluster keeps 5 MiB: the oldest go.
     mock.produce(TOPIC, 0, (0..8).map(|_| vec![b'x'; 900_000]));
     let (low, high) = mock.ends(TOPIC, 0);
     assert!(low > 0 && high == 8, "{low} {high}");
     mock.commit("test", TOPIC, 0, 0, "");
     let mut reader = start(&mock, &[]);
-    let lent = reader.until("both ends", |reader, lent| {
-        lent.len() == (high - low) as usize && reader.told().out_of_range.len() == 2
-    });
+    let lent = reader.read((high - low) as usize);
     assert_eq!(offsets(&lent), (low..high).collect::<Vec<_>>());
-    assert_eq!(reader.told().out_of_range.iter().sum::<u64>(), low as u64);
+    assert_eq!(reader.told().out_of_range, [low as u64]);
     resolve(lent);
-    // What is written now has numbers below the offset that was committed, and is new all the same.
-    mock.produce(OTHER, 0, numbers(5));
-    let lent = reader.read(5);
-    assert_eq!(offsets(&lent), (20..25).collect::<Vec<_>>());
-    resolve(lent);
-    until_committed(&mut reader, &mock, OTHER, 25);
+    until_committed(&mut reader, &mock, TOPIC, high);
     reader.close();
 }
 
@@ -173,8 +165,11 @@ fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
 #[test]
 fn a_topic_that_appears_is_read_from_its_beginning() {
     let mock = Mock::start(&[(TOPIC, 1)]);
-    let mut reader = start(&mock, &[("queue.offsetResetStrategy", "latest")]);
+    let mut reader = start(&mock, &[("queue.offsetResetStrategy", "latest"), ("queue.topicInterval", "100ms")]);
     until_committed(&mut reader, &mock, TOPIC, 0);
+    // One list without it would not prove that it is new.
+    let looks = reader.told().looks;
+    reader.until("looks without it", |reader, _| reader.told().looks >= looks + 3);
     mock.create_topic(OTHER, 1);
     mock.produce(OTHER, 0, numbers(5));
     let lent = reader.read(5);
@@ -182,6 +177,26 @@ fn a_topic_that_appears_is_read_from_its_beginning() {
     resolve(lent);
     reader.close();
     assert_eq!(mock.committed("test", OTHER, 0), Some((5, String::new())));
+}
+
+#[test]
+fn a_topic_that_is_listed_with_an_error_stays() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    mock.produce(TOPIC, 0, numbers(3));
+    let mut reader = start(&mock, &[("queue.topicInterval", "100ms")]);
+    resolve(reader.read(3));
+    let leaderless = RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    mock.cluster().topic_error(TOPIC, leaderless).expect("an error");
+    let looks = reader.told().looks;
+    let lent = reader.until("looks with an error", |reader, _| reader.told().looks >= looks + 5);
+    assert!(lent.is_empty() && reader.told().assigned == 1, "{:?}", reader.told());
+    mock.cluster().topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).expect("no error");
+    mock.produce(TOPIC, 0, numbers(3));
+    let lent = reader.read(3);
+    assert_eq!(offsets(&lent), [3, 4, 5]);
+    resolve(lent);
+    until_committed(&mut reader, &mock, TOPIC, 6);
+    reader.close();
 }
 
 #[test]
@@ -315,6 +330,26 @@ fn a_member_that_stops_while_it_joins_leaves_at_once() {
     reader.close();
     lent.append(&mut next.read(3 - lent.len()));
     assert_eq!(offsets(&lent), [0, 1, 2]);
+}
+
+/// The client is made anew with smaller bounds before it joins.
+#[test]
+fn many_partitions_share_what_may_be_fetched_ahead() {
+    const PARTITIONS: i32 = 40;
+    let mock = Mock::start(&[(TOPIC, PARTITIONS)]);
+    for partition in 0..PARTITIONS {
+        (0..20).for_each(|number| mock.append(TOPIC, partition, vec![b'0' + number; 10_000]));
+    }
+    mock.flush();
+    let mut reader = start(&mock, &[("queue.prefetchBytes", "1000000")]);
+    let mut places = BTreeSet::new();
+    while places.len() < 20 * PARTITIONS as usize {
+        let lent = reader.until("more", |_, lent| !lent.is_empty());
+        places.extend(lent.iter().map(|lent| (lent.message.origin.partition, lent.message.offset)));
+        resolve(lent);
+    }
+    reader.close();
+    assert!((0..PARTITIONS).all(|partition| mock.committed("test", TOPIC, partition).is_some_and(|(at, _)| at == 20)));
 }
 
 #[test]

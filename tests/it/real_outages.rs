@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pusher::generate::{Generated, Mix, Settings};
-use pusher::simulator::apns::Handle;
 use pusher::simulator::apns::faults::{AnswerFault, Faults};
+use pusher::simulator::apns::{Handle, Simulator};
 use pusher::tally::Totals;
 
+use crate::support::eventually;
 use crate::support::rig::{self, Fate, PATIENCE, Repeats, Rig};
 use crate::support::worker::Worker;
 
@@ -40,7 +41,7 @@ fn outage(rig: &mut Rig, worker: &mut Worker, count: u64, begin: impl Fn(&Handle
 
 fn assert_all_delivered(rig: &Rig, ledger: &Totals) -> Repeats {
     let repeats = rig.assert_nothing_lost(&rig.placed());
-    assert_eq!((ledger.delivered, ledger.consumed()), (rig.deliveries(), rig.deliveries()));
+    assert_eq!((ledger.delivered, ledger.lent - ledger.released), (rig.deliveries(), rig.deliveries()), "{ledger:?}");
     assert_eq!((ledger.rejected, ledger.failed, ledger.expired, ledger.feedback), (0, 0, 0, 0), "{ledger:?}");
     repeats
 }
@@ -127,11 +128,44 @@ fn a_revoked_key_holds_pushes_until_it_is_restored() {
     assert!(ledger.holds >= 50 && ledger.retries == 0, "{ledger:?}");
 }
 
+/// The backlog of an outage is Kafka's to keep: the worker's memory does not grow with it, and one line tells of it.
+#[test]
+fn a_backlog_behind_an_outage_leaves_memory_flat_and_is_told_once() {
+    let (mut rig, mut worker) = warm("backlog", &[]);
+    let refuse = Faults { answers: vec![AnswerFault::all(503, "ServiceUnavailable")], ..Faults::default() };
+    rig.simulator.handle().set_faults(refuse).expect("valid faults");
+    let first = calm(&mut rig, 20_000);
+    rig.produce(&first, None);
+    eventually("a pause", PATIENCE, || worker.has_said("the breaker is open").then_some(()));
+    let most_within = |time: Duration| {
+        let (begun, mut most) = (Instant::now(), 0);
+        eventually("a while", PATIENCE, || {
+            most = most.max(worker.resident());
+            (begun.elapsed() > time).then_some(most)
+        })
+    };
+    let at_rest = most_within(Duration::from_secs(3));
+    let more = calm(&mut rig, 60_000);
+    rig.produce(&more, None);
+    let most = most_within(Duration::from_secs(10));
+    assert!(most < at_rest + at_rest / 10, "{at_rest} bytes before, {most} with three times the backlog");
+    rig.simulator.handle().set_faults(Faults::default()).expect("valid faults");
+    rig.settle(&mut worker, PATIENCE);
+    let opened = worker
+        .log()
+        .into_iter()
+        .filter(|line| line["msg"].as_str().is_some_and(|said| said.starts_with("the breaker is open")));
+    let opened: Vec<_> = opened.collect();
+    assert_eq!(opened.len(), 1, "{opened:#?}");
+    assert_eq!((&opened[0]["alarm"], &opened[0]["reason"]), (&true.into(), &"service-unavailable".into()));
+    assert_all_delivered(&rig, &worker.stop());
+}
+
 #[test]
 fn the_wrong_host_empties_no_table() {
     let mut rig = Rig::new("wronghost", 2);
     let pushes = calm(&mut rig, 3_000);
-    let tokens: Vec<String> = pushes.iter().filter_map(rig::token).collect();
+    let tokens: Vec<String> = pushes.iter().filter_map(rig::token::<Simulator>).collect();
     rig.database.fill(&rig.table(), tokens.iter().map(String::as_str));
     for push in &pushes {
         rig.note(push.line.clone(), Fate::Refused("bad-device-token"));

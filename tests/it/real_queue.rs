@@ -4,69 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use pusher::queue::{Lent, map};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{Offset, TopicPartitionList};
 
+use crate::support;
+use crate::support::place::{Place, create, delete};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
-use crate::support::{self, eventually, unique, wait_for};
-
-/// An app with a topic of its own on the real Kafka.
-struct Place {
-    app: String,
-    topic: String,
-    group: String,
-}
-
-impl Place {
-    fn new(partitions: i32) -> Place {
-        let app = unique("queue");
-        let place = Place { topic: format!("push-{app}_apns-single"), group: unique("group"), app };
-        support::kafka().create_topic(&place.topic, partitions);
-        place
-    }
-
-    fn reader(&self, more: &[(&str, &str)], messages: usize) -> Reader {
-        let group = [("queue.group", self.group.as_str())];
-        let pairs: Vec<_> = group.iter().chain(more).copied().collect();
-        Reader::new(&support::kafka().brokers, &[&self.app], &pairs, messages)
-    }
-
-    fn produce(&self, partition: i32, n: usize) {
-        produce(&self.topic, partition, n);
-    }
-
-    /// What is committed for partition 0.
-    fn committed(&self) -> (Option<i64>, String) {
-        let committed = support::kafka().committed(&self.group, &self.topic).swap_remove(0);
-        (committed.offset, committed.metadata)
-    }
-}
-
-fn produce(topic: &str, partition: i32, n: usize) {
-    let producer: BaseProducer = support::kafka().config().create().expect("a producer");
-    for number in 0..n {
-        let payload = number.to_string();
-        producer
-            .send(BaseRecord::<(), str>::to(topic).partition(partition).payload(&payload))
-            .map_err(|(error, _)| error)
-            .expect("room");
-    }
-    producer.flush(LONG).expect("all records in the log");
-}
-
-fn delete(topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = support::kafka().config().create().expect("an admin client");
-    let deleted = wait_for(async { admin.delete_topics(&[topic], &AdminOptions::new()).await });
-    deleted.expect("an answer").remove(0).map_err(|(_, error)| error).expect("a topic less");
-    let client: BaseConsumer = support::kafka().config().set("group.id", "delete").create().expect("a consumer");
-    eventually("the topic's end", LONG, || {
-        let topics = client.fetch_metadata(None, LONG).ok()?;
-        topics.topics().iter().all(|left| left.name() != topic).then_some(())
-    });
-}
 
 #[test]
 fn ten_thousand_in_flight_are_told_apart_across_a_restart() {
@@ -95,40 +36,12 @@ fn ten_thousand_in_flight_are_told_apart_across_a_restart() {
 }
 
 #[test]
-fn a_map_of_a_topic_that_was_made_anew_is_dropped() {
-    let place = Place::new(1);
-    place.produce(0, 100);
-    let mut reader = place.reader(&[], 1_000);
-    let (stragglers, done): (Vec<_>, Vec<_>) =
-        reader.read(100).into_iter().partition(|lent| [3, 50].contains(&lent.message.offset));
-    resolve(done);
-    reader.close();
-    drop(stragglers);
-    let (offset, metadata) = place.committed();
-    delete(&place.topic);
-    support::kafka().create_topic(&place.topic, 1);
-    place.produce(0, 100);
-    // Kafka forgets the commits of a deleted topic, but not in every version, nor for one that a mirror makes anew.
-    let consumer: BaseConsumer = support::kafka().config().set("group.id", &place.group).create().expect("a consumer");
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&place.topic, 0, Offset::Offset(offset.expect("a commit"))).expect("valid");
-    list.find_partition(&place.topic, 0).expect("it").set_metadata(&metadata);
-    consumer.commit(&list, CommitMode::Sync).expect("a commit");
-    let mut reader = place.reader(&[], 1_000);
-    let lent = reader.read(97);
-    assert_eq!(offsets(&lent), (3..100).collect::<Vec<_>>());
-    assert_eq!(reader.told().maps_dropped, ["of another log"]);
-    resolve(lent);
-    reader.close();
-}
-
-#[test]
 fn a_partition_whose_commit_is_refused_does_not_take_the_others_with_it() {
     let place = Place::new(1);
     let gone = format!("push-{}_apns-massive", place.app);
-    support::kafka().create_topic(&gone, 1);
+    create(&gone, 1);
     place.produce(0, 10);
-    produce(&gone, 0, 10);
+    place.produce_to(&gone, 0, 10);
     let mut reader = place.reader(&[], 1_000);
     let lent = reader.read(20);
     delete(&gone);

@@ -1,4 +1,5 @@
-//! The main job on real Apache Kafka and PostgreSQL: every message has one outcome, through ends of every kind.
+//! The main job on real Apache Kafka and PostgreSQL: every message has one outcome, through ends of every kind. What is shown
+//! here for APNs is shown for FCM in `real_gcm`, by the same code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use pusher::generate::{Expected, Settings};
 use pusher::queue::map;
 use pusher::tally::Totals;
 
+use crate::support::far::Far;
 use crate::support::rig::{self, Fate, PATIENCE, Placed, Repeats, Rig};
 use crate::support::worker::Worker;
 use crate::support::{self, eventually};
@@ -34,10 +36,13 @@ fn let_run(worker: &mut Worker, time: Duration) {
 
 #[test]
 fn a_hundred_thousand_pushes_have_one_outcome_each() {
+    a_hundred_thousand(Rig::new("calm", 4));
+}
+
+pub(super) fn a_hundred_thousand<F: Far>(mut rig: Rig<F>) {
     let _turn = alone();
-    let mut rig = Rig::new("calm", 4);
     let pushes = rig.generate(Settings { count: 100_000, seed: 11, ..Settings::default() });
-    let tokens: Vec<_> = pushes.iter().filter_map(|push| Some((rig::token(push)?, push.expected))).collect();
+    let tokens: Vec<_> = pushes.iter().filter_map(|push| Some((rig::token::<F>(push)?, push.expected))).collect();
     rig.database.fill(&rig.table(), tokens.iter().map(|(token, _)| token.as_str()));
 
     let mut worker = rig.worker(&[]);
@@ -63,7 +68,7 @@ fn a_hundred_thousand_pushes_have_one_outcome_each() {
     assert_eq!((ledger.failed, ledger.released, ledger.skipped, ledger.possible_duplicates), (0, 0, 0, 0));
     assert_eq!((ledger.feedback, ledger.feedback_lost), (refused, 0));
     assert_eq!((ledger.retries, ledger.holds), (waited as u64, 0));
-    assert_eq!(ledger.requests, rig.simulator.stats().counts.requests);
+    assert_eq!(ledger.requests, rig.simulator.counts().requests);
 
     let living = tokens.into_iter().filter(|(_, expected)| !matches!(expected, Expected::Rejected(_)));
     let rows: BTreeSet<_> =
@@ -73,10 +78,13 @@ fn a_hundred_thousand_pushes_have_one_outcome_each() {
 
 #[test]
 fn restarts_in_the_middle_lose_and_repeat_nothing() {
+    restarts(Rig::new("restart", 4));
+}
+
+pub(super) fn restarts<F: Far>(mut rig: Rig<F>) {
     let _turn = alone();
     let mut dice = dice("restarts");
-    let mut rig = Rig::new("restart", 4);
-    rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
+    rig.simulator.slow(40, 100);
     let pushes = rig.generate(Settings { count: 15_000, seed: 12, ..Settings::default() });
     let deliverable = pushes.iter().filter(|push| matches!(push.expected, Expected::Delivered { .. })).count() as u64;
     let mut totals = Totals::default();
@@ -107,7 +115,7 @@ fn workers_that_come_and_go_share_the_work_and_repeat_nothing() {
     let _turn = alone();
     let mut dice = dice("roll-out");
     let mut rig = Rig::new("rollout", 4);
-    rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (40, 100)).expect("valid faults");
+    rig.simulator.slow(40, 100);
     let pushes = rig.generate(Settings { count: 10_000, seed: 15, ..Settings::default() });
     let mut totals = Totals::default();
     let mut last = std::thread::scope(|scope| {
@@ -130,15 +138,15 @@ fn workers_that_come_and_go_share_the_work_and_repeat_nothing() {
     assert_eq!((totals.feedback_lost, totals.failed, totals.possible_duplicates), (0, 0, 0));
 }
 
-/// How often APNs has accepted something, and when it was looked at: says how much that was since a moment.
+/// How often the provider has accepted something, and when it was looked at: says how much that was since a moment.
 struct History(Vec<(Instant, u64)>);
 
 impl History {
-    fn begin(rig: &Rig) -> History {
+    fn begin<F: Far>(rig: &Rig<F>) -> History {
         History(vec![(Instant::now(), acceptances(rig))])
     }
 
-    fn look(&mut self, rig: &Rig) {
+    fn look<F: Far>(&mut self, rig: &Rig<F>) {
         self.0.push((Instant::now(), acceptances(rig)));
     }
 
@@ -147,13 +155,13 @@ impl History {
     }
 }
 
-fn acceptances(rig: &Rig) -> u64 {
-    let sums = rig.simulator.handle().ledger().sums();
+fn acceptances<F: Far>(rig: &Rig<F>) -> u64 {
+    let sums = rig.simulator.levers().ledger().sums();
     sums.accepted + sums.repeated
 }
 
 /// The places (partition, offset) that the group's commits call resolved.
-fn resolved(rig: &Rig, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
+fn resolved<F: Far>(rig: &Rig<F>, placed: &[Placed]) -> BTreeSet<(i32, i64)> {
     let mut resolved = BTreeSet::new();
     for one in support::kafka().committed(&rig.group, &rig.topic) {
         let base = one.offset.unwrap_or(0);
@@ -178,17 +186,18 @@ struct Kill {
 
 /// Kills the worker. What this life adds to what may be repeated is not more than the streams that were open and what was
 /// accepted within the commit interval.
-fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
+fn kill<F: Far>(rig: &Rig<F>, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
     /// `queue.commitInterval`, and as much again for a commit's way to the broker on a busy machine.
     const INTERVAL: Duration = Duration::from_secs(2);
     let since = Instant::now().checked_sub(INTERVAL).expect("the machine is older");
+    let before = rig.simulator.counts();
     let ended = worker.kill();
     assert!(!ended.log.iter().any(|line| line["alarm"] == true), "{:#?}", ended.last_words());
-    let stats = eventually("the simulator has seen its end", PATIENCE, || {
-        Some(rig.simulator.stats()).filter(|stats| stats.counts.open_connections == 0)
+    eventually("the simulator has seen its end", PATIENCE, || {
+        (rig.simulator.counts().open_connections == 0).then_some(())
     });
     let mut placed = rig.placed_so_far();
-    let (resolved, ledger) = (resolved(rig, &placed), rig.simulator.handle().ledger());
+    let (resolved, ledger) = (resolved(rig, &placed), rig.simulator.levers().ledger());
     placed.retain(|one| !resolved.contains(&one.place()));
     let serials = placed.iter().filter_map(|one| one.fate.serial()).map(|serial| (serial, ledger.of(serial).1));
     let deliveries: BTreeMap<u64, u32> = serials.filter(|(_, times)| *times > 0).collect();
@@ -196,14 +205,15 @@ fn kill(rig: &Rig, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
     let left = |serial| kills.last().and_then(|before| before.deliveries.get(serial));
     let new =
         deliveries.iter().filter(|(serial, times)| left(serial).is_none_or(|before| *times > before)).count() as u64;
-    let bound = acceptances(rig) - history.by(since) + stats.counts.max_streams;
+    let open = before.each_connection.iter().filter(|one| !one.closed).map(|one| one.max_streams);
+    let bound = acceptances(rig) - history.by(since) + open.sum::<u64>();
     eprintln!("{}: killed; {new} more may be repeated, at most {bound}", rig.app);
     assert!(new <= bound, "{new} may be repeated, more than {bound}");
     kills.push(Kill { deliveries, unresolved: placed.iter().map(Placed::place).collect() });
 }
 
 /// Every repeat is explained by a kill.
-fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Kill]) {
+fn assert_explained<F: Far>(rig: &Rig<F>, repeats: &Repeats, kills: &[Kill]) {
     for (serial, times) in &repeats.deliveries {
         let reasons = kills.iter().filter(|kill| kill.deliveries.contains_key(serial)).count();
         assert!(*times as usize <= 1 + reasons, "serial {serial} was accepted {times} times, with {reasons} reasons");
@@ -221,12 +231,16 @@ fn assert_explained(rig: &Rig, repeats: &Repeats, kills: &[Kill]) {
 
 #[test]
 fn kills_at_any_moment_lose_nothing_and_repeat_what_was_in_flight() {
+    kills(Rig::new("kill", 4));
+}
+
+pub(super) fn kills<F: Far>(mut rig: Rig<F>) {
     let _turn = alone();
     let mut dice = dice("kills");
-    let mut rig = Rig::new("kill", 4);
-    rig.simulator.handle().change(|faults| (faults.processing_ms, faults.streams) = (50, 100)).expect("valid faults");
+    rig.simulator.slow(50, 100);
+    let connections = format!("{}_MAXCONNECTIONS", F::PLATFORM.to_uppercase());
     // The same member comes back at once, as in a StatefulSet; otherwise each kill costs the session timeout.
-    let settings = [("QUEUE_KAFKA_GROUP_INSTANCE_ID", "one"), ("APNS_MAXCONNECTIONS", "1")];
+    let settings = [("QUEUE_KAFKA_GROUP_INSTANCE_ID", "one"), (&connections, "1")];
     let pushes = rig.generate(Settings { count: 20_000, seed: 13, ..Settings::default() });
     let (mut kills, mut history) = (Vec::new(), History::begin(&rig));
     std::thread::scope(|scope| {

@@ -9,3 +9,4 @@ CREATE TABLE game_apns (
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX game_apns_token ON game_apns (token);
+CREATE TABLE game_gcm (LIKE game_apns INCLUDING ALL);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::handlers::retry::Policy;
-use crate::handlers::settings::{app_names, duration, endpoint, number};
+use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
 
 const APPS: Key = Key::optional("apns.apps", "apps to push for, separated by commas; each needs apns.certs.<app>.*");
 const AUTH_KEY_PATH: Key = Key::optional("apns.certs.<app>.authKeyPath", "file of the team's signing key (.p8)");
@@ -25,13 +26,26 @@ const MAX_CONNECTIONS: Key = Key::new(
     "most connections of this process per host and signing key; each sender thread in use has one at least",
 );
 const TIMEOUT: Key = Key::new("apns.timeout", "20s", "longest wait for the answer to one request");
-const CONNECT_TIMEOUT: Key = Key::new("apns.connectTimeout", "10s", "longest wait for a connection and its handshake");
-const RETRY_INTERVAL: Key = Key::optional(
-    "apns.retry.interval",
-    "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
-);
+const CONNECT_TIMEOUT: Key = Key::new("apns.connectTimeout", "5s", "longest wait for a connection and its handshake");
+const RETRY: RetryKeys = RetryKeys {
+    interval: Key::optional(
+        "apns.retry.interval",
+        "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
+    ),
+    attempts: Key::optional(
+        "apns.retry.maxRetryAttempts",
+        "attempts that failed while others of the app succeeded, after which a push is given up; unset: by the kind of failure",
+    ),
+    time: Key::optional(
+        "apns.retry.maxRetryTime",
+        "the same as time that these attempts and the pauses after them took; unset: by the kind of failure",
+    ),
+};
 
-/// The keys that this room reads.
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("apns.rateLimit.rpm", "apns.dedup.ttl");
+
+/// The keys that this room declares.
 pub const KEYS: &[Key] = &[
     APPS,
     AUTH_KEY_PATH,
@@ -43,7 +57,11 @@ pub const KEYS: &[Key] = &[
     MAX_CONNECTIONS,
     TIMEOUT,
     CONNECT_TIMEOUT,
-    RETRY_INTERVAL,
+    RETRY.interval,
+    RETRY.attempts,
+    RETRY.time,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
 ];
 
 /// Keys of the original that are accepted without effect, and why.
@@ -62,12 +80,6 @@ pub const IGNORED: &[Ignored] = &[
         because: "each push waits for its own answer: there is no channel of answers",
     },
     Ignored { name: "apns.logStatsInterval", because: "statistics are metrics, not log lines" },
-    Ignored {
-        name: "apns.retry.maxRetryAttempts",
-        because: "a push that the provider could not take is sent again as long as it lives",
-    },
-    Ignored { name: "apns.rateLimit.rpm", because: "this version neither limits rates nor drops duplicates" },
-    Ignored { name: "apns.dedup.*", because: "this version neither limits rates nor drops duplicates" },
 ];
 
 /// Apple's host for apps from the store, and the original's for development builds.
@@ -121,7 +133,7 @@ impl Settings {
             max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
             timeout: duration(config, &TIMEOUT, SHORTEST)?,
             connect_timeout: duration(config, &CONNECT_TIMEOUT, SHORTEST)?,
-            retry: Policy { first: config.seconds(&RETRY_INTERVAL)?.filter(|first| !first.is_zero()) },
+            retry: RETRY.read(config)?,
         })
     }
 }
@@ -185,6 +197,9 @@ mod tests {
     fn the_originals_retry_interval_is_the_first_ceiling() {
         assert_eq!(settings(&[("apns.retry.interval", "1s")]).unwrap().retry.first, Some(Duration::from_secs(1)));
         assert_eq!(settings(&[("apns.retry.interval", "0")]).unwrap().retry.first, None);
+        let budget =
+            settings(&[("apns.retry.maxRetryAttempts", "3"), ("apns.retry.maxRetryTime", "10m")]).unwrap().retry;
+        assert_eq!((budget.attempts, budget.time), (Some(3), Some(Duration::from_mins(10))));
     }
 
     #[test]
@@ -196,7 +211,7 @@ mod tests {
 
     #[test]
     fn wrong_values_name_key_value_and_rule() {
-        let cases: [&[(&str, &str)]; 10] = [
+        let cases: [&[(&str, &str)]; 12] = [
             &[("apns.apps", "")],
             &[("apns.apps", "game, other")],
             &[("apns.apps", "game,GAME")],
@@ -207,6 +222,8 @@ mod tests {
             &[("apns.endpoint", "https://host/path")],
             &[("apns.maxConnections", "0")],
             &[("apns.timeout", "1ms")],
+            &[("apns.retry.maxRetryAttempts", "0")],
+            &[("apns.retry.maxRetryTime", "1ms")],
         ];
         let errors: Vec<String> = cases.map(|changes| settings(changes).unwrap_err()).into();
         insta::assert_snapshot!(errors.join("\n"));

@@ -50,7 +50,10 @@ impl<'a> Head<'a> {
                 provider_id: acceptance.provider_id.as_deref(),
                 ..Head::EMPTY
             },
-            Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Head::refused(refusal),
+            Outcome::Rejected(refusal)
+            | Outcome::Limited(refusal)
+            | Outcome::Deduplicated(refusal)
+            | Outcome::Failed(refusal) => Head::refused(refusal),
             Outcome::Expired(last) => {
                 let tried = last.as_deref().map_or(Head::EMPTY, Head::refused);
                 let description = match last {

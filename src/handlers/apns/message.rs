@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::fields::{self, Fields};
 use super::merge;
 use super::push_type::{self, PushType};
+use crate::handlers::Subject;
 use crate::handlers::json::{Members, Text};
 use crate::outcome::{Class, Refusal};
 
@@ -29,6 +30,8 @@ const SECONDS_BELOW: i64 = 100_000_000_000;
 pub(super) struct Push<'a> {
     /// The device token as the producer wrote it.
     pub(super) token: Cow<'a, str>,
+    /// The payload as the producer wrote it.
+    pub(super) payload: &'a str,
     /// `/3/device/<token>`.
     pub(super) path: PathAndQuery,
     /// The body as it goes out.
@@ -45,6 +48,13 @@ pub(super) struct Push<'a> {
     pub(super) collapse_id: Option<HeaderValue>,
     /// `apns-topic` when the message chose it, by name or by its push type; `None`: the app's own.
     pub(super) topic: Option<HeaderValue>,
+}
+
+impl Push<'_> {
+    /// Metadata does not count: a copy of a push has its own.
+    pub(super) fn subject(&self) -> Option<Subject<'_>> {
+        Some(Subject { device: &self.token, content: [self.payload, ""] })
+    }
 }
 
 /// Why a record is not sent.
@@ -92,6 +102,7 @@ pub(super) fn parse<'a>(
         topic: chosen_topic(&fields, push_type.suffix, topic)?,
         apns_id: apns_id(&fields)?.unwrap_or_else(identity),
         kind: push_type.value,
+        payload: payload.get(),
         token,
         path,
     })

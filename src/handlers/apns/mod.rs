@@ -33,13 +33,14 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use self::client::Client;
-use self::config::App;
+use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Settings};
 use self::message::NotSent;
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
+use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
@@ -124,7 +125,8 @@ impl ApnsProvider {
             request_timeout: self.settings.timeout,
             idle_timeout: Duration::from_mins(10),
             // Apple takes reconnecting again and again for an attack; and after an outage we want to be back in seconds.
-            backoff: (Duration::from_millis(250), Duration::from_secs(8)),
+            // While the breaker is open its probes alone ask for connections.
+            backoff: (Duration::from_millis(250), Duration::from_secs(3)),
             proves: |status| status != StatusCode::FORBIDDEN,
             ..PoolSettings::new(host, authority.port_u16().unwrap_or(443))
         }
@@ -191,12 +193,23 @@ impl Provider for ApnsProvider {
         self.key_of(self.app(app).0)
     }
 
+    fn admission_keys(&self) -> PlatformKeys {
+        ADMISSION
+    }
+
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
     }
 
     fn retry(&self) -> super::retry::Policy {
         self.settings.retry
+    }
+
+    fn reached(&self, app: &str) {
+        let key = self.pool_key(app);
+        let pools = self.pools.lock();
+        let of_app = pools.iter().filter(|((pool, _), _)| *pool == key);
+        of_app.for_each(|(_, shared)| shared.pool.end_rest());
     }
 
     fn close(&self) {
@@ -218,7 +231,10 @@ impl MessageHandler for ApnsHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
-                Ok(push) => self.client.send(&push, gate).await,
+                Ok(push) => match super::turned_away(gate, || push.subject()).await {
+                    Some(attempt) => attempt,
+                    None => self.client.send(&push, gate).await,
+                },
                 Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
                 Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
             }

@@ -78,7 +78,8 @@ const TABLE: &[Known] = &[
     dead_token("ExpiredToken", 410, UNEXPECTED, "the token has expired"),
     dead_token("Unregistered", 410, "unregistered", "the device is no longer registered for the topic"),
     known("PayloadTooLarge", 413, Message, "payload-too-large", "the payload is larger than Apple takes"),
-    known("TooManyProviderTokenUpdates", 429, Provider, UNEXPECTED, "Apple saw too many new provider tokens: do many processes share an address and a key?"),
+    // Counted per connection (Apple: Establishing a token-based connection to APNs).
+    Known { source: Source::Network, ..known("TooManyProviderTokenUpdates", 429, Provider, UNEXPECTED, "Apple saw too many new provider tokens: do many processes share an address and a key?") },
     Known { source: Source::Device, ..known("TooManyRequests", 429, Provider, "too-many-requests", "too many pushes in a row to this device") },
     known("InternalServerError", 500, Provider, "internal-server-error", "Apple failed inside"),
     known("ServiceUnavailable", 503, Provider, "service-unavailable", "Apple is not available"),

@@ -27,7 +27,8 @@ pub(super) struct Stated {
     pub(super) names_token: bool,
     /// APNs' status and reason, of the detail `ApnsError`.
     pub(super) apns: Option<(u16, String)>,
-    /// Whether a `QuotaFailure` detail says that the quota is the project's.
+    /// Whether a detail says that the quota is the project's: a `QuotaFailure` that names it, or the `ErrorInfo` of Google's
+    /// front end, which counts by project alone (firebase/firebase-admin-go issue 719).
     pub(super) project_quota: bool,
 }
 
@@ -109,6 +110,7 @@ impl Stated {
                 };
                 self.project_quota |= detail.violations.iter().any(of_project);
             }
+            "google.rpc.ErrorInfo" => self.project_quota |= detail.reason == "RATE_LIMIT_EXCEEDED",
             _ => {}
         }
     }

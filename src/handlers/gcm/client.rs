@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 
 use super::message::Push;
+use super::quota::LimitedShare;
 use super::request::{self, Target};
 use super::response::{self, Answered};
 use super::token::{self, AccessToken, Token};
@@ -29,6 +31,8 @@ pub(super) struct Client {
     pub(super) pool: Pool,
     pub(super) token: Arc<AccessToken>,
     pub(super) target: Target,
+    /// How much of what the project sends is too much; shared by all senders and by the project's apps.
+    pub(super) limited: Arc<LimitedShare>,
     /// When the last alarm about the project's keys was raised; shared by all senders.
     pub(super) alarmed: Arc<Mutex<Option<Instant>>>,
 }
@@ -39,27 +43,25 @@ enum Next {
     Done(Verdict),
     /// It was not processed: again at once.
     Again,
-    /// The access token was refused: again with this one.
-    AgainWith(Arc<Token>),
+    /// The access token was refused and replaced: again with the new one.
+    Renewed,
 }
 
 impl Client {
     /// One attempt.
     pub(super) async fn send(&self, push: &Push<'_>, gate: &dyn Gate) -> Attempt {
         let mut attempt = Attempt::local(Verdict::Released);
-        let mut replacement: Option<Arc<Token>> = None;
+        let mut renewed = false;
         loop {
-            let token = match &replacement {
-                Some(new) => Arc::clone(new),
-                None => match self.token.current().await {
-                    Ok(token) => token,
-                    Err(refusal) => return Attempt { verdict: token::verdict(refusal), ..attempt },
-                },
-            };
+            if let Err(refusal) = self.token.current().await {
+                return Attempt { verdict: token::verdict(refusal), ..attempt };
+            }
             let slot = match self.pool.acquire().await {
                 Ok(slot) => slot,
                 Err(error) => return Attempt { verdict: failed(&error), ..attempt },
             };
+            // A place can be waited for longer than a token lives, and a token must not be waited for on a place.
+            let Some(token) = self.token.at_hand() else { continue };
             if !gate.pass() {
                 return attempt;
             }
@@ -70,14 +72,14 @@ impl Client {
             attempt.round_trip = result.as_ref().map_or_else(|_| started.elapsed(), |answer| answer.round_trip);
             let may_resend = attempt.requests < MOST_REQUESTS;
             let next = match &result {
-                Ok(answer) => self.answered(answer, push, &token, replacement.is_none()).await,
+                Ok(answer) => self.answered(answer, push, &token, !renewed).await,
                 Err(error) if may_resend && was_turned_away(error) => Next::Again,
                 Err(error) => Next::Done(failed(error)),
             };
             match next {
                 Next::Done(verdict) => return Attempt { verdict, ..attempt },
                 Next::Again => {}
-                Next::AgainWith(new) => replacement = Some(new),
+                Next::Renewed => renewed = true,
             }
         }
     }
@@ -87,7 +89,7 @@ impl Client {
             sent_with.accepted();
         } else if may_renew {
             match self.token.instead_of(sent_with).await {
-                Ok(Some(new)) => return Next::AgainWith(new),
+                Ok(Some(_)) => return Next::Renewed,
                 Ok(None) => {}
                 Err(refusal) => return Next::Done(token::verdict(Refusal { status: 401, ..refusal })),
             }
@@ -97,6 +99,7 @@ impl Client {
             headers: &answer.headers,
             body: &answer.body,
             token: push.token.as_deref(),
+            mostly_limited: self.limited.note(answer.status == StatusCode::TOO_MANY_REQUESTS),
             now: SystemTime::now(),
         });
         if response::is_third_party(&verdict) {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
-use crate::handlers::settings::{app_names, duration, endpoint, number};
+use crate::handlers::retry::Policy;
+use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
 
 const APPS: Key = Key::optional("gcm.apps", "apps to push for through FCM, separated by commas");
 pub(super) const CREDENTIALS: Key = Key::optional(
@@ -30,14 +32,44 @@ const MAX_CONNECTIONS: Key = Key::new(
 );
 const TIMEOUT: Key =
     Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
-const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "10s", "longest wait for a connection and its handshake");
+const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "5s", "longest wait for a connection and its handshake");
+const RETRY: RetryKeys = RetryKeys {
+    interval: Key::optional(
+        "gcm.retry.interval",
+        "ceiling of the first pause before a push is sent again (a bare number counts seconds); unset: by the kind of failure",
+    ),
+    attempts: Key::optional(
+        "gcm.retry.maxRetryAttempts",
+        "attempts that failed while others of the app succeeded, after which a push is given up; unset: by the kind of failure",
+    ),
+    time: Key::optional(
+        "gcm.retry.maxRetryTime",
+        "the same as time that these attempts and the pauses after them took; unset: by the kind of failure",
+    ),
+};
 
-/// The keys that this room reads.
-pub const KEYS: &[Key] =
-    &[APPS, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, ENDPOINT, CA_FILE, MAX_CONNECTIONS, TIMEOUT, CONNECT_TIMEOUT];
+/// The keys of rate limit and dedup.
+pub(super) const ADMISSION: PlatformKeys = PlatformKeys::new("gcm.rateLimit.rpm", "gcm.dedup.ttl");
+
+/// The keys that this room declares.
+pub const KEYS: &[Key] = &[
+    APPS,
+    CREDENTIALS,
+    CREDENTIALS_FILE,
+    PROJECT_ID,
+    ENDPOINT,
+    CA_FILE,
+    MAX_CONNECTIONS,
+    TIMEOUT,
+    CONNECT_TIMEOUT,
+    RETRY.interval,
+    RETRY.attempts,
+    RETRY.time,
+    ADMISSION.rpm,
+    ADMISSION.dedup_ttl,
+];
 
 const XMPP: &str = "it belongs to the XMPP interface, which Google shut down";
-const NO_ADMISSION: &str = "this version neither limits rates nor drops duplicates";
 
 /// Keys of the original that are accepted without effect.
 pub const IGNORED: &[Ignored] = &[
@@ -50,8 +82,6 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "gcm.maxPendingMessages", because: XMPP },
     Ignored { name: "gcm.certs.*", because: XMPP },
     Ignored { name: "gcm.logStatsInterval", because: "statistics are metrics, not log lines" },
-    Ignored { name: "gcm.rateLimit.rpm", because: NO_ADMISSION },
-    Ignored { name: "gcm.dedup.*", because: NO_ADMISSION },
 ];
 
 /// Google's host.
@@ -77,6 +107,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+    /// When to try again, and how often.
+    pub retry: Policy,
 }
 
 /// One app and its credentials.
@@ -123,6 +155,7 @@ impl Settings {
             max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
             timeout: duration(config, &TIMEOUT, SHORTEST_TIMEOUT)?,
             connect_timeout: duration(config, &CONNECT_TIMEOUT, SHORTEST_CONNECT_TIMEOUT)?,
+            retry: RETRY.read(config)?,
         })
     }
 }

@@ -46,7 +46,10 @@ impl<'a> Head<'a> {
             Outcome::Delivered(acceptance) => {
                 Head { name: acceptance.provider_id.as_deref(), status: acceptance.status, ..Head::default() }
             }
-            Outcome::Rejected(refusal) | Outcome::Failed(refusal) => Head::refused(refusal),
+            Outcome::Rejected(refusal)
+            | Outcome::Limited(refusal)
+            | Outcome::Deduplicated(refusal)
+            | Outcome::Failed(refusal) => Head::refused(refusal),
             Outcome::Expired(last) => {
                 let description = match last {
                     Some(_) => "the message's expiry passed while it waited to be sent again",

@@ -14,6 +14,7 @@ use super::data;
 use super::fields::{self, Fields, flag, number, refused, text, wrong_type};
 use super::native;
 use super::notification::Notification;
+use crate::handlers::Subject;
 use crate::handlers::json::{push_member, push_text};
 use crate::outcome::{Class, Refusal};
 
@@ -36,6 +37,15 @@ pub(super) struct Push<'a> {
     pub(super) token: Option<Cow<'a, str>>,
     /// The request's body.
     pub(super) body: Bytes,
+    /// What the device gets, as the producer wrote it: `data` and `notification`, or the message in Google's own form.
+    content: [&'a str; 2],
+}
+
+impl Push<'_> {
+    /// Metadata does not count: a copy of a push has its own. Topics and conditions are no devices.
+    pub(super) fn subject(&self) -> Option<Subject<'_>> {
+        Some(Subject { device: self.token.as_deref()?, content: self.content })
+    }
 }
 
 /// Why a record is not sent.
@@ -75,7 +85,7 @@ impl Target<'_> {
 }
 
 /// Reads a record.
-pub(super) fn parse(record: &[u8], now_ms: i64) -> Result<Push<'_>, NotSent> {
+pub(super) fn parse<'a>(record: &'a [u8], now_ms: i64) -> Result<Push<'a>, NotSent> {
     let fields = fields::read(record)?;
     if expires_at_ms(&fields)?.is_some_and(|end| end < now_ms) {
         return Err(NotSent::Expired);
@@ -91,7 +101,9 @@ pub(super) fn parse(record: &[u8], now_ms: i64) -> Result<Push<'_>, NotSent> {
         None => mapped(&mut json, &fields, now_ms)?,
     };
     json.push(b'}');
-    Ok(Push { token, body: json.into() })
+    let text = |raw: Option<&'a RawValue>| raw.map_or("", RawValue::get);
+    let content = [text(fields.data.or(fields.message)), text(fields.notification)];
+    Ok(Push { token, body: json.into(), content })
 }
 
 /// When the message stops being worth sending, ms since the epoch: the sooner of `push_expiry` and a `time_to_live` that is

@@ -2,9 +2,9 @@
 //!
 //! What is here: the producer's message (`message` with `fields`, `data`, `notification`; `native` with `schema` and `forms` for
 //! messages in Google's own form), the `request` made of it, the `client` that makes one attempt, the `response` table over
-//! what `answer` reads, the access `token` and where it comes from (`credentials`, `token_endpoint`, `metadata`), the
-//! `feedback` record, and the `config` keys. What is not: retries that wait (`handlers::retry` and the dispatcher),
-//! connections (`http2`), Kafka.
+//! what `answer` reads (and `quota` counts), what an app sends with (`account`: `credentials`, and the access `token` that
+//! a `token_endpoint` or the `metadata` server gives), the `feedback` record, and the `config` keys. What is not: retries that
+//! wait (`handlers::retry` and the dispatcher), connections (`http2`), Kafka.
 //!
 //! Invariants:
 //! - What leaves is valid v1, or nothing leaves and the message has a reason.
@@ -13,6 +13,7 @@
 //! - Connections are shared per (endpoint, project) and sender thread, access tokens per credential and process.
 //! - No token, key and payload in a description, a log line or `Debug` output.
 
+mod account;
 mod answer;
 mod client;
 mod config;
@@ -26,6 +27,7 @@ mod metadata;
 mod native;
 mod notification;
 pub mod probe;
+mod quota;
 mod request;
 mod response;
 mod schema;
@@ -34,22 +36,21 @@ mod token_endpoint;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::account::Account;
 use self::client::Client;
-use self::config::{App, CREDENTIALS, CREDENTIALS_FILE, PROJECT_ID, is_project};
+use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Origin, Settings};
-use self::credentials::Credentials;
 use self::message::NotSent;
-use self::metadata::MetadataServer;
 use self::request::Target;
-use self::token::{AccessToken, Source, keep_fresh};
-use self::token_endpoint::TokenEndpoint;
+use self::token::{AccessToken, keep_fresh};
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
+use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
@@ -73,22 +74,12 @@ pub struct GcmProvider {
     stop: CancellationToken,
 }
 
-/// What an app sends with.
-#[derive(Clone)]
-struct Account {
-    project: String,
-    credentials: Arc<Credentials>,
-    /// Shared by apps of the same credentials.
-    token: Arc<AccessToken>,
-    alarmed: Arc<Mutex<Option<Instant>>>,
-}
-
 impl GcmProvider {
     /// Reads and tries the credentials of every app. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, ProviderError> {
         let tls = tls::client_config(settings.ca_file.as_deref())
             .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
-        let accounts = accounts(&settings.apps)?;
+        let accounts = account::all(&settings.apps)?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
         let (pools, tasks, stop) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         Ok(GcmProvider { settings, tls, hostname, accounts, pools, tasks, stop })
@@ -126,52 +117,10 @@ impl GcmProvider {
             idle_timeout: Duration::from_mins(2),
             // It says so to every connection after an hour; ours go before that, and not together.
             max_age: Some(Duration::from_mins(55)),
+            backoff: (Duration::from_millis(500), Duration::from_secs(5)),
             ..PoolSettings::new(authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(443))
         }
     }
-
-    /// Where the access tokens of these credentials come from. Runs inside a runtime.
-    fn source(&self, credentials: &Arc<Credentials>) -> Arc<dyn Source> {
-        let uri = match &**credentials {
-            Credentials::ServiceAccount(account) => &account.token_uri,
-            Credentials::User(user) => &user.token_uri,
-            Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
-        };
-        Arc::new(TokenEndpoint::new(Arc::clone(credentials), uri.clone(), Arc::clone(&self.tls)))
-    }
-}
-
-/// The accounts of the apps; apps of the same credentials share their access token.
-fn accounts(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
-    let mut accounts: Vec<Account> = Vec::with_capacity(apps.len());
-    for app in apps {
-        let wrong = |key: &str, path: String, rule: String| ProviderError::Credentials {
-            platform: PLATFORM,
-            app: app.name.to_string(),
-            key: key.replace("<app>", &app.name),
-            path,
-            rule,
-        };
-        let key = match app.credentials {
-            Origin::Text(_) => CREDENTIALS.name,
-            Origin::File(_) => CREDENTIALS_FILE.name,
-            Origin::Default => PROJECT_ID.name,
-        };
-        let credentials =
-            credentials::read(&app.credentials).map_err(|unusable| wrong(key, unusable.place, unusable.rule))?;
-        let project = app.project.clone().or_else(|| credentials.project().map(str::to_owned)).unwrap_or_default();
-        if !is_project(&project) {
-            let rule = "is needed: the credentials name no project that can be one";
-            return Err(wrong(PROJECT_ID.name, project, rule.into()));
-        }
-        let same = accounts.iter().find(|account| account.credentials.identity() == credentials.identity());
-        let (credentials, token) = match same {
-            Some(account) => (Arc::clone(&account.credentials), Arc::clone(&account.token)),
-            None => (Arc::new(credentials), Arc::new(AccessToken::new())),
-        };
-        accounts.push(Account { project, credentials, token, alarmed: Arc::default() });
-    }
-    Ok(accounts)
 }
 
 /// The request's body that a record leads to at `now_ms` (ms since the epoch), or why it is not sent; `None`: its expiry has
@@ -201,7 +150,7 @@ impl Provider for GcmProvider {
                 continue;
             }
             started.push(&account.token);
-            let (token, source) = (Arc::clone(&account.token), self.source(&account.credentials));
+            let (token, source) = (Arc::clone(&account.token), account.source(&self.tls));
             // Task `keep_fresh`, named in the log by the first app of its credentials.
             self.tasks.spawn_on(keep_fresh(token, source, app.name.to_string(), self.stop.clone()), house);
         }
@@ -214,6 +163,7 @@ impl Provider for GcmProvider {
             pool: self.pool(account, sender),
             token: Arc::clone(&account.token),
             target: Target::new(&self.settings.authority, &account.project),
+            limited: Arc::clone(&account.limited),
             alarmed: Arc::clone(&account.alarmed),
         };
         Arc::new(GcmHandler { app: Arc::clone(&app.name), hostname: Arc::clone(&self.hostname), client })
@@ -221,6 +171,23 @@ impl Provider for GcmProvider {
 
     fn pool_key(&self, app: &str) -> String {
         self.key_of(self.app(app).1)
+    }
+
+    fn retry(&self) -> super::retry::Policy {
+        self.settings.retry
+    }
+
+    fn ramp(&self) -> Duration {
+        Duration::from_mins(1) // Google: Scale FCM
+    }
+
+    fn reached(&self, app: &str) {
+        let key = self.pool_key(app);
+        self.pools.lock().iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
+    }
+
+    fn admission_keys(&self) -> PlatformKeys {
+        ADMISSION
     }
 
     fn streams_per_connection(&self) -> usize {
@@ -254,7 +221,10 @@ impl MessageHandler for GcmHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match message::parse(&message.payload, clock::epoch_ms()) {
-                Ok(push) => self.client.send(&push, gate).await,
+                Ok(push) => match super::turned_away(gate, || push.subject()).await {
+                    Some(attempt) => attempt,
+                    None => self.client.send(&push, gate).await,
+                },
                 Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
                 Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
             }

@@ -35,6 +35,8 @@ pub(super) struct Answered<'a> {
     pub(super) body: &'a [u8],
     /// The registration token that was sent to; `None` for a topic or a condition.
     pub(super) token: Option<&'a str>,
+    /// Whether most of the project's last answers were 429.
+    pub(super) mostly_limited: bool,
     /// Now, for a Retry-After that is a date.
     pub(super) now: SystemTime,
 }
@@ -104,7 +106,7 @@ fn refusal(answered: &Answered<'_>, stated: &Stated) -> Refusal {
             Some(of_device(Token, "SENDER_ID_MISMATCH", "SENDER_ID_MISMATCH", what))
         }
         ("INVALID_ARGUMENT", _) => Some(invalid(answered, stated)),
-        ("QUOTA_EXCEEDED", _) => Some(quota(stated)),
+        ("QUOTA_EXCEEDED", _) => Some(quota(answered, stated)),
         ("UNAVAILABLE", _) => Some(of_provider("UNAVAILABLE", "UNAVAILABLE", "FCM is overloaded")),
         ("INTERNAL", _) => Some(of_provider("INTERNAL", "INTERNAL_SERVER_ERROR", "FCM failed inside")),
         ("THIRD_PARTY_AUTH_ERROR" | "APNS_AUTH_ERROR", _) => Some(third_party(stated)),
@@ -156,10 +158,16 @@ fn of_provider(reason: &'static str, key: &'static str, what: &'static str) -> R
     Refusal { source: Source::Project, retry_after: Some(AFTER_FAILURE), ..Refusal::local(Provider, key, reason, what) }
 }
 
-/// A quota is the project's only when the answer says so: else it is one device's or topic's, and others go on.
-fn quota(stated: &Stated) -> Refusal {
+/// A quota is the project's only when the answer says so, or most answers are such: else it is one device's or topic's, and
+/// others go on.
+fn quota(answered: &Answered<'_>, stated: &Stated) -> Refusal {
     let (source, what) = if stated.project_quota {
         (Source::Project, "the project's quota is used up: ask Google for more, or send slower")
+    } else if answered.mostly_limited {
+        (
+            Source::Project,
+            "most pushes of the project are too many: its quota is used up, or one device or topic gets them all",
+        )
     } else {
         (Source::Device, "too many pushes to this device or topic")
     };
@@ -209,7 +217,7 @@ fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
             ..of_provider("Status408", "UNKNOWN", "the request took too long to arrive")
         },
         413 => of_device(Message, "PayloadTooLarge", "INVALID_JSON", "the payload is larger than FCM takes"),
-        429 => quota(stated),
+        429 => quota(answered, stated),
         502 => Refusal {
             retry_after: Some(AFTER_BAD_GATEWAY),
             ..of_provider("Status502", "UNAVAILABLE", "Google's front end has no answer")

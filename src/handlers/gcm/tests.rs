@@ -1,5 +1,7 @@
 //! The room from outside: credentials at start, who shares what, feedback records of whole messages.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 

@@ -26,7 +26,7 @@ use crate::outcome::{Class, Refusal, Source as Where, Verdict};
 /// Longest wait of a push for a token that is being fetched; then it waits without a task.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for the source's answer.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest pause between two fetches.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Age from which a token that was never accepted is worth replacing when it is refused.
@@ -123,6 +123,11 @@ impl AccessToken {
             return ready;
         }
         self.settled(|state| state.ready(Instant::now()).is_some()).await
+    }
+
+    /// The token to send now, if there is one; waits for nothing.
+    pub(super) fn at_hand(&self) -> Option<Arc<Token>> {
+        self.state.borrow().ready(Instant::now())?.ok()
     }
 
     /// What to send instead of `refused`, which FCM does not take: `Ok(None)` when another would fare no better.

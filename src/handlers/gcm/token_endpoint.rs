@@ -46,7 +46,10 @@ impl TokenEndpoint {
         let host = uri.authority.host().trim_matches(['[', ']']).to_owned();
         let settings = PoolSettings {
             max_connections: 1,
-            request_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            // Who asks has pauses of its own, longer than these.
+            backoff: (Duration::from_millis(250), Duration::from_secs(2)),
             ..PoolSettings::new(host, uri.authority.port_u16().unwrap_or(443))
         };
         TokenEndpoint { credentials, uri, pool: Pool::new(settings, tls) }

@@ -2,52 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::LastPoll;
 use crate::queue::offsets::Ledger;
-
-/// When the queue was polled last, and how long that lets us believe that what we hold is ours. When a member has not
-/// been heard of for the session timeout, its partitions have a new owner, who sends what we hold.
-#[derive(Debug)]
-pub struct LastPoll {
-    origin: Instant,
-    session_timeout_ms: u64,
-    /// Milliseconds from `origin`; never goes back.
-    at_ms: AtomicU64,
-}
-
-impl LastPoll {
-    /// Polled now.
-    pub fn new(session_timeout: Duration, now: Instant) -> Arc<Self> {
-        let session_timeout_ms = u64::try_from(session_timeout.as_millis()).unwrap_or(u64::MAX);
-        Arc::new(LastPoll { origin: now, session_timeout_ms, at_ms: AtomicU64::new(0) })
-    }
-
-    /// Notes a poll.
-    pub fn touch(&self, now: Instant) {
-        self.at_ms.fetch_max(self.since_origin(now), Ordering::Relaxed);
-    }
-
-    /// Whether the last poll is younger than the session timeout.
-    pub fn is_recent(&self, now: Instant) -> bool {
-        self.since_origin(now).saturating_sub(self.at_ms.load(Ordering::Relaxed)) < self.session_timeout_ms
-    }
-
-    fn since_origin(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
-    }
-}
 
 /// Lending and sending.
 const LIVE: u8 = 0;
 /// No more sending; what is on a stream may still end.
 const STOPPING: u8 = 1;
-/// Somebody else's: what receipts say is ignored.
-const ENDED: u8 = 2;
+/// Somebody else's, as far as we know; what ends here is still noted, in case the partition comes back untouched.
+const SUSPENDED: u8 = 2;
+/// What receipts say is ignored: under these offsets are other records, or somebody else has gone on.
+const ENDED: u8 = 3;
 
-/// One partition from assignment to revocation, shared by its receipts.
+/// One partition from assignment to revocation, shared by its receipts. It is revived when the partition comes back and
+/// nobody else has gone on in it.
 #[derive(Debug)]
 pub struct Assignment {
     /// What is lent and what may be committed. Held for moments, never over an await.
@@ -84,6 +56,17 @@ impl Assignment {
         self.stage.fetch_max(STOPPING, Ordering::SeqCst);
     }
 
+    /// The partition is taken away. Its messages are somebody else's now; what of them ends here is noted, not committed.
+    pub fn suspend(&self) {
+        self.stage.fetch_max(SUSPENDED, Ordering::SeqCst);
+    }
+
+    /// The partition has come back as it was: what its receipts say counts again. Not one that has ended.
+    pub fn revive(&self) {
+        // A failure is an end, which is final.
+        let _ = self.stage.compare_exchange(SUSPENDED, LIVE, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
     /// The epoch is over: what receipts say from now on is ignored.
     pub fn end(&self) {
         self.stage.store(ENDED, Ordering::SeqCst);
@@ -111,9 +94,9 @@ impl Assignment {
         self.dropped.swap(0, Ordering::Relaxed)
     }
 
-    /// Whether the epoch is over: its messages are somebody else's.
+    /// Whether its messages are somebody else's.
     pub fn is_over(&self) -> bool {
-        self.stage() == ENDED
+        self.stage() >= SUSPENDED
     }
 
     /// Set whenever an offset is resolved; whoever commits clears it before reading the ledger.
@@ -129,8 +112,8 @@ impl Assignment {
 
     /// Gives the offset back; whether the partition is live, so that it must be lent again here.
     pub(super) fn give_back(&self, offset: i64) -> bool {
-        let stage = self.stage();
-        if stage == ENDED || !self.ledger.lock().forget(offset) || stage != LIVE {
+        // The stage is asked again after the ledger has it: a partition that is revived is read again from before it.
+        if self.stage() == ENDED || !self.ledger.lock().forget(offset) || self.stage() != LIVE {
             return false;
         }
         self.to_lend_again.lock().push(offset);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Assignment, Share};
+use parking_lot::Mutex;
+
+use super::{Assignment, Place, Share};
 
 /// Lends the message at `offset`, which the assignment's ledger has called new; it counts against the share until the
 /// receipt ends. `bytes` is what its payload takes.
@@ -15,7 +17,7 @@ pub fn lend(assignment: &Arc<Assignment>, share: &Arc<Share>, offset: i64, bytes
         offset,
         bytes,
         on_stream: AtomicBool::new(false),
-        waiting: AtomicBool::new(false),
+        place: Mutex::new(Place::OnWay),
         ended: false,
     }
 }
@@ -28,7 +30,7 @@ pub struct Receipt {
     offset: i64,
     bytes: usize,
     on_stream: AtomicBool,
-    waiting: AtomicBool,
+    place: Mutex<Place>,
     ended: bool,
 }
 
@@ -70,8 +72,18 @@ impl Receipt {
 
     /// Enters or leaves the waiting room for retries; counted against the app's share of waiters.
     pub fn set_waiting(&self, waiting: bool) {
-        if self.waiting.swap(waiting, Ordering::AcqRel) != waiting {
-            self.share.set_waiting(waiting);
+        self.move_to(if waiting { Place::Waiting } else { Place::OnWay });
+    }
+
+    /// Its outcome is known: only the report is waited for.
+    pub fn set_reporting(&self) {
+        self.move_to(Place::Reporting);
+    }
+
+    fn move_to(&self, to: Place) {
+        let from = std::mem::replace(&mut *self.place.lock(), to);
+        if from != to {
+            self.share.moved(from, to);
         }
     }
 }
@@ -84,7 +96,7 @@ impl Drop for Receipt {
             tracing::error!(alarm = true, app = %self.share.app, offset = self.offset, "a message was dropped without an outcome; it is sent again");
         }
         self.off_stream();
-        self.set_waiting(false);
+        self.move_to(Place::OnWay);
         self.share.leave(self.bytes);
     }
 }

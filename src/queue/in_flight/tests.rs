@@ -33,7 +33,7 @@ impl Partition {
 }
 
 fn used(messages: usize, bytes: usize, waiting: usize) -> Usage {
-    Usage { messages, bytes, waiting }
+    Usage { messages, bytes, waiting, reporting: 0 }
 }
 
 #[test]
@@ -131,6 +131,28 @@ fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
 }
 
 #[test]
+fn an_allowance_bounds_what_is_on_its_way_and_nothing_else() {
+    let all = InFlight::new(100, 10_000);
+    let (share, partition) = (all.share("a"), Partition::new());
+    let held: Vec<_> = (0..5).map(|_| partition.lend(&share, 1)).collect();
+    share.set_allowance(5);
+    assert!(!share.has_room() && !share.is_allowed() && !share.is_paused());
+    held[0].set_waiting(true);
+    assert!(share.has_room());
+    held[0].set_waiting(false);
+    held[1].set_reporting();
+    assert!(share.has_room() && share.usage().on_way() == 4);
+    held[1].set_reporting();
+    share.set_allowance(0);
+    assert!(!share.has_room() && share.is_paused() && all.share("b").has_room());
+    held.into_iter().for_each(Receipt::resolve);
+    assert!(!share.has_room(), "paused although nothing is held");
+    share.set_allowance(usize::MAX);
+    assert!(share.has_room());
+    assert_eq!(all.total(), Usage::default());
+}
+
+#[test]
 fn the_smallest_bound_still_lets_one_through() {
     let all = InFlight::new(1, 1);
     all.set_apps(&["a".into(), "b".into()]);
@@ -219,23 +241,64 @@ fn a_receipt_is_on_a_stream_once_however_often_it_asks() {
 }
 
 #[test]
-fn nothing_is_sent_when_the_last_poll_is_older_than_the_session() {
-    let start = Instant::now();
-    let last_poll = LastPoll::new(SESSION, start);
-    assert!(last_poll.is_recent(start + SESSION / 2) && !last_poll.is_recent(start + SESSION));
-    last_poll.touch(start + SESSION / 2);
-    last_poll.touch(start);
-    assert!(last_poll.is_recent(start + SESSION) && !last_poll.is_recent(start + SESSION * 2));
-
+fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
     let all = InFlight::new(10, 1000);
-    let expired = LastPoll::new(Duration::ZERO, start);
+    let now = Instant::now();
+    let start = now.checked_sub(SESSION).expect("the machine is older");
+    // A session of no length is always over; one of an hour was over at its first poll in the past.
+    for last_poll in [LastPoll::new(Duration::ZERO, now), LastPoll::new(SESSION, start)] {
+        let assignment = Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll));
+        let partition = Partition { assignment, last_poll };
+        let receipt = partition.lend(&all.share("a"), 1);
+        assert!(!receipt.may_send());
+        partition.last_poll.touch(Instant::now());
+        assert!(!receipt.may_send(), "polled, and not proven");
+        assert_eq!(partition.assignment.on_stream(), 0);
+        receipt.release();
+    }
+    let last_poll = LastPoll::new(SESSION, start);
     let partition =
-        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&expired)), last_poll: expired };
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll)), last_poll };
     let receipt = partition.lend(&all.share("a"), 1);
     partition.last_poll.touch(Instant::now());
-    assert!(!receipt.may_send(), "a session of no length is always over");
-    assert_eq!(partition.assignment.on_stream(), 0);
-    receipt.release();
+    assert!(partition.last_poll.vouch(Instant::now()) && receipt.may_send());
+    receipt.resolve();
+}
+
+#[test]
+fn what_ends_while_the_partition_is_away_is_known_when_it_comes_back() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let mut held: Vec<_> = (0..4).map(|_| partition.lend(&all.share("a"), 1)).collect();
+    partition.assignment.stop_sending();
+    partition.assignment.suspend();
+    assert!(held.iter().all(|receipt| receipt.is_over() && !receipt.may_send()));
+    held.remove(1).resolve();
+    held.remove(0).release();
+    drop(held.remove(0));
+    assert_eq!((all.lost(), partition.assignment.take_lost()), (0, vec![]), "a drop is a release while it is away");
+    partition.assignment.revive();
+    assert!(partition.assignment.dirty().load(Ordering::Acquire));
+    let last = held.remove(0);
+    assert!(!last.is_over() && last.may_send());
+    last.resolve();
+    let now = Instant::now();
+    let again = [0, 1, 2, 3].map(|offset| partition.assignment.ledger.lock().lend(offset, -1, now) == Lend::New);
+    assert_eq!(again, [true, false, true, false], "what was given back is lent again, and nothing else");
+}
+
+#[test]
+fn an_end_is_final() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let receipt = partition.lend(&all.share("a"), 1);
+    partition.assignment.suspend();
+    partition.assignment.end();
+    partition.assignment.suspend();
+    partition.assignment.revive();
+    assert!(receipt.is_over());
+    receipt.resolve();
+    assert_eq!((partition.position(), partition.in_flight()), (0, 1));
 }
 
 /// Whoever stops and then sees nobody on a stream must be right about it.

@@ -74,6 +74,14 @@ metrics! {
     FirebaseLatency: Original Timer "firebase_latency" [game],
     /// An app's handler could not be set up.
     InitializeFailure: Original Counter "initialize_failure" [platform, game],
+    /// Messages not sent because their device has had its pushes of this minute.
+    RateLimitReached: Original Counter "rate_limit_reached" [platform, game],
+    /// Messages sent without knowing whether their device's limit allows it: the store could not say in time.
+    RateLimitFailed: Original Counter "rate_limit_failed" [platform, game],
+    /// Messages not sent because another one with their content went to their device lately.
+    DuplicatedMessages: Original Counter "duplicated_messages" [hostname, game, platform],
+    /// Messages sent without knowing whether they are duplicates: the store could not say in time.
+    DedupErrors: Original Counter "dedup_errors" [hostname, game, platform],
     /// Requests that left us, retries included.
     Attempts: Ours Counter "attempts" [platform, game],
     /// A message sent again although an earlier request may have been accepted.
@@ -84,12 +92,30 @@ metrics! {
     Holds: Ours Counter "holds" [platform, game, reason],
     /// Messages whose expiry passed before delivery.
     Expired: Ours Counter "expired" [platform, game],
-    /// Messages given back unresolved (shutdown, revoked partition).
+    /// Messages given back unresolved (shutdown, revoked partition, paused app).
     Released: Ours Counter "released" [platform, game],
     /// Messages that the offset map knows as resolved.
     Skipped: Ours Counter "skipped" [platform, game],
     /// Messages that wait for their next attempt.
     RetryWaiting: Ours Gauge "retry_waiting" [platform, game],
+    /// Looks at a waiting message that found no leave to try it again: the app's share of retries was used up, or as many were on their way as it may have.
+    RetriesDelayed: Ours Counter "retries_delayed" [platform, game],
+    /// 0: closed, all is sent; 1: limited, so many are sent at once; 2: open, the app is paused and only probes are sent.
+    BreakerState: Ours Gauge "breaker_state" [platform, game],
+    /// Breakers that opened; `reason` is the key of the last failure before.
+    BreakerOpened: Ours Counter "breaker_opened" [platform, game, reason],
+    /// Pushes sent to find out whether a paused app must be paused.
+    BreakerProbes: Ours Counter "breaker_probes" [platform, game],
+    /// Messages that were given up and kept as dead letters.
+    DeadLetters: Ours Counter "dead_letters" [platform, game, reason],
+    /// Dead letters that even without their payload were too large for the topic.
+    DeadLettersLost: Ours Counter "dead_letters_lost" [platform, game],
+    /// Dead letters written without their payload, it being too large for the topic.
+    DeadLettersTruncated: Ours Counter "dead_letters_truncated" [platform, game],
+    /// Producers of dead letters that failed for good and were replaced.
+    DeadLetterProducerRebuilt: Ours Counter "dead_letter_producer_rebuilt" [],
+    /// Dead letters not yet acknowledged.
+    DeadLettersWaiting: Ours Gauge "dead_letters_waiting" [],
     /// Feedback records given up.
     FeedbackLost: Ours Counter "feedback_lost" [platform, game],
     /// Feedback records sent without the notification, the full one being too large.
@@ -128,8 +154,10 @@ metrics! {
     IgnoredTopics: Ours Gauge "ignored_topics" [],
     /// Partitions with something to read and no room for it, the most at once in the last second.
     PausedPartitions: Ours Gauge "paused_partitions" [],
-    /// Partitions that are ours.
+    /// Partitions that are ours and are read.
     AssignedPartitions: Ours Gauge "assigned_partitions" [],
+    /// Partitions that are ours and not read yet, because no broker can tell where to begin.
+    UnsettledPartitions: Ours Gauge "unsettled_partitions" [],
     /// Length of the map of resolved offsets in the last commit, characters of 4,096.
     MapBytes: Ours Gauge "map_bytes" [topic],
     /// Values dropped because there were too many different tags.

@@ -40,6 +40,9 @@ impl From<Problem> for Decision {
 
 /// The fault that the dice choose, if they do.
 pub(super) fn drawn(random: &mut fastrand::Rng, faults: &Faults, project: &str) -> Option<Decision> {
+    if faults.project.as_deref().is_some_and(|only| only != project) {
+        return None;
+    }
     let mut hit = |share: f64| share > 0.0 && random.f64() < share;
     if let Some(answer) = faults.answers.iter().find(|answer| hit(answer.share)) {
         let problem = Problem::numbered(answer.status, answer.variant, project)?;

@@ -11,6 +11,8 @@ use crate::simulator::levers::Levers;
 pub struct Faults {
     /// Provider-blind levers: connections, TLS, windows, round trip time, PINGs, age.
     pub connection: Levers,
+    /// The only project that meets what `answers` and the shares say; unset: all do.
+    pub project: Option<String>,
     /// Answers given to a share of the messages that are authorized, tried one after the other.
     pub answers: Vec<AnswerFault>,
     /// Share whose stream is reset with `INTERNAL_ERROR`, not accepted (0 to 1).
@@ -39,6 +41,7 @@ impl Default for Faults {
     fn default() -> Self {
         Faults {
             connection: levers(),
+            project: None,
             answers: Vec::new(),
             reset_share: 0.0,
             refuse_share: 0.0,

@@ -63,7 +63,7 @@ fn watch(side: &mut Side, time: Duration) -> Vec<u64> {
     let (begin, mut samples) = (Instant::now(), Vec::new());
     while begin.elapsed() < time {
         side.assert_alive();
-        samples.push(side.worker(0).memory());
+        samples.push(side.worker(0).resident());
         if samples.len() % 30 == 0 {
             eprintln!("{:.0?} of {time:.0?}: {} MiB", begin.elapsed(), samples[samples.len() - 1] >> 20);
         }

@@ -1,12 +1,18 @@
 //! librdkafka's mock cluster: a Kafka in this process, with levers. It keeps 5 MiB per partition and drops what is older.
-#![expect(unsafe_code, reason = "the crate does not wrap the one lever that makes groups form at once")]
+#![expect(
+    unsafe_code,
+    reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text"
+)]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
+use rdkafka::bindings::{
+    rd_kafka_handle_mock_cluster, rd_kafka_mem_malloc, rd_kafka_mock_group_initial_rebalance_delay_ms,
+};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -101,14 +107,41 @@ impl Mock {
         self.consumer(group).commit(&list, CommitMode::Sync).expect("a commit");
     }
 
+    /// The same with metadata of any bytes, as other programs may write them.
+    pub(crate) fn commit_bytes(&self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &[u8]) {
+        let (mut list, consumer) = (TopicPartitionList::new(), self.consumer(group));
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+        // SAFETY: the list has one element, which owns its metadata and frees it as librdkafka allocates.
+        unsafe {
+            let element = &mut *(*list.ptr()).elems;
+            element.metadata = rd_kafka_mem_malloc(consumer.client().native_ptr(), metadata.len());
+            std::ptr::copy_nonoverlapping(metadata.as_ptr(), element.metadata.cast(), metadata.len());
+            element.metadata_size = metadata.len();
+        }
+        consumer.commit(&list, CommitMode::Sync).expect("a commit");
+    }
+
     /// The payloads of a partition, from its first record to its present end.
     pub(crate) fn records(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
+        self.read(topic, partition, |record| record.payload().unwrap_or_default().to_vec())
+    }
+
+    /// The same with the headers of each.
+    pub(crate) fn with_headers(&self, topic: &str, partition: i32) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
+        self.read(topic, partition, |record| {
+            let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap_or_default().to_vec()).expect("text");
+            let headers = record.headers().into_iter().flat_map(Headers::iter);
+            let headers = headers.map(|header| (header.key.to_owned(), text(header.value))).collect();
+            (record.payload().unwrap_or_default().to_vec(), headers)
+        })
+    }
+
+    fn read<T>(&self, topic: &str, partition: i32, take: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
         let (consumer, mut from) = (self.consumer("records"), TopicPartitionList::new());
         from.add_partition_offset(topic, partition, Offset::Beginning).expect("a valid offset");
         consumer.assign(&from).expect("an assignment");
         let (low, high) = self.ends(topic, partition);
-        let next = || consumer.poll(REQUEST).expect("the next record").expect("a record");
-        (low..high).map(|_| next().payload().unwrap_or_default().to_vec()).collect()
+        (low..high).map(|_| take(&consumer.poll(REQUEST).expect("the next record").expect("a record"))).collect()
     }
 
     fn consumer(&self, group: &str) -> BaseConsumer {

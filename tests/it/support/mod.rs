@@ -14,16 +14,21 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub(crate) mod far;
+pub(crate) mod flow;
 pub(crate) mod kafka;
 pub(crate) mod mock;
+pub(crate) mod place;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod reader;
 pub(crate) mod redis;
 pub(crate) mod rig;
 pub(crate) mod statsd;
 pub(crate) mod worker;
+pub(crate) mod world;
 
 pub(crate) use kafka::Kafka;
 pub(crate) use postgres::Postgres;

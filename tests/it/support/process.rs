@@ -80,16 +80,10 @@ impl Server {
         self.shell.wait().expect("the shell's end")
     }
 
-    /// The id of the server itself, below its shell.
-    pub(crate) fn pid(&self) -> i32 {
-        super::eventually(self.name, Duration::from_secs(20), || {
-            fs::read_to_string(self.folder.join("pid")).ok()?.trim().parse().ok()
-        })
-    }
-
-    /// Sends a signal that does not end it.
+    /// Sends it a signal that it lives on with (SIGSTOP, SIGCONT).
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid()), signal).unwrap_or_else(|error| panic!("{}: {signal}: {error}", self.name));
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("the leash notes it");
+        kill(Pid::from_raw(pid.trim().parse().expect("a number")), signal).expect("it is there");
     }
 
     /// Fails with the end of the log when the server has ended by itself.
@@ -98,6 +92,18 @@ impl Server {
         if let Some(status) = self.shell.try_wait().expect("the shell's status") {
             panic!("{} ended by itself ({status}); its log ends with:\n{}", self.name, self.log_end());
         }
+    }
+
+    /// Resident memory of the server, bytes: of the shell's child of that name.
+    pub(crate) fn resident(&self, program: &str) -> u64 {
+        let shell = self.shell.id();
+        let children =
+            fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).expect("the shell's children");
+        let of = |pid: &&str, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let server = children.split_whitespace().find(|pid| of(pid, "comm").trim() == program).expect("the server");
+        let status = of(&server, "status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+        1024 * line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number")
     }
 
     /// The last lines of its log.

@@ -25,7 +25,11 @@ pub(crate) struct Told {
     pub(crate) lost: u64,
     pub(crate) commits_failed: u64,
     pub(crate) assigned: usize,
+    /// How often that was told.
+    pub(crate) rebalances: u32,
     pub(crate) ignored: Option<usize>,
+    /// Looks at the list of topics.
+    pub(crate) looks: u32,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +53,16 @@ impl Observer for Ear {
     }
     fn map_bytes(&self, _: &Origin, _: usize) {}
     fn assigned(&self, partitions: usize) {
-        self.0.lock().assigned = partitions;
+        let mut told = self.0.lock();
+        told.assigned = partitions;
+        told.rebalances += 1;
     }
+    fn unsettled(&self, _: usize) {}
     fn starved(&self, _: usize) {}
     fn ignored_topics(&self, topics: usize) {
-        self.0.lock().ignored = Some(topics);
+        let mut told = self.0.lock();
+        told.ignored = Some(topics);
+        told.looks += 1;
     }
     fn oldest_in_flight(&self, _: Duration) {}
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ports;
@@ -11,19 +12,38 @@ use super::process::{self, Server};
 pub(crate) struct Redis {
     /// Where it listens, on 127.0.0.1.
     pub(crate) port: u16,
+    folder: PathBuf,
     // Held: its leash ends the server with the tests.
-    _server: Server,
+    server: Server,
 }
 
 impl Redis {
-    pub(super) fn start() -> Self {
-        let port = ports::free();
+    /// On a port of its own.
+    pub(crate) fn start() -> Self {
+        Redis::start_with(ports::free(), &[])
+    }
+
+    /// On this port, with more options. Without a password, and not with TLS alone.
+    pub(crate) fn start_with(port: u16, options: &[&str]) -> Self {
         let words = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"];
-        let mut command: Vec<String> = words.map(ToOwned::to_owned).into();
+        let mut command: Vec<String> = words.iter().chain(options).map(|word| (*word).to_owned()).collect();
         command.extend(["--port".into(), port.to_string()]);
-        let mut server = Server::start("redis", &process::folder("redis"), &command);
+        let folder = process::folder("redis");
+        let mut server = Server::start("redis", &folder, &command);
         server.wait_until(Duration::from_secs(30), || ping(port).is_some());
-        Redis { port, _server: server }
+        Redis { port, folder, server }
+    }
+
+    /// Ends it; its port is free then.
+    pub(crate) fn stop(self) {
+        self.server.end("KILL");
+        std::fs::remove_dir_all(&self.folder).expect("its folder");
+    }
+
+    /// A connection to one of its databases, for a look from outside.
+    pub(crate) fn look(&self, database: u8) -> redis::Connection {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}/{database}", self.port)).expect("an address");
+        client.get_connection().expect("a connection")
     }
 
     /// Whether it answers.

@@ -1,33 +1,34 @@
-//! A worker's whole world: topics on the real Kafka, tables on the real PostgreSQL, an APNs of its own, and the books that
+//! A worker's whole world: topics on the real Kafka, tables on the real PostgreSQL, a provider of its own, and the books that
 //! say what must become of every record.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use pusher::generate::apns::Apns;
 use pusher::generate::produce::LineProducer;
-use pusher::generate::{Expected, Generated, Generator, Settings};
+use pusher::generate::{Generated, Generator, Settings};
 use pusher::message::identity;
-use pusher::simulator::apns::{Settings as SimulatorSettings, Simulator};
+use pusher::simulator::apns::Simulator;
+use pusher::simulator::handle::Provider;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::far::Far;
 use super::kafka::Record;
 use super::postgres::Database;
 use super::worker::Worker;
-use super::{kafka, postgres, unique, wait_for};
+use super::{kafka, postgres, unique};
 
 /// How long anything may take on a busy machine that is to come by itself.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One worker's world; nothing in it is another test's.
-pub(crate) struct Rig {
+pub(crate) struct Rig<F = Simulator> {
     pub(crate) app: String,
     pub(crate) group: String,
-    /// `push-<app>_apns-massive`.
+    /// `push-<app>_<platform>-massive`.
     pub(crate) topic: String,
     pub(crate) feedback: String,
-    pub(crate) simulator: Simulator,
+    pub(crate) simulator: F,
     pub(crate) database: Database,
     credentials: tempfile::TempDir,
     next_serial: u64,
@@ -66,15 +67,21 @@ impl Placed {
 }
 
 impl Rig {
-    /// An app with one push topic of so many partitions, its feedback topic and an empty table.
+    /// An app with one push topic of so many partitions, its feedback topic and an empty table; pushed to through APNs.
     pub(crate) fn new(stem: &str, partitions: i32) -> Rig {
+        Rig::with(stem, partitions)
+    }
+}
+
+impl<F: Far> Rig<F> {
+    /// The same for any provider.
+    pub(crate) fn with(stem: &str, partitions: i32) -> Self {
         let app = unique(stem);
-        let simulator = wait_for(Simulator::start(SimulatorSettings::default())).expect("the simulator starts");
         let rig = Rig {
             group: unique("group"),
-            topic: format!("push-{app}_apns-massive"),
-            feedback: format!("push-{app}-apns-feedbacks"),
-            simulator,
+            topic: format!("push-{app}_{}-massive", F::PLATFORM),
+            feedback: format!("push-{app}-{}-feedbacks", F::PLATFORM),
+            simulator: F::start(<F::Levers as Provider>::Faults::default(), &[&app]),
             database: postgres().database(stem),
             credentials: tempfile::tempdir().expect("a folder"),
             next_serial: 0,
@@ -84,64 +91,49 @@ impl Rig {
         kafka().create_topic(&rig.topic, partitions);
         kafka().create_topic(&rig.feedback, 2);
         rig.database.query(&format!("CREATE TABLE \"{}\" (token text PRIMARY KEY)", rig.table()));
-        std::fs::write(rig.credentials.path().join("key.p8"), &rig.simulator.key().pem).expect("the key's file");
-        std::fs::write(rig.credentials.path().join("ca.pem"), rig.simulator.ca_pem()).expect("the CA's file");
         rig
     }
 
     /// The app's table of tokens.
     pub(crate) fn table(&self) -> String {
-        format!("{}_apns", self.app)
+        format!("{}_{}", self.app, F::PLATFORM)
     }
 
     /// Starts a worker; `more` goes before the rig's own settings. Names without `PUSHER_`.
     pub(crate) fn worker(&self, more: &[(&str, &str)]) -> Worker {
         let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let all: BTreeMap<String, String> = self.settings().into_iter().chain(more).collect();
-        Worker::start(
-            "apns",
-            &all.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)).collect::<Vec<_>>(),
-        )
+        let all: Vec<_> = all.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)).collect();
+        Worker::start(F::PLATFORM, &all)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
-        let file = |name: &str| self.credentials.path().join(name).display().to_string();
-        let (cert, key) = (format!("APNS_CERTS_{}", self.app.to_uppercase()), self.simulator.key());
-        let of_app = [
-            ("AUTHKEYPATH", file("key.p8")),
-            ("KEYID", key.key_id.clone()),
-            ("TEAMID", key.team_id.clone()),
-            ("TOPIC", "com.example.game".into()),
-        ];
         let common = [
-            ("QUEUE_BROKERS", kafka().brokers.clone()),
-            ("QUEUE_GROUP", self.group.clone()),
-            ("QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
-            ("APNS_APPS", self.app.clone()),
-            ("APNS_ENDPOINT", format!("https://{}", self.simulator.address())),
-            ("APNS_CAFILE", file("ca.pem")),
-            // Refusals that pass are tried again soon: what is shown is that they are, not how patient we are.
-            ("APNS_RETRY_INTERVAL", "200ms".into()),
-            ("FEEDBACK_REPORTERS", "kafka".into()),
-            ("FEEDBACK_KAFKA_BROKERS", kafka().brokers.clone()),
-            ("INVALIDTOKEN_HANDLERS", "pg".into()),
-            ("INVALIDTOKEN_PG_HOST", postgres().host.clone()),
-            ("INVALIDTOKEN_PG_PORT", postgres().port.to_string()),
-            ("INVALIDTOKEN_PG_USER", postgres().user.clone()),
-            ("INVALIDTOKEN_PG_DATABASE", self.database.name.clone()),
-            ("WORKERS", "2".into()),
+            ("queue.brokers", kafka().brokers.clone()),
+            ("queue.group", self.group.clone()),
+            ("queue.offsetResetStrategy", "earliest".into()),
+            ("feedback.reporters", "kafka".into()),
+            ("feedback.kafka.brokers", kafka().brokers.clone()),
+            ("invalidToken.handlers", "pg".into()),
+            ("invalidToken.pg.host", postgres().host.clone()),
+            ("invalidToken.pg.port", postgres().port.to_string()),
+            ("invalidToken.pg.user", postgres().user.clone()),
+            ("invalidToken.pg.database", self.database.name.clone()),
+            ("workers", "2".into()),
         ];
-        let of_app = of_app.map(|(name, value)| (format!("{cert}_{name}"), value));
-        of_app.into_iter().chain(common.map(|(name, value)| (name.to_owned(), value))).collect()
+        let far = self.simulator.settings(&[&self.app], self.credentials.path());
+        let all = far.into_iter().chain(common.map(|(key, value)| (key.to_owned(), value)));
+        all.map(|(key, value)| (key.to_uppercase().replace('.', "_"), value)).collect()
     }
 
     /// Makes messages, with serials that go on from the last ones, and notes what must become of them.
     pub(crate) fn generate(&mut self, settings: Settings) -> Vec<Generated> {
         let settings = Settings { first_serial: self.next_serial, ..settings };
         self.next_serial += settings.count;
-        let made: Vec<_> = Generator::new(Apns { app: self.app.clone() }, settings).collect();
+        let made: Vec<_> = Generator::new(F::shape(&self.app), settings).collect();
         for push in &made {
-            self.note(push.line.clone(), fate(push));
+            let fate = push.expected.reason_key().map_or(Fate::Delivered(push.serial), Fate::Refused);
+            self.note(push.line.clone(), fate);
         }
         made
     }
@@ -171,12 +163,12 @@ impl Rig {
         self.fates.values().filter_map(Fate::serial).count() as u64
     }
 
-    /// Different messages that APNs accepted.
+    /// Different messages that the provider accepted.
     pub(crate) fn accepted(&self) -> u64 {
-        self.simulator.handle().ledger().sums().accepted
+        self.simulator.levers().ledger().sums().accepted
     }
 
-    /// Waits until everything produced has its outcome: APNs has accepted what it will, and the group has committed the
+    /// Waits until everything produced has its outcome: the provider has accepted what it will, and the group has committed the
     /// end of each log without a map, which it does only when every refusal's record is acknowledged.
     #[track_caller]
     pub(crate) fn settle(&self, worker: &mut Worker, limit: Duration) {
@@ -186,7 +178,8 @@ impl Rig {
         worker.until(&format!("the ends {ends:?} committed"), limit, || self.has_committed(&ends).then_some(()));
     }
 
-    fn has_committed(&self, ends: &[i64]) -> bool {
+    /// Whether these ends are committed, with nothing open before them.
+    pub(crate) fn has_committed(&self, ends: &[i64]) -> bool {
         let committed = kafka().committed(&self.group, &self.topic);
         committed.iter().zip(ends).all(|(one, end)| one.offset == Some(*end) && one.metadata.is_empty())
     }
@@ -218,7 +211,7 @@ impl Rig {
     /// were told more than once.
     #[track_caller]
     pub(crate) fn assert_nothing_lost(&self, placed: &[Placed]) -> Repeats {
-        let ledger = self.simulator.handle().ledger();
+        let ledger = self.simulator.levers().ledger();
         let serials = placed.iter().filter_map(|one| one.fate.serial());
         let missing: Vec<u64> = serials.clone().filter(|serial| !ledger.accepted(*serial)).take(20).collect();
         assert!(missing.is_empty(), "never accepted: {missing:?} …");
@@ -229,7 +222,7 @@ impl Rig {
         for record in kafka().records(&self.feedback) {
             let record: Value = serde_json::from_slice(&record.payload).expect("a feedback record is JSON");
             let id = record["metadata"]["pusherId"].as_str().expect("pusherId").parse().expect("a UUID");
-            told.entry(id).or_default().push(record["Err"]["Key"].as_str().expect("a reason's key").to_owned());
+            told.entry(id).or_default().push(F::told(&record).expect("a reason's key").to_owned());
         }
         let mut repeated_feedback = Vec::new();
         for one in placed {
@@ -258,25 +251,8 @@ pub(crate) struct Repeats {
     pub(crate) feedback: Vec<(i32, i64)>,
 }
 
-/// What the generator promises, in the words of the feedback record.
-fn fate(push: &Generated) -> Fate {
-    Fate::Refused(match push.expected {
-        Expected::Delivered { .. } => return Fate::Delivered(push.serial),
-        Expected::Expired => "expired",
-        Expected::Rejected("Unregistered") => "unregistered",
-        Expected::Rejected("BadDeviceToken") => "bad-device-token",
-        Expected::Malformed("cut off" | "not json") => "malformed-json",
-        Expected::Malformed("not an object") => "not-an-object",
-        Expected::Malformed("no token" | "empty token") => "missing-device-token",
-        Expected::Malformed("token not a string") => "wrong-type",
-        Expected::Malformed("token cannot stand in a path") => "malformed-device-token",
-        other => panic!("the generator has something new: {other:?}"),
-    })
-}
-
 /// The token of a message, when it has one that a table could hold.
-pub(crate) fn token(push: &Generated) -> Option<String> {
+pub(crate) fn token<F: Far>(push: &Generated) -> Option<String> {
     let line: Value = serde_json::from_str(&push.line).ok()?;
-    let token = line.get("DeviceToken")?.as_str()?;
-    (!token.is_empty() && token.chars().all(|c| c.is_ascii_hexdigit())).then(|| token.to_owned())
+    F::token(&line).filter(|token| !token.is_empty()).map(ToOwned::to_owned)
 }

@@ -50,6 +50,21 @@ impl Worker {
         })
     }
 
+    /// Stops it in the middle of whatever it does, as a frozen machine would.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
+    }
+
+    /// Its resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.server.as_ref().expect("running").resident("pusher")
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
@@ -64,25 +79,6 @@ impl Worker {
     /// How many lines' messages begin so.
     pub(crate) fn times_said(&self, beginning: &str) -> usize {
         self.log().iter().filter(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning))).count()
-    }
-
-    /// Stands still, as in a debugger or on a machine that swaps, until [`Worker::go_on`].
-    pub(crate) fn freeze(&self) {
-        self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
-    }
-
-    /// Ends [`Worker::freeze`].
-    pub(crate) fn thaw(&self) {
-        self.server.as_ref().expect("running").signal(Signal::SIGCONT);
-    }
-
-    /// Resident memory, bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        let pid = self.server.as_ref().expect("running").pid();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the worker's status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        let kib: u64 = line.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("a figure in KiB");
-        kib * 1024
     }
 
     /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.

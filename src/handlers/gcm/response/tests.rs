@@ -7,13 +7,14 @@ use super::*;
 const FCM: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
 const APNS: &str = "type.googleapis.com/google.firebase.fcm.v1.ApnsError";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
+const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const QUOTA: &str = "type.googleapis.com/google.rpc.QuotaFailure";
 
 fn verdict(status: u16, body: &str, headers: &[(&'static str, &str)], token: Option<&str>) -> Verdict {
     let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
     let now = httpdate::parse_http_date("Sun, 22 Nov 2026 08:00:00 GMT").unwrap();
     let status = StatusCode::from_u16(status).unwrap();
-    understand(&Answered { status, headers: &headers, body: body.as_bytes(), token, now })
+    understand(&Answered { status, headers: &headers, body: body.as_bytes(), token, mostly_limited: false, now })
 }
 
 fn line(status: u16, body: &str, headers: &[(&'static str, &str)], token: Option<&str>) -> String {
@@ -106,10 +107,12 @@ fn one_status_with_different_meanings() {
         ("a wrong APNs key", 401, error("UNAUTHENTICATED", "Request is missing required authentication credential.", &json!([apns(403, "InvalidProviderToken"), code("THIRD_PARTY_AUTH_ERROR")]))),
         ("our token", 401, error("UNAUTHENTICATED", "Request had invalid authentication credentials.", &json!([]))),
         ("a page", 401, "<html>".into()),
-        ("IAM", 403, error("PERMISSION_DENIED", "Permission 'cloudmessaging.messages.create' denied", &json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "IAM_PERMISSION_DENIED"}]))),
+        ("IAM", 403, error("PERMISSION_DENIED", "Permission 'cloudmessaging.messages.create' denied", &json!([{"@type": ERROR_INFO, "reason": "IAM_PERMISSION_DENIED"}]))),
         ("API not enabled", 403, error("PERMISSION_DENIED", "Firebase Cloud Messaging API has not been used in project 1 before", &json!([]))),
         ("the project's quota", 429, quota("project:123", "Project message rate exceeded")),
         ("the project's quota, by its words", 429, quota("", "quota of this Project")),
+        ("the project's quota, by Google's front end", 429, error("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Send requests'", &json!([{"@type": ERROR_INFO, "reason": "RATE_LIMIT_EXCEEDED", "domain": "googleapis.com", "metadata": {"consumer": "projects/1", "quota_metric": "fcm.googleapis.com/send_requests"}}]))),
+        ("another reason of Google's front end", 429, error("RESOURCE_EXHAUSTED", "", &json!([{"@type": ERROR_INFO, "reason": "RESOURCE_TEMPORARILY_SHORT"}]))),
         ("a device's quota", 429, quota("device", "Device message rate exceeded")),
         ("no details", 429, String::new()),
         ("a front end's page", 502, "<html>try again in 30 seconds</html>".into()),
@@ -140,6 +143,20 @@ fn statuses_that_fcm_does_not_document() {
     let lines = [301, 405, 407, 408, 409, 413, 418, 504, 599, 700]
         .map(|status| format!("{status} = {}", line(status, "", &[], None)));
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_device_has_too_many_until_most_of_the_project_have() {
+    let body = coded("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED");
+    let source = |body: &str, mostly_limited| {
+        let (headers, status, now) = (HeaderMap::new(), StatusCode::TOO_MANY_REQUESTS, SystemTime::UNIX_EPOCH);
+        let answered = Answered { status, headers: &headers, body: body.as_bytes(), token: None, mostly_limited, now };
+        let Verdict::Retry(refusal) = understand(&answered) else { panic!("not sent again") };
+        assert_eq!(refusal.retry_after, Some(AFTER_QUOTA));
+        refusal.source
+    };
+    assert_eq!([source(&body, false), source(&body, true)], [Source::Device, Source::Project]);
+    assert_eq!(source("", true), Source::Project);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 
-use super::pace::{AHEAD, CREDENTIAL_PAUSES, ENDPOINT_PAUSES};
+use super::pace::{AHEAD, ENDPOINT_PAUSES, LONGEST_WISH};
 use super::*;
 
 /// Answers as told; the last answer again and again. Each takes a tenth of a second.
@@ -113,7 +113,7 @@ async fn without_an_endpoint_nobody_waits_long_and_it_is_not_hammered() {
     assert_eq!(setup.current().await.unwrap_err().key, "no-access-token");
     assert_eq!(before.elapsed(), Duration::from_millis(100), "known trouble is not waited for");
     sleep(Duration::from_mins(10)).await;
-    assert!((10..40).contains(&setup.asked()), "{}", setup.asked());
+    assert!((60..130).contains(&setup.asked()), "{}", setup.asked());
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn refused_credentials_hold_the_pushes() {
     assert_eq!((refusal.key, refusal.class), ("credentials-refused", Class::Configuration));
     assert!(matches!(verdict(refusal), Verdict::Hold(_)));
     sleep(Duration::from_mins(30)).await;
-    assert!(setup.asked() < 25, "{}", setup.asked());
+    assert!((180..370).contains(&setup.asked()), "{}", setup.asked());
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ async fn a_silent_endpoint_is_given_up_and_tried_again() {
     assert_eq!(token.current().await.unwrap_err().key, "no-access-token");
     assert_eq!(before.elapsed(), PATIENCE);
     sleep(FETCH_TIMEOUT).await;
-    assert!(token.current().await.unwrap_err().description.contains("30s"));
+    assert!(token.current().await.unwrap_err().description.contains("10s"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +192,7 @@ proptest! {
         for class in [Class::Provider, Class::Configuration] {
             let error = FetchError { class, detail: String::new(), retry_after: wish.map(Duration::from_secs) };
             let pause = pause_after(&error, failures, random);
-            prop_assert!(pause >= ENDPOINT_PAUSES.0 / 2 && pause <= CREDENTIAL_PAUSES.1);
+            prop_assert!(pause >= ENDPOINT_PAUSES.0 / 2 && pause <= LONGEST_WISH);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known about the feedback broker and its topics, so that each change is logged once, not once per record.
+//! What is known about a reporter's broker and its topics, so that each change is logged once, not once per record.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 /// Shared by the reporter and its producer's callbacks.
 #[derive(Debug)]
 pub(super) struct State {
+    /// What the records are.
+    records: &'static str,
     brokers: String,
     give_up_after: Option<Duration>,
     /// Something below is not well: the only thing that an acknowledgement looks at otherwise.
@@ -27,8 +29,9 @@ struct Trouble {
 }
 
 impl State {
-    pub(super) fn new(brokers: &str, give_up_after: Option<Duration>) -> Self {
+    pub(super) fn new(records: &'static str, brokers: &str, give_up_after: Option<Duration>) -> Self {
         State {
+            records,
             brokers: brokers.into(),
             give_up_after,
             troubled: AtomicBool::new(false),
@@ -48,8 +51,8 @@ impl State {
         self.troubled.store(true, Ordering::Release);
         if trouble.unreachable_since.is_none() {
             trouble.unreachable_since = Some(Instant::now());
-            let (brokers, meanwhile) = (&self.brokers, self.meanwhile());
-            tracing::warn!(brokers, ?code, meanwhile, "the feedback broker does not acknowledge records");
+            let (records, brokers, meanwhile) = (self.records, &self.brokers, self.meanwhile());
+            tracing::warn!(records, brokers, ?code, meanwhile, "the broker does not acknowledge records");
         }
     }
 
@@ -58,12 +61,13 @@ impl State {
         let mut trouble = self.trouble.lock();
         self.troubled.store(true, Ordering::Release);
         if trouble.refused_topics.insert(topic.to_owned()) {
-            let meanwhile = self.meanwhile();
+            let (records, meanwhile) = (self.records, self.meanwhile());
             tracing::error!(
+                records,
                 topic,
                 ?code,
                 meanwhile,
-                "the feedback topic is missing or may not be written: create it or grant it"
+                "the topic of records is missing or may not be written: create it or grant it"
             );
         }
     }
@@ -74,8 +78,9 @@ impl State {
         // Kept for good and not part of `troubled`: the topic's limit is the operator's to raise, once told is enough.
         if trouble.too_large_topics.insert(topic.to_owned()) {
             tracing::error!(
+                records = self.records,
                 topic,
-                "even a truncated feedback record is too large for the topic and is lost: raise its max.message.bytes"
+                "even a truncated record is too large for the topic and is lost: raise its max.message.bytes"
             );
         }
     }
@@ -88,10 +93,15 @@ impl State {
         let mut trouble = self.trouble.lock();
         if let Some(since) = trouble.unreachable_since.take() {
             let seconds = since.elapsed().as_secs();
-            tracing::info!(brokers = self.brokers, seconds, "the feedback broker acknowledges records again");
+            tracing::info!(
+                records = self.records,
+                brokers = self.brokers,
+                seconds,
+                "the broker acknowledges records again"
+            );
         }
         if trouble.refused_topics.remove(topic) {
-            tracing::info!(topic, "the feedback topic can be written again");
+            tracing::info!(records = self.records, topic, "the topic of records can be written again");
         }
         self.troubled.store(!trouble.refused_topics.is_empty(), Ordering::Release);
     }
@@ -123,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_ends_the_trouble_of_its_topic_and_broker() {
-        let state = State::new("b", None);
+        let state = State::new("feedback", "b", None);
         state.unreachable(None);
         state.topic_refused("a", None);
         state.topic_refused("b", None);
@@ -136,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn room_made_before_the_wait_is_not_missed() {
-        let state = State::new("b", None);
+        let state = State::new("feedback", "b", None);
         state.made_room();
         state.room(Duration::from_hours(1)).await;
     }

@@ -10,8 +10,8 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
-use super::Settings;
 use super::state::State;
+use super::{Kind, Settings};
 use crate::reporters::CheckError;
 
 /// What a record's delivery report says.
@@ -32,7 +32,7 @@ impl ClientContext for Context {
             self.state.unreachable(code);
         }
         // Others are told by the reports of the records that they concern.
-        tracing::debug!(?code, reason, "feedback producer");
+        tracing::debug!(?code, reason, "producer of records");
     }
 }
 
@@ -49,14 +49,23 @@ impl ProducerContext for Context {
     }
 }
 
-/// A new producer; nothing is connected yet.
-pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
+/// A new producer; it begins to connect.
+pub(super) fn create(name: &str, settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
+    options(name, settings).create_with_context(Context { state })
+}
+
+/// Whether the client library knows and takes the options.
+pub(super) fn try_options(name: &str, settings: &Settings) -> KafkaResult<()> {
+    options(name, settings).create_native_config().map(drop)
+}
+
+fn options(name: &str, settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // Bounds, overridable: what is lent is bounded before records come here, so these only catch the unexpected.
     config.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "65536");
     // A new topic is found, and a missing one told, soon.
     config.set("topic.metadata.propagation.max.ms", "5000").set("reconnect.backoff.max.ms", "2000");
-    config.set("client.id", "pusher-feedback");
+    config.set("client.id", format!("pusher-{}", name.replace(' ', "-")));
     for (name, value) in &settings.options {
         config.set(name, value);
     }
@@ -66,14 +75,15 @@ pub(super) fn create(settings: &Settings, state: Arc<State>) -> KafkaResult<Prod
         .set("acks", "all")
         .set("linger.ms", settings.linger_ms.to_string())
         .set("batch.size", settings.batch_bytes.to_string())
-        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string())
-        .create_with_context(Context { state })
+        .set("message.timeout.ms", settings.message_timeout().as_millis().to_string());
+    config
 }
 
 /// Whether the topics are there and may be seen, asking the broker to create missing ones where it does that by itself
 /// (`auto.create.topics.enable`). A broker that does not answer is no error: offsets will wait, and the log says so.
 /// Blocks; `deadline` bounds it.
 pub(super) fn check(
+    kind: &Kind,
     producer: &Producer,
     topics: &[String],
     brokers: &str,
@@ -95,11 +105,11 @@ pub(super) fn check(
             match code {
                 None => break,
                 Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                    return Err(forbidden(topic, brokers));
+                    return Err(forbidden(kind, topic, brokers));
                 }
                 // The broker creates a topic after it has answered that there is none.
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) if asked >= 5 => {
-                    return Err(missing(topic, brokers));
+                    return Err(missing(kind, topic, brokers));
                 }
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable)
                     if Instant::now() < end =>
@@ -107,10 +117,12 @@ pub(super) fn check(
                     std::thread::park_timeout(Duration::from_millis(200));
                 }
                 Some(code) => {
+                    let records = kind.name;
                     tracing::warn!(
+                        records,
                         brokers,
                         ?code,
-                        "the feedback broker does not answer: feedback topics are not checked"
+                        "the broker does not answer: topics of records are not checked"
                     );
                     return Ok(());
                 }
@@ -120,15 +132,17 @@ pub(super) fn check(
     Ok(())
 }
 
-fn missing(topic: &str, brokers: &str) -> CheckError {
+fn missing(kind: &Kind, topic: &str, brokers: &str) -> CheckError {
+    let Kind { name, or_else, .. } = kind;
     CheckError(format!(
-        "the feedback topic {topic} does not exist; create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic}"
+        "the {name} topic {topic} does not exist{or_else}; create it: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic}"
     ))
 }
 
-fn forbidden(topic: &str, brokers: &str) -> CheckError {
+fn forbidden(kind: &Kind, topic: &str, brokers: &str) -> CheckError {
+    let Kind { name, or_else, .. } = kind;
     CheckError(format!(
-        "the feedback topic {topic} may not be described or written; grant it: kafka-acls.sh --bootstrap-server {brokers} --add \
+        "the {name} topic {topic} may not be described or written{or_else}; grant it: kafka-acls.sh --bootstrap-server {brokers} --add \
          --allow-principal User:<us> --producer --topic {topic}"
     ))
 }

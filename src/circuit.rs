@@ -1,0 +1,262 @@
+//! One app's way to its provider, shared by all sender threads: whether its messages may be attempted now, and what the
+//! others' attempts say about one that failed.
+//!
+//! Joins three pure policies to the world: the breaker (its clock, its allowance for the queue, its log lines), the share of
+//! retries, and who is charged for a failure. While all is well an attempt costs two additions here and no lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
+use crate::handlers::retry::{RetryShare, ShareSettings};
+use crate::message::Platform;
+use crate::outcome::{Attempt, Refusal, Verdict};
+use crate::queue::in_flight::Share;
+use crate::reporters::StatsReporter as _;
+use crate::reporters::stats::{Metric, Stats};
+
+/// Leave to make one attempt; to be handed back with [`Circuit::ended`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The app sends.
+    Ordinary,
+    /// The app is paused, and this attempt finds out whether it must be; in which of its pauses.
+    Probe(u64),
+}
+
+/// What the app's attempts had come to when one of them began.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// When it began.
+    pub began: Instant,
+    good: u64,
+    bad: u64,
+    round: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Circuit {
+    app: Arc<str>,
+    platform: Platform,
+    share: Arc<Share>,
+    stats: Stats,
+    first_attempts: AtomicU64,
+    good: AtomicU64,
+    bad: AtomicU64,
+    open: AtomicBool,
+    /// How often the breaker has opened.
+    round: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    breaker: Breaker,
+    retries: RetryShare,
+    /// Successes that the breaker knows of.
+    told: u64,
+    /// Why the last attempt failed: key, and words for people.
+    cause: Option<(&'static str, String)>,
+    recovered: bool,
+}
+
+impl Circuit {
+    /// A closed one for `app`, which holds `share` of what is in flight.
+    pub fn new(
+        app: Arc<str>,
+        platform: Platform,
+        share: Arc<Share>,
+        breaker: Settings,
+        retries: ShareSettings,
+        stats: Stats,
+    ) -> Self {
+        let now = Instant::now();
+        let inner = Inner {
+            breaker: Breaker::new(breaker, share.capacity(), now),
+            retries: RetryShare::new(retries, now),
+            told: 0,
+            cause: None,
+            recovered: false,
+        };
+        Circuit {
+            app,
+            platform,
+            share,
+            stats,
+            first_attempts: AtomicU64::new(0),
+            good: AtomicU64::new(0),
+            bad: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+            round: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Leave for a message's first attempt; `None` while the app is paused: the queue keeps the message.
+    pub fn admit(&self) -> Option<Pass> {
+        let pass = if self.is_open() { self.probe()? } else { Pass::Ordinary };
+        self.first_attempts.fetch_add(1, Relaxed);
+        Some(pass)
+    }
+
+    /// Leave for a later attempt of a message; `None` while the app is paused, as many as it may have on their way are, or
+    /// its share of retries is used up: the message waits on, and nothing is charged.
+    pub fn admit_again(&self, now: Instant) -> Option<Pass> {
+        if self.is_open() {
+            return self.probe();
+        }
+        if self.share.is_allowed() && self.inner.lock().retries.take(self.first_attempts.load(Relaxed), now) {
+            return Some(Pass::Ordinary);
+        }
+        self.stats.count(Metric::RetriesDelayed, &self.tags(), 1);
+        None
+    }
+
+    fn probe(&self) -> Option<Pass> {
+        let mut inner = self.inner.lock();
+        let taken = inner.breaker.take_probe();
+        // At once, or the queue would lend, and get back, what the next look at the clock forbids.
+        self.share.set_allowance(inner.breaker.allowance(self.share.usage().on_way()));
+        drop(inner);
+        taken.then(|| {
+            self.stats.count(Metric::BreakerProbes, &self.tags(), 1);
+            Pass::Probe(self.round())
+        })
+    }
+
+    /// Whether an attempt that has leave may still send its request: the app was not paused meanwhile.
+    pub fn still(&self, pass: Pass) -> bool {
+        pass != Pass::Ordinary || !self.is_open()
+    }
+
+    /// Whether the app is paused.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
+    /// In which of its pauses the app is, or was last.
+    pub fn round(&self) -> u64 {
+        self.round.load(Relaxed)
+    }
+
+    /// An attempt came to its end.
+    pub fn ended(&self, pass: Pass, attempt: &Attempt) {
+        let signal = Signal::of(attempt);
+        match signal {
+            Signal::Good => self.good.fetch_add(1, Relaxed),
+            Signal::Nothing => 0,
+            _ => self.bad.fetch_add(1, Relaxed),
+        };
+        if pass == Pass::Ordinary && !signal.is_bad() {
+            return;
+        }
+        let (now, level) = (Instant::now(), self.share.usage().on_way());
+        let mut inner = self.inner.lock();
+        self.tell_successes(&mut inner, now);
+        if let Verdict::Retry(refusal) | Verdict::Hold(refusal) = &attempt.verdict {
+            inner.note(refusal);
+        }
+        let change = match pass {
+            Pass::Probe(round) if round == self.round() => inner.breaker.probed(signal, level, now),
+            _ => inner.breaker.attempted(signal, level, now),
+        };
+        self.settle(inner, change, level);
+    }
+
+    /// Looks at the clock. Whether the provider was found to answer again since the last look.
+    pub fn tick(&self, now: Instant) -> bool {
+        let level = self.share.usage().on_way();
+        let mut inner = self.inner.lock();
+        self.tell_successes(&mut inner, now);
+        let change = inner.breaker.tick(level, now);
+        let recovered = std::mem::take(&mut inner.recovered);
+        self.settle(inner, change, level);
+        recovered
+    }
+
+    /// Where the breaker stands.
+    pub fn position(&self) -> Position {
+        self.inner.lock().breaker.position()
+    }
+
+    /// Where the app stands as an attempt begins.
+    pub fn mark(&self) -> Mark {
+        let (good, bad) = (self.good.load(Relaxed), self.bad.load(Relaxed));
+        Mark { began: Instant::now(), good, bad, round: self.round() }
+    }
+
+    /// Whether others of the app succeeded, more than failed, since an attempt began that failed itself: then, and only
+    /// then, the failure is its message's own affair.
+    pub fn others_succeeded(&self, since: &Mark) -> bool {
+        if self.is_open() || self.round() != since.round {
+            return false;
+        }
+        let good = self.good.load(Relaxed).saturating_sub(since.good);
+        let others_bad = self.bad.load(Relaxed).saturating_sub(since.bad + 1);
+        good > 0 && good >= others_bad
+    }
+
+    fn tell_successes(&self, inner: &mut Inner, now: Instant) {
+        let good = self.good.load(Relaxed);
+        let new = good.saturating_sub(inner.told);
+        inner.told = good;
+        inner.breaker.succeeded(new, now);
+    }
+
+    /// Puts into force what the breaker says, and tells of a change when the lock is free again.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>, change: Option<Change>, level: usize) {
+        if change == Some(Change::Opened) {
+            self.round.fetch_add(1, Relaxed);
+        }
+        self.open.store(inner.breaker.position() == Position::Open, Relaxed);
+        self.share.set_allowance(inner.breaker.allowance(level));
+        if let Some(change) = change {
+            inner.recovered |= change == Change::Recovering;
+            let cause = inner.cause.clone();
+            drop(inner);
+            self.tell(change, cause.as_ref());
+        }
+    }
+
+    fn tell(&self, change: Change, cause: Option<&(&'static str, String)>) {
+        let (app, platform) = (&self.app, self.platform);
+        let (reason, error) = cause.map_or(("unknown", ""), |(key, words)| (*key, words.as_str()));
+        match change {
+            Change::Opened => {
+                self.stats.count(
+                    Metric::BreakerOpened,
+                    &[("platform", platform.0), ("game", app), ("reason", reason)],
+                    1,
+                );
+                tracing::error!(alarm = true, %app, %platform, reason, error, "the breaker is open: everything fails, the app's partitions are paused, its backlog stays in Kafka; single pushes probe");
+            }
+            Change::Slowed => {
+                tracing::warn!(%app, %platform, reason, error, "the provider is overloaded: the app is slowed down");
+            }
+            Change::Recovering => {
+                tracing::info!(%app, %platform, "the provider answers again: the app goes on, slowly at first");
+            }
+            Change::Closed => tracing::info!(%app, %platform, "the breaker is closed: the app is at full speed"),
+        }
+    }
+
+    fn tags(&self) -> [(&'static str, &str); 2] {
+        [("platform", self.platform.0), ("game", &self.app)]
+    }
+}
+
+impl Inner {
+    /// Remembers why an attempt failed. In an outage the words repeat: they are copied when the key is another one.
+    fn note(&mut self, refusal: &Refusal) {
+        if self.cause.as_ref().is_none_or(|(key, _)| *key != refusal.key) {
+            self.cause = Some((refusal.key, refusal.description.to_string()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Who is let through, who is charged, and what the queue is told.
+
+use std::time::Duration;
+
+use super::*;
+use crate::outcome::{Acceptance, Class, Outcome, Source};
+use crate::queue::InFlight;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn circuit(in_flight: &Arc<InFlight>) -> Circuit {
+    let breaker = Settings {
+        min_failures: 5,
+        patience: 10 * MS,
+        failure_share: 0.5,
+        window: 1_000 * MS,
+        probe_interval: 10 * MS,
+        max_probe_interval: 20 * MS,
+        ramp: 60 * MS,
+    };
+    let share = in_flight.share("game");
+    Circuit::new("game".into(), Platform("apns"), share, breaker, ShareSettings::default(), Stats::default())
+}
+
+fn attempt(verdict: Verdict) -> Attempt {
+    Attempt { verdict, requests: 1, round_trip: Duration::ZERO }
+}
+
+fn good() -> Attempt {
+    attempt(Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None })))
+}
+
+fn bad() -> Attempt {
+    attempt(Verdict::Retry(Refusal::network("connect", "ConnectFailed", "nobody listens", false)))
+}
+
+/// Fails until it is open; the moment.
+fn open(circuit: &Circuit) -> Instant {
+    for _ in 0..5 {
+        let pass = circuit.admit().expect("closed");
+        circuit.ended(pass, &bad());
+    }
+    let later = Instant::now() + 20 * MS;
+    circuit.tick(later);
+    assert!(circuit.is_open());
+    later
+}
+
+#[test]
+fn an_open_one_pauses_the_app_and_lets_one_probe_through() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let before = circuit.admit().expect("closed");
+    let opened = open(&circuit);
+    let share = in_flight.share("game");
+    assert!(share.is_paused() && !circuit.still(before) && circuit.admit().is_none());
+    assert!(circuit.admit_again(opened).is_none());
+    circuit.tick(opened + 10 * MS);
+    assert!(share.has_room(), "for a probe");
+    let probe = circuit.admit().expect("a probe");
+    assert!(probe != Pass::Ordinary && circuit.still(probe) && circuit.admit().is_none());
+    circuit.ended(before, &good());
+    assert!(circuit.is_open(), "what was on its way before proves nothing");
+    circuit.ended(probe, &good());
+    assert_eq!((circuit.position(), share.is_paused()), (Position::Limited, false));
+    assert!(circuit.tick(opened + 11 * MS), "the provider was found to answer again");
+    assert!(!circuit.tick(opened + 11 * MS), "told once");
+}
+
+#[test]
+fn a_probe_of_an_earlier_pause_is_an_attempt_like_any_other() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let opened = open(&circuit);
+    circuit.tick(opened + 10 * MS);
+    let (old, _) = (circuit.admit().expect("a probe"), circuit.tick(opened + 40 * MS));
+    let quick = circuit.admit().expect("another, as the first one hangs");
+    circuit.ended(quick, &good());
+    assert_eq!(circuit.position(), Position::Limited);
+    circuit.ended(old, &bad());
+    assert_eq!((circuit.position(), circuit.round()), (Position::Limited, 1));
+}
+
+#[test]
+fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_outage() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let run = |ends: &[Attempt]| {
+        let mark = circuit.mark();
+        circuit.ended(Pass::Ordinary, &bad()); // the one in question
+        for end in ends {
+            circuit.ended(Pass::Ordinary, end);
+        }
+        circuit.others_succeeded(&mark)
+    };
+    assert!(!run(&[]), "nobody else was there");
+    assert!(run(&[good()]));
+    assert!(run(&[good(), bad()]));
+    assert!(!run(&[good(), bad(), bad()]), "most fail");
+    let local = Attempt::local(Verdict::Resolved(Outcome::Expired(None)));
+    assert!(!run(&[local]), "the provider was not asked");
+    let mark = circuit.mark();
+    circuit.ended(Pass::Ordinary, &good());
+    let opened = open(&circuit);
+    assert!(!circuit.others_succeeded(&mark), "an open breaker charges nobody");
+    circuit.tick(opened + 10 * MS);
+    let probe = circuit.admit().expect("a probe");
+    circuit.ended(probe, &good());
+    (0..9).for_each(|_| circuit.ended(Pass::Ordinary, &good()));
+    assert!(!circuit.others_succeeded(&mark), "nor for what began before it opened");
+}
+
+#[test]
+fn a_retry_without_leave_waits_and_a_limited_app_has_no_more_on_their_way_than_it_may() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let now = Instant::now();
+    assert_eq!(circuit.admit_again(now), Some(Pass::Ordinary));
+    in_flight.share("game").set_allowance(0);
+    assert_eq!(circuit.admit_again(now), None);
+    in_flight.share("game").set_allowance(usize::MAX);
+    circuit.admit();
+    let let_through = (0..2_000).filter(|_| circuit.admit_again(now).is_some()).count();
+    assert!((990..=1_001).contains(&let_through), "what was saved up, and no more: {let_through}");
+}
+
+#[test]
+fn refusals_of_credentials_open_it_like_any_failure() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let refusal =
+        Refusal { source: Source::Project, ..Refusal::local(Class::Configuration, "forbidden", "Forbidden", "") };
+    for _ in 0..5 {
+        circuit.ended(Pass::Ordinary, &attempt(Verdict::Hold(refusal.clone())));
+    }
+    circuit.tick(Instant::now() + 20 * MS);
+    assert!(circuit.is_open());
+}

@@ -1,0 +1,76 @@
+//! What each app sends with: its project, its credentials and their access token. Read and tried before anything connects.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+
+use super::PLATFORM;
+use super::config::{App, CREDENTIALS, CREDENTIALS_FILE, Origin, PROJECT_ID, is_project};
+use super::credentials::{self, Credentials};
+use super::metadata::MetadataServer;
+use super::quota::LimitedShare;
+use super::token::{AccessToken, Source};
+use super::token_endpoint::TokenEndpoint;
+use crate::handlers::ProviderError;
+
+/// What an app sends with.
+#[derive(Clone)]
+pub(super) struct Account {
+    pub(super) project: String,
+    pub(super) credentials: Arc<Credentials>,
+    /// Shared by apps of the same credentials.
+    pub(super) token: Arc<AccessToken>,
+    /// Shared by apps of the same project.
+    pub(super) limited: Arc<LimitedShare>,
+    /// When its last alarm was raised.
+    pub(super) alarmed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Account {
+    /// Where its access tokens come from. Runs inside a runtime.
+    pub(super) fn source(&self, tls: &Arc<ClientConfig>) -> Arc<dyn Source> {
+        let uri = match &*self.credentials {
+            Credentials::ServiceAccount(account) => &account.token_uri,
+            Credentials::User(user) => &user.token_uri,
+            Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
+        };
+        Arc::new(TokenEndpoint::new(Arc::clone(&self.credentials), uri.clone(), Arc::clone(tls)))
+    }
+}
+
+/// The accounts of the apps; apps of the same credentials share their access token.
+pub(super) fn all(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
+    let mut accounts: Vec<Account> = Vec::with_capacity(apps.len());
+    for app in apps {
+        let wrong = |key: &str, path: String, rule: String| ProviderError::Credentials {
+            platform: PLATFORM,
+            app: app.name.to_string(),
+            key: key.replace("<app>", &app.name),
+            path,
+            rule,
+        };
+        let key = match app.credentials {
+            Origin::Text(_) => CREDENTIALS.name,
+            Origin::File(_) => CREDENTIALS_FILE.name,
+            Origin::Default => PROJECT_ID.name,
+        };
+        let credentials =
+            credentials::read(&app.credentials).map_err(|unusable| wrong(key, unusable.place, unusable.rule))?;
+        let project = app.project.clone().or_else(|| credentials.project().map(str::to_owned)).unwrap_or_default();
+        if !is_project(&project) {
+            let rule = "is needed: the credentials name no project that can be one";
+            return Err(wrong(PROJECT_ID.name, project, rule.into()));
+        }
+        let same = accounts.iter().find(|account| account.credentials.identity() == credentials.identity());
+        let (credentials, token) = match same {
+            Some(account) => (Arc::clone(&account.credentials), Arc::clone(&account.token)),
+            None => (Arc::new(credentials), Arc::new(AccessToken::new())),
+        };
+        let neighbour = accounts.iter().find(|account| account.project == project);
+        let limited = neighbour.map(|account| Arc::clone(&account.limited)).unwrap_or_default();
+        accounts.push(Account { project, credentials, token, limited, alarmed: Arc::default() });
+    }
+    Ok(accounts)
+}

@@ -1,0 +1,131 @@
+//! What is believed of a partition when its first record agrees: that record is the only witness that the log is the one
+//! that we know. Pure.
+
+use std::sync::Arc;
+
+use super::anchors::Anchors;
+use super::in_flight::Assignment;
+use super::map::OffsetMap;
+
+/// What this process knows of a partition that was taken away: it is true again when nobody else has gone on in it.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) assignment: Arc<Assignment>,
+    pub(super) anchors: Anchors,
+}
+
+/// What would be known.
+#[derive(Debug, Default)]
+pub(super) struct Belief {
+    /// What somebody resolved beyond the committed offset.
+    pub(super) map: Option<OffsetMap>,
+    /// What we did when we had the partition before.
+    pub(super) past: Option<Past>,
+}
+
+/// What the first record says.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// What agreed with it.
+    Agrees(Belief),
+    /// The record at the committed offset is another one than that which was seen there at this time: this is another log.
+    OtherLog {
+        /// In ms since the epoch.
+        seen_ms: i64,
+    },
+    /// The record that was seen there is gone: nothing can be told.
+    Silent(Belief),
+}
+
+impl Belief {
+    /// Judges by the first record. `committed`: the offset at which reading began.
+    pub(super) fn judge(self, committed: i64, offset: i64, timestamp: i64) -> Judgement {
+        if offset != committed {
+            return Judgement::Silent(self);
+        }
+        // A record without a time is like any other.
+        let of_past = |past: &Past| past.anchors.timestamp_at(committed).filter(|timestamp| *timestamp >= 0);
+        let seen = [self.map.as_ref().map(|map| map.base_timestamp_ms), self.past.as_ref().and_then(of_past)];
+        let map = self.map.filter(|map| map.base_timestamp_ms == timestamp);
+        let past = self.past.and_then(|past| {
+            let agrees = of_past(&past) == Some(timestamp);
+            if !agrees {
+                past.assignment.end();
+            }
+            agrees.then_some(past)
+        });
+        match seen.into_iter().flatten().max() {
+            Some(seen_ms) if map.is_none() && past.is_none() => Judgement::OtherLog { seen_ms },
+            _ => Judgement::Agrees(Belief { map, past }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::in_flight::LastPoll;
+    use super::super::offsets::Ledger;
+    use super::*;
+
+    fn map(base_timestamp_ms: i64) -> OffsetMap {
+        OffsetMap { base: 5, base_timestamp_ms, cluster: 1, resolved: std::iter::once(7..9).collect() }
+    }
+
+    fn past(timestamp: i64) -> Past {
+        let last_poll = LastPoll::new(Duration::from_secs(1), Instant::now());
+        let mut anchors = Anchors::new(5);
+        anchors.read(5, timestamp);
+        let past = Past { assignment: Assignment::new(Ledger::new(5, vec![]), last_poll), anchors };
+        past.assignment.suspend();
+        past
+    }
+
+    fn judge(
+        map: Option<OffsetMap>,
+        past: Option<Past>,
+        offset: i64,
+        timestamp: i64,
+    ) -> (Option<bool>, Option<bool>, Option<i64>) {
+        match (Belief { map, past }).judge(5, offset, timestamp) {
+            Judgement::Agrees(belief) => (Some(belief.map.is_some()), Some(belief.past.is_some()), None),
+            Judgement::OtherLog { seen_ms } => (None, None, Some(seen_ms)),
+            Judgement::Silent(_) => (None, None, None),
+        }
+    }
+
+    #[test]
+    fn what_agrees_with_the_first_record_is_believed() {
+        assert_eq!(judge(Some(map(50)), None, 5, 50), (Some(true), Some(false), None));
+        assert_eq!(judge(None, Some(past(50)), 5, 50), (Some(false), Some(true), None));
+        assert_eq!(judge(Some(map(50)), Some(past(50)), 5, 50), (Some(true), Some(true), None));
+        assert_eq!(judge(Some(map(40)), Some(past(50)), 5, 50), (Some(false), Some(true), None));
+        assert_eq!(judge(None, None, 5, 50), (Some(false), Some(false), None));
+    }
+
+    #[test]
+    fn where_somebody_else_went_on_our_past_is_over() {
+        let past = past(50);
+        let assignment = past.assignment.clone();
+        let judgement = (Belief { map: None, past: Some(past) }).judge(6, 6, 60);
+        assert!(matches!(judgement, Judgement::Agrees(Belief { map: None, past: None })), "{judgement:?}");
+        assignment.revive();
+        assert!(assignment.is_over());
+    }
+
+    #[test]
+    fn another_record_at_the_same_offset_is_of_another_log() {
+        assert_eq!(judge(Some(map(50)), None, 5, 70), (None, None, Some(50)));
+        let past = past(60);
+        let assignment = past.assignment.clone();
+        assert_eq!(judge(Some(map(50)), Some(past), 5, 70), (None, None, Some(60)));
+        assignment.revive();
+        assert!(assignment.is_over(), "what was known of it has ended");
+    }
+
+    #[test]
+    fn a_record_that_is_gone_tells_nothing() {
+        assert_eq!(judge(Some(map(50)), None, 6, 50), (None, None, None));
+    }
+}

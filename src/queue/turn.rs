@@ -1,0 +1,154 @@
+//! One turn of the poll thread after the other: serve the group, then lend.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+
+use super::client::{fatal, is_hopeless};
+use super::context::Event;
+use super::kafka::KafkaQueue;
+use super::partition::{Partition, Turn};
+use super::scout::Report;
+use super::{Lent, QueueError};
+
+/// Records taken from one partition before the next one has its turn.
+const BURST: usize = 64;
+/// Events served in one turn, so that a flood of them does not keep messages waiting.
+const EVENTS: usize = 32;
+
+impl KafkaQueue {
+    /// Everything but messages: callbacks, rebalances, topics, commits.
+    pub(super) fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+        if let Some(silence) = self.last_poll.touch(now) {
+            tracing::warn!(
+                silence_s = silence.as_secs_f64(),
+                "the queue was not polled for longer than the group's session: nothing is sent until the group has accepted a commit"
+            );
+            self.commits.hurry(now);
+        }
+        self.poll_common_queue(now, out)?;
+        self.act_on_events();
+        if let Some(asked_at) = self.commits.proof()
+            && self.last_poll.vouch(asked_at)
+        {
+            tracing::info!("the group has accepted a commit: sending goes on");
+        }
+        self.hear_scout();
+        if !self.stopped {
+            self.settle(now);
+            self.ask_for_logs(now);
+        }
+        if self.commits.is_due(now) {
+            self.on_clock(now);
+        }
+        Ok(())
+    }
+
+    fn hear_scout(&mut self) {
+        while let Some(report) = self.scout.report() {
+            match report {
+                _ if self.stopped => {}
+                Report::Topics(listing) => self.on_topics(&listing),
+                Report::Starts { number, cluster, found } => {
+                    self.commits.set_cluster(cluster);
+                    self.on_found(number, found);
+                }
+                Report::Log { place, log } => self.on_log(&place, log),
+            }
+        }
+    }
+
+    fn poll_common_queue(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+        let consumer = self.consumer.clone();
+        for _ in 0..EVENTS {
+            let message = match consumer.poll(Duration::ZERO) {
+                None => return Ok(()),
+                Some(Ok(message)) => message,
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(fatal(code)),
+                Some(Err(KafkaError::MessageConsumption(code))) if is_hopeless(code) => return Err(fatal(code)),
+                Some(Err(error)) => {
+                    consumer.context().complain(&error, "");
+                    continue;
+                }
+            };
+            // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
+            let is_its =
+                |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
+            if let Some(index) = self.partitions.iter().position(is_its).filter(|_| !self.stopped) {
+                let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
+                if let Some(seen_ms) = other {
+                    self.on_other_log(index, seen_ms);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn act_on_events(&mut self) {
+        let consumer = self.consumer.clone();
+        while let Some(event) = consumer.context().next_event() {
+            match event {
+                Event::Assigned(partitions) => self.on_assigned(&partitions),
+                Event::Revoked { partitions, lost } => self.on_revoked(&partitions, lost),
+                Event::Committed { result, partitions } => self.on_committed(&result, &partitions),
+            }
+        }
+    }
+
+    fn on_clock(&mut self, now: Instant) {
+        for partition in &mut self.partitions {
+            let dropped = partition.assignment.take_dropped();
+            if dropped > 0 {
+                self.observer.receipts_lost(&partition.origin, dropped);
+            }
+            // Back to the first of all that were ever given back: an earlier one may not have been read again yet.
+            if !partition.assignment.take_lost().is_empty() {
+                self.seeks.back_to(&partition.origin, partition.assignment.ledger.lock().read_from());
+            }
+        }
+        self.seek();
+        if self.last_poll.is_in_doubt() {
+            // The group is asked whether it still calls us its member, also when there is nothing to commit.
+            self.partitions.iter().for_each(Partition::set_dirty);
+        }
+        // One at a time: the client sends a refused commit again by itself, and an older one must not come after a newer.
+        if !self.commits.is_under_way() {
+            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+        }
+        let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
+        let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
+        self.observer.oldest_in_flight(age.unwrap_or_default());
+        self.observer.starved(std::mem::take(&mut self.starved));
+        self.observer.unsettled(self.settling.len());
+    }
+
+    /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
+    pub(super) fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
+        let (before, count) = (out.len(), self.partitions.len());
+        // What would be lent in doubt would only come back unsent.
+        if self.last_poll.is_in_doubt() {
+            return Ok((false, false));
+        }
+        let (mut full, mut paused) = (0, 0);
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            let partition = &mut self.partitions[index];
+            if self.searches.contains(&partition.origin) {
+                continue;
+            }
+            match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
+                Turn::Empty | Turn::More => {}
+                Turn::Full => full += 1,
+                Turn::Paused => paused += 1,
+                Turn::OutOfRange => self.on_out_of_range(index),
+                Turn::OtherLog { seen_ms } => self.on_other_log(index, seen_ms),
+                Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        self.starved = self.starved.max(full + paused);
+        Ok((out.len() > before, full > 0))
+    }
+}

@@ -1,0 +1,281 @@
+//! Records by an idempotent Kafka producer: acknowledged by all in-sync replicas before a message's offset may move, never
+//! ordered against each other, no key. Shared by the reporters whose records are waited for: feedback and dead letters.
+//!
+//! One producer for all topics of a reporter. Its delivery reports run on a thread of its own and end in a oneshot channel
+//! per record, so that any number of records can be waited for at once. While a record is refused, this file alone decides:
+//! try again (broker away, timed out, topic missing or forbidden, queue full), send it truncated (too large), build the
+//! producer anew (fatal: librdkafka INTRODUCTION.md, "Fatal errors"), or call it lost. A record that is tried again is
+//! built afresh from its source, so that waiting costs no second copy. Sending it again after a timeout may write it
+//! twice; consumers tell by the message's identity in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _};
+use tokio::sync::oneshot;
+
+mod next;
+mod producer;
+mod settings;
+mod state;
+
+use next::Next;
+use producer::{Producer, Report};
+pub(super) use settings::{Section, Settings, refuse};
+use state::State;
+
+use super::stats::{Metric, Stats};
+use super::{Backlog, CheckError, FeedbackFate, RecordSource, StatsReporter};
+use crate::config::ConfigError;
+use crate::message::Origin;
+
+/// What a reporter's records are, for the log, the statistics and the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// In words: `feedback`.
+    pub(super) name: &'static str,
+    /// Its keys.
+    pub(super) section: Section,
+    /// Counts records sent in their truncated form.
+    pub(super) truncated: Metric,
+    /// Counts records given up.
+    pub(super) lost: Metric,
+    /// Counts producers replaced.
+    pub(super) rebuilt: Metric,
+    /// What mends a missing topic besides creating it.
+    pub(super) or_else: &'static str,
+}
+
+/// A refused record is tried again after a pause that doubles between these, so that an outage costs no CPU.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Beyond the producer's own time limit of a record, its report must have come; else the record is tried again.
+const REPORT_GRACE: Duration = Duration::from_secs(15);
+/// A fatal producer is replaced at most this often.
+const REBUILD_PAUSE: Duration = Duration::from_millis(500);
+
+/// One life of the producer; a fatal error ends it.
+struct Life {
+    number: u64,
+    since: Instant,
+    producer: Producer,
+}
+
+/// A reporter's way to its topics.
+pub(super) struct Records {
+    kind: Kind,
+    settings: Settings,
+    /// Made when it is needed first, so that reading the configuration connects to nothing.
+    life: RwLock<Option<Arc<Life>>>,
+    state: Arc<State>,
+    stats: Stats,
+    waiting: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records")
+            .field("kind", &self.kind.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts a record as waiting for as long as it lives.
+struct Waiting<'a>(&'a AtomicU64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Records {
+    /// For these settings. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A client option that librdkafka does not know or take.
+    pub(super) fn new(kind: Kind, settings: Settings, stats: Stats) -> Result<Self, ConfigError> {
+        let state = Arc::new(State::new(kind.name, &settings.brokers, settings.give_up_after));
+        producer::try_options(kind.name, &settings).map_err(|error| kind.section.option_error(&error))?;
+        let life = RwLock::new(None);
+        Ok(Records { kind, settings, life, state, stats, waiting: AtomicU64::new(0), lost: AtomicU64::new(0) })
+    }
+
+    /// Topics that are missing or may not be written, as of the last attempt.
+    pub(super) fn refused_topics(&self) -> Vec<String> {
+        self.state.refused_topics()
+    }
+
+    async fn try_on(&self, topic: &str, origin: &Origin, source: &dyn RecordSource) -> FeedbackFate {
+        let mut truncated = false;
+        let mut pause = PAUSE.0;
+        loop {
+            let life = self.life();
+            let refused = match &life {
+                Ok(life) => self.once(life, topic, source, truncated).await,
+                Err(_) => Err(None),
+            };
+            let refused = match refused {
+                Ok(()) => {
+                    self.state.acknowledged(topic);
+                    return FeedbackFate::Acknowledged;
+                }
+                Err(code) => code,
+            };
+            let fatal = life.as_ref().is_ok_and(|life| life.producer.client().fatal_error().is_some());
+            match if fatal { Next::Rebuild } else { Next::after(refused) } {
+                Next::Truncate if truncated => {
+                    self.state.too_large(topic);
+                    return self.lose(origin);
+                }
+                Next::Truncate => {
+                    truncated = true;
+                    self.stats.count(self.kind.truncated, &tags(origin), 1);
+                    continue;
+                }
+                Next::WhenRoom => {
+                    self.state.room(PAUSE.1).await;
+                    continue;
+                }
+                Next::Rebuild => life.iter().for_each(|life| self.rebuild(life)),
+                Next::AgainWithAlarm => self.state.topic_refused(topic, refused),
+                Next::Again => self.state.unreachable(refused),
+            }
+            tokio::time::sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// The producer, made now when there is none yet.
+    fn life(&self) -> KafkaResult<Arc<Life>> {
+        if let Some(life) = &*self.life.read() {
+            return Ok(Arc::clone(life));
+        }
+        let mut life = self.life.write();
+        if let Some(life) = &*life {
+            return Ok(Arc::clone(life)); // somebody was faster
+        }
+        let producer = producer::create(self.kind.name, &self.settings, self.state.clone())?;
+        let made = Arc::new(Life { number: 0, since: Instant::now(), producer });
+        *life = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// One record to the broker and its report.
+    async fn once(
+        &self,
+        life: &Life,
+        topic: &str,
+        source: &dyn RecordSource,
+        truncated: bool,
+    ) -> Result<(), Option<Code>> {
+        let reported = {
+            let bytes = source.record(truncated);
+            let (report, reported) = oneshot::channel::<Report>();
+            let mut record: BaseRecord<'_, (), Vec<u8>, _> =
+                BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes);
+            let headers = source.headers(truncated);
+            if !headers.is_empty() {
+                let add =
+                    |all: OwnedHeaders, (key, value): &(&str, String)| all.insert(Header { key, value: Some(value) });
+                record = record.headers(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add));
+            }
+            life.producer.send(record).map_err(|(error, _)| error.rdkafka_error_code())?;
+            reported
+        };
+        match tokio::time::timeout(self.settings.message_timeout() + REPORT_GRACE, reported).await {
+            Ok(Ok(report)) => report.map_err(|error| error.rdkafka_error_code()),
+            // The report's channel was dropped with its producer, or the report never came.
+            Ok(Err(_)) | Err(_) => Err(None),
+        }
+    }
+
+    fn lose(&self, origin: &Origin) -> FeedbackFate {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.stats.count(self.kind.lost, &tags(origin), 1);
+        FeedbackFate::Lost
+    }
+
+    /// Replaces the producer that `dead` is, once for all records that found it dead.
+    fn rebuild(&self, dead: &Life) {
+        let mut life = self.life.write();
+        let same = life.as_ref().is_some_and(|life| life.number == dead.number);
+        if !same || dead.since.elapsed() < REBUILD_PAUSE {
+            return;
+        }
+        match producer::create(self.kind.name, &self.settings, self.state.clone()) {
+            Ok(producer) => {
+                let reason = dead.producer.client().fatal_error().map(|(_, text)| text).unwrap_or_default();
+                let records = self.kind.name;
+                tracing::error!(
+                    records,
+                    reason,
+                    "a producer failed for good and was built anew: its records are sent again"
+                );
+                let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
+                let old = life.replace(new);
+                self.stats.count(self.kind.rebuilt, &[], 1);
+                // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
+                if let Err(error) = std::thread::Builder::new().name("producer-end".into()).spawn(move || drop(old)) {
+                    tracing::warn!(%error, "no thread to end the failed producer on: ended here");
+                }
+            }
+            Err(error) => {
+                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again");
+            }
+        }
+    }
+
+    /// One record to `topic`; completes when it is acknowledged, or lost by configuration.
+    pub(super) async fn send(&self, topic: &str, origin: &Origin, source: &dyn RecordSource) -> FeedbackFate {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        match self.settings.give_up_after {
+            None => self.try_on(topic, origin, source).await,
+            Some(limit) => match tokio::time::timeout(limit, self.try_on(topic, origin, source)).await {
+                Ok(fate) => fate,
+                Err(_) => self.lose(origin),
+            },
+        }
+    }
+
+    /// Whether these topics can be written; see [`super::FeedbackReporter::check`].
+    pub(super) async fn check(&self, topics: Vec<String>, deadline: Duration) -> Result<(), CheckError> {
+        let (kind, brokers) = (self.kind, self.settings.brokers.clone());
+        let life = self.life().map_err(|error| CheckError(kind.section.option_error(&error).to_string()))?;
+        let checked =
+            tokio::task::spawn_blocking(move || producer::check(&kind, &life.producer, &topics, &brokers, deadline));
+        checked
+            .await
+            .unwrap_or_else(|error| Err(CheckError(format!("the check of the {} topics failed: {error}", kind.name))))
+    }
+
+    /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
+    pub(super) async fn flush(&self, deadline: Duration) -> bool {
+        let Some(life) = self.life.read().clone() else { return true };
+        let flushed = tokio::task::spawn_blocking(move || life.producer.flush(deadline));
+        let flushed = matches!(flushed.await, Ok(Ok(())));
+        if !flushed {
+            let (records, waiting) = (self.kind.name, self.waiting.load(Ordering::Relaxed));
+            tracing::warn!(records, waiting, "records are left unacknowledged: their messages will come again");
+        }
+        flushed
+    }
+
+    /// What is not acknowledged.
+    pub(super) fn backlog(&self) -> Backlog {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        // A broker that nobody waits for stalls nothing.
+        let stalled_for = if waiting == 0 { Duration::ZERO } else { self.state.stalled_for() };
+        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for }
+    }
+}
+
+fn tags(origin: &Origin) -> [(&'static str, &str); 2] {
+    [("platform", origin.platform.0), ("game", &origin.app)]
+}

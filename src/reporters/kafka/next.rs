@@ -1,0 +1,54 @@
+//! What follows from a refusal of a record. Pure.
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// What to do with a record that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The same again after a pause.
+    Again,
+    /// The same again when the producer's queue has room.
+    WhenRoom,
+    /// The topic is missing or forbidden: the operator must act, the same again after a pause.
+    AgainWithAlarm,
+    /// Smaller.
+    Truncate,
+    /// By another producer.
+    Rebuild,
+}
+
+impl Next {
+    /// After a record was refused with `code`.
+    pub(super) fn after(code: Option<Code>) -> Next {
+        match code {
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Next::Truncate,
+            Some(Code::QueueFull) => Next::WhenRoom,
+            Some(Code::Fatal | Code::PurgeQueue | Code::PurgeInflight | Code::Fenced) => Next::Rebuild,
+            Some(
+                Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::InvalidTopic
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed,
+            ) => Next::AgainWithAlarm,
+            _ => Next::Again,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_answer() {
+        assert_eq!(Next::after(Some(Code::MessageSizeTooLarge)), Next::Truncate);
+        assert_eq!(Next::after(Some(Code::QueueFull)), Next::WhenRoom);
+        assert_eq!(Next::after(Some(Code::TopicAuthorizationFailed)), Next::AgainWithAlarm);
+        assert_eq!(Next::after(Some(Code::UnknownTopic)), Next::AgainWithAlarm);
+        assert_eq!(Next::after(Some(Code::PurgeQueue)), Next::Rebuild);
+        assert_eq!(Next::after(Some(Code::MessageTimedOut)), Next::Again);
+        assert_eq!(Next::after(None), Next::Again);
+    }
+}

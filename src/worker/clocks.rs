@@ -1,0 +1,58 @@
+//! What a worker's house does on the clock: gauges for statistics, the breakers' time.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+
+use super::Parts;
+use crate::handlers::breaker::Position;
+use crate::message::Platform;
+use crate::reporters::StatsReporter as _;
+use crate::reporters::stats::Metric;
+use crate::shutdown::Shutdown;
+
+/// How often gauges are told.
+const GAUGES: Duration = Duration::from_secs(1);
+/// How often the breakers look at the clock.
+const BREAKERS: Duration = Duration::from_millis(50);
+
+/// Tells statistics what is under way, once a second.
+pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
+    let mut clock = tokio::time::interval(GAUGES);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (platform, token) = (parts.provider.platform(), shutdown.token());
+    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+        parts.reporters.publish();
+        in_flight(&parts, platform);
+    }
+}
+
+/// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
+pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
+    let mut clock = tokio::time::interval(BREAKERS);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let token = shutdown.token();
+    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+        for (app, circuit) in &parts.circuits {
+            if circuit.tick(Instant::now()) {
+                parts.provider.reached(app);
+            }
+        }
+    }
+}
+
+fn in_flight(parts: &Parts, platform: Platform) {
+    let stats = parts.reporters.stats();
+    for app in parts.provider.apps() {
+        let usage = parts.in_flight.usage(&app);
+        let tags = [("platform", platform.0), ("game", &*app)];
+        stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
+        stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
+        let state = match parts.circuits[&app].position() {
+            Position::Closed => 0.0,
+            Position::Limited => 1.0,
+            Position::Open => 2.0,
+        };
+        stats.gauge(Metric::BreakerState, &tags, state);
+    }
+}

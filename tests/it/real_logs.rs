@@ -1,0 +1,104 @@
+//! Logs on Apache Kafka that are not the ones they were: whatever is committed, nothing is skipped that was not sent.
+
+use std::time::Duration;
+
+use pusher::queue::map::{self, OffsetMap};
+
+use crate::support::place::{Place, create, delete, made_before};
+use crate::support::reader::{Reader, offsets, resolve};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[test]
+fn of_a_topic_that_was_made_anew_nothing_is_skipped() {
+    let place = Place::new(1);
+    place.produce(0, 100);
+    let mut reader = place.reader(&[], 1_000);
+    let (stragglers, done): (Vec<_>, Vec<_>) =
+        reader.read(100).into_iter().partition(|lent| [3, 50].contains(&lent.message.offset));
+    resolve(done);
+    reader.close();
+    drop(stragglers);
+    let (offset, metadata) = place.committed();
+    delete(&place.topic);
+    create(&place.topic, 1);
+    place.produce(0, 100);
+    // Kafka forgets the commits of a deleted topic, but not in every version, nor for one that a mirror makes anew.
+    place.commit(offset.expect("a commit"), &metadata);
+    let mut reader = place.reader(&[], 1_000);
+    let lent = reader.read(100);
+    assert_eq!(offsets(&lent), (0..100).collect::<Vec<_>>(), "what lies below the committed offset was never sent");
+    assert_eq!(reader.told().maps_dropped, ["of another log"]);
+    resolve(lent);
+    reader.until("its commit", |_, _| place.committed() == (Some(100), String::new()));
+    reader.close();
+}
+
+/// While it is being read: the deletion is not waited for, the topic is there again at once.
+#[test]
+fn a_topic_that_is_made_anew_while_it_is_read_is_read_from_its_beginning() {
+    let place = Place::new(1);
+    place.produce(0, 100);
+    let mut reader = place.reader(&[], 1_000);
+    resolve(reader.read(100));
+    reader.until("its commit", |_, _| place.committed().0 == Some(100));
+    delete(&place.topic);
+    create(&place.topic, 1);
+    place.produce(0, 20);
+    let lent = reader.read(20);
+    assert_eq!(offsets(&lent), (0..20).collect::<Vec<_>>());
+    resolve(lent);
+    reader.until("its commit", |_, _| place.committed().0 == Some(20));
+    reader.close();
+}
+
+/// A commit of another log, with a map that says when its base was written.
+fn beyond_the_end(age_of_base: Option<Duration>) -> (Reader, Vec<i64>) {
+    let place = Place::new(1);
+    place.produce_old(&place.topic, 0, 10, HOUR);
+    place.produce(0, 10);
+    let metadata = age_of_base.map_or(String::new(), |age| {
+        let resolved = std::iter::once(501..900).collect();
+        map::encode(&OffsetMap { base: 500, base_timestamp_ms: made_before(age), cluster: 1, resolved })
+            .expect("a small map")
+    });
+    place.commit(500, &metadata);
+    let mut reader = place.reader(&[], 1_000);
+    let lent = reader.until("the end of the log", |_, lent| lent.last().is_some_and(|last| last.message.offset == 19));
+    let read = offsets(&lent);
+    resolve(lent);
+    reader.until("its commit", |_, _| place.committed() == (Some(20), String::new()));
+    (reader, read)
+}
+
+#[test]
+fn behind_a_commit_beyond_the_end_everything_is_read() {
+    let (reader, read) = beyond_the_end(None);
+    assert_eq!(read, (0..20).collect::<Vec<_>>());
+    reader.close();
+}
+
+#[test]
+fn behind_a_commit_beyond_the_end_what_is_older_than_its_base_is_not_repeated() {
+    let (reader, read) = beyond_the_end(Some(HOUR / 2));
+    assert_eq!(read, (10..20).collect::<Vec<_>>());
+    reader.close();
+}
+
+/// With `latest`, of a topic that the first list of topics missed: it may have been there, so what is old is not sent.
+#[test]
+fn of_a_topic_that_one_list_missed_what_is_new_is_read() {
+    let place = Place::new(1);
+    let late = format!("push-{}_apns-massive", place.app);
+    let options = [("queue.offsetResetStrategy", "latest"), ("queue.topicInterval", "3s")];
+    let mut reader = place.reader(&options, 1_000);
+    reader.until("the first look", |reader, _| reader.told().looks == 1);
+    create(&late, 1);
+    place.produce_old(&late, 0, 5, HOUR);
+    place.produce_to(&late, 0, 5);
+    let lent = reader.read(5);
+    assert!(lent.iter().all(|lent| *lent.message.origin.topic == *late));
+    assert_eq!(offsets(&lent), (5..10).collect::<Vec<_>>());
+    resolve(lent);
+    reader.close();
+}

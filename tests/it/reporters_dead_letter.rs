@@ -1,0 +1,140 @@
+//! Dead letters against librdkafka's mock cluster: what is written where, too large, forbidden; and whose topics are whose.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use pusher::config::Config;
+use pusher::message::{Lane, Origin, Platform, QueueMessage};
+use pusher::queue::topic;
+use pusher::reporters::dead_letter::kafka::KafkaDeadLetters;
+use pusher::reporters::stats::Stats;
+use pusher::reporters::{DeadLetter, DeadLetterReporter, FeedbackFate, dead_letter, feedback};
+use pusher::settings::catalogue;
+use rdkafka::types::RDKafkaRespErr;
+use regex::Regex;
+
+use crate::support::mock::Mock;
+
+const APNS: Platform = Platform("apns");
+const GCM: Platform = Platform("gcm");
+const TOPIC: &str = "deadletters-game-apns";
+const LONG: Duration = Duration::from_secs(40);
+
+fn reporter(mock: &Mock, more: &[(&str, &str)]) -> Arc<KafkaDeadLetters> {
+    let pairs = [("queue.brokers", mock.brokers.as_str())];
+    let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
+    Arc::new(KafkaDeadLetters::from_config(&config, Stats::default()).expect("settings"))
+}
+
+fn message(payload: &'static [u8]) -> QueueMessage {
+    let topic = "push-game_apns-single".into();
+    let origin = Origin { topic, partition: 3, app: "game".into(), platform: APNS, lane: Lane::Single };
+    let payload = Bytes::from_static(payload);
+    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at: Instant::now(), payload }
+}
+
+fn letter(message: &QueueMessage) -> DeadLetter<'_> {
+    DeadLetter {
+        message,
+        reason: "internal-server-error",
+        description: "Apple failed inside",
+        status: 500,
+        attempts: 7,
+        first_attempt: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+        last_attempt: UNIX_EPOCH + Duration::from_millis(1_700_000_009_456),
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_letter_is_the_message_with_its_reason_and_its_origin() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let (reporter, message) = (reporter(&mock, &[]), message(b"{\"any\": \"bytes\"\xff"));
+    assert_eq!(within(reporter.send_dead_letter(&letter(&message))).await, FeedbackFate::Acknowledged);
+    let letters = mock.with_headers(TOPIC, 0);
+    let [(payload, headers)] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!(payload, b"{\"any\": \"bytes\"\xff");
+    let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let id = message.identity();
+    assert_eq!(
+        headers,
+        [
+            "attempts=7",
+            "description=Apple failed inside",
+            "firstAttempt=1700000000123",
+            "lastAttempt=1700000009456",
+            "offset=42",
+            "partition=3",
+            &format!("pusherId={id}"),
+            "reason=internal-server-error",
+            "status=500",
+            "topic=push-game_apns-single",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn one_too_large_for_its_topic_keeps_everything_but_the_payload() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let reporter = reporter(&mock, &[("deadLetters.kafka.options.message.max.bytes", "1000")]);
+    let message = message(&[b'x'; 2_000]);
+    assert_eq!(within(reporter.send_dead_letter(&letter(&message))).await, FeedbackFate::Acknowledged);
+    let letters = mock.with_headers(TOPIC, 0);
+    assert!(letters[0].0.is_empty());
+    assert_eq!((letters[0].1["truncated"].as_str(), letters[0].1["offset"].as_str()), ("true", "42"));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_or_forbidden_stops_the_start() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let reporter = reporter(&mock, &[]);
+    let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
+    assert_eq!(reporter.check(&apps, LONG).await, Ok(()));
+    let refuse = |code| mock.cluster().topic_error(TOPIC, code).expect("a topic");
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    let missing = reporter.check(&apps, LONG).await.expect_err("missing").to_string();
+    assert!(
+        missing.contains("deadLetters.enabled: false") && missing.ends_with("--create --topic deadletters-game-apns"),
+        "{missing}"
+    );
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let forbidden = reporter.check(&apps, LONG).await.expect_err("forbidden").to_string();
+    assert!(forbidden.contains("kafka-acls.sh"), "{forbidden}");
+}
+
+/// Every pattern of push and feedback topics that this program or the original has, or had, in code, files or documents.
+fn documented_patterns() -> Vec<Regex> {
+    let ours =
+        catalogue().keys().find(|key| key.name == "queue.topics").and_then(|key| key.default).expect("a default");
+    let theirs = [
+        "^push-[^-_]+_(apns|gcm)",
+        "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
+        "^push-[^-_]+-(apns|gcm)-feedbacks",
+        r"^push-([\w]+(?:[_-][\w]+)*)[-_](gcm|apns)",
+    ];
+    theirs.into_iter().chain([ours]).map(|pattern| Regex::new(pattern).expect("a pattern")).collect()
+}
+
+proptest! {
+    #[test]
+    fn no_pattern_of_push_or_feedback_topics_takes_dead_letters_for_its_own(
+        app in prop_oneof![
+            "[a-zA-Z0-9_]{1,12}(-[a-zA-Z0-9_]{1,8}){0,2}",
+            Just("push-game_apns".to_owned()),
+            Just("push-game-apns-feedbacks".to_owned()),
+            Just("x_push-game_gcm-single".to_owned()),
+        ],
+        gcm in any::<bool>(),
+    ) {
+        let platform = if gcm { GCM } else { APNS };
+        let name = dead_letter::topic(&app, platform);
+        prop_assert_eq!(topic::parse(&name, &[APNS, GCM]), None);
+        prop_assert!(documented_patterns().iter().all(|pattern| !pattern.is_match(&name)), "{}", name);
+        prop_assert_ne!(name, feedback::topic(&app, platform));
+    }
+}
