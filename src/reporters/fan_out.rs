@@ -85,7 +85,8 @@ impl Reporters {
     /// At start: whether feedback and dead letters of these apps can be written.
     ///
     /// # Errors
-    /// A topic that is missing or forbidden, with the line that mends it: stop with exit code 2.
+    /// A feedback topic that is missing or forbidden, with the line that mends it: stop with exit code 2. One of dead letters is
+    /// only named in the log.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
         for reporter in &*self.feedback {
             reporter.check(apps, deadline).await?;
