@@ -34,7 +34,7 @@ use crate::tally::{Tally, Totals};
 
 mod clocks;
 
-/// How long the start waits for the topics of feedback and dead letters to be confirmed.
+/// How long the topics of feedback, and of dead letters, may take to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub enum StartError {
     /// A credential that the operator must mend.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A topic of feedback or dead letters that the operator must mend.
+    /// A feedback topic that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
     /// The machine refused a thread or a runtime.
@@ -99,6 +99,8 @@ impl Worker {
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
+        let looking = reporters.clone();
+        house.spawn(async move { looking.look_for_dead_letters(&with_platform, CHECK).await });
         let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
         let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));

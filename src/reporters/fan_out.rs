@@ -82,7 +82,7 @@ impl Reporters {
         !self.feedback.is_empty()
     }
 
-    /// At start: whether feedback and dead letters of these apps can be written.
+    /// At start: whether feedback of these apps can be written.
     ///
     /// # Errors
     /// A feedback topic that is missing or forbidden, with the line that mends it: stop with exit code 2. One of dead letters is
@@ -91,13 +91,19 @@ impl Reporters {
         for reporter in &*self.feedback {
             reporter.check(apps, deadline).await?;
         }
-        // Whoever comes from the original has no such topic and must be able to start: what is given up then waits for it.
+        Ok(())
+    }
+
+    /// Looks for the topics of dead letters of these apps, and names in the log what must be mended. It stops nothing: whoever
+    /// comes from the original has none and must be able to start, and what is given up waits for its topic.
+    pub async fn look_for_dead_letters(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) {
         for reporter in &*self.dead_letters {
-            if let Err(error) = reporter.check(apps, deadline).await {
-                tracing::warn!(%error, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
+            for app in apps {
+                if let Err(error) = reporter.check(std::slice::from_ref(app), deadline).await {
+                    tracing::warn!(%error, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
+                }
             }
         }
-        Ok(())
     }
 
     /// A message that was given up, to all who keep such; `None` when nobody does.

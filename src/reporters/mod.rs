@@ -106,7 +106,7 @@ pub struct DeadLetter<'a> {
 pub trait DeadLetterReporter: Send + Sync {
     /// Completes when the letter is acknowledged; the message's offset waits with it.
     async fn send_dead_letter(&self, letter: &DeadLetter<'_>) -> FeedbackFate;
-    /// At start, as [`FeedbackReporter::check`].
+    /// As [`FeedbackReporter::check`]; what is wrong is told and stops nothing.
     async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
     /// As [`FeedbackReporter::flush`].
     async fn flush(&self, deadline: Duration) -> bool;
