@@ -64,7 +64,7 @@ fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
     let platforms = handlers::providers().iter().map(|known| apps(config, known)).collect();
     let listener = Listener::start(config, bounds, platforms, shutdown.clone()).map_err(|error| match error {
         feedback_listener::StartError::Config(errors) => anyhow::Error::new(errors),
-        other => anyhow::Error::new(other),
+        other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let summary = listener.join();

@@ -47,7 +47,9 @@ pub fn status(config: &Config, app: Option<&str>, json: bool) -> Result<()> {
     };
     let valves: Vec<_> = valves.into_iter().filter(|valve| app.is_none_or(|app| valve.is_of(app))).collect();
     if json {
-        valves.iter().for_each(|valve| println!("{}", line(valve)));
+        for valve in &valves {
+            println!("{}", line(valve));
+        }
     } else {
         print!("{}", shown(&valves, now_ms()));
     }

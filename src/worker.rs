@@ -95,7 +95,7 @@ impl Worker {
     /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let house = house()?;
+        let house = clocks::house()?;
         let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
@@ -293,11 +293,4 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
         reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
         reporters.stats().close(LAST_WORDS);
     }
-}
-
-/// The runtime of everything that is not a push.
-fn house() -> Result<Runtime, StartError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }

@@ -167,11 +167,9 @@ impl Thread {
                 Ok(message) => {
                     let (key, value) =
                         (message.key().map(std::str::from_utf8), message.payload().map(std::str::from_utf8));
-                    match (key, value.transpose()) {
-                        (Some(Ok(key)), Ok(value)) => self.apply(key, value),
-                        _ => {
-                            tracing::debug!(offset = message.offset(), "a record of the control topic that is no entry")
-                        }
+                    // Anything else is a record that somebody else put there.
+                    if let (Some(Ok(key)), Ok(value)) = (key, value.transpose()) {
+                        self.apply(key, value);
                     }
                 }
                 Err(KafkaError::PartitionEOF(_)) => self.reached_the_end(),
@@ -224,7 +222,9 @@ impl Thread {
             Ok(producer) => orders.into_iter().for_each(|order| self.send(producer, order)),
             Err(error) => {
                 tracing::debug!(%error, "a producer for the control topic");
-                orders.into_iter().for_each(|order| self.orders.end(order, false));
+                for order in orders {
+                    self.orders.end(order, false);
+                }
             }
         }
     }

@@ -112,7 +112,9 @@ mod tests {
         assert!(orders.take_failure() && !orders.take_failure());
         let second = begun(&orders);
         assert_eq!(second.iter().map(|order| order.value.as_deref()).collect::<Vec<_>>(), [Some("3"), None]);
-        second.into_iter().for_each(|order| orders.end(order, true));
+        for order in second {
+            orders.end(order, true);
+        }
         assert_eq!(*orders.open().borrow(), 0);
     }
 }

@@ -112,7 +112,9 @@ impl Intake {
     pub(super) fn turn(&mut self, now: Instant) {
         let is_crowded = self.in_flight.total().messages >= self.crowd;
         let due = if is_crowded { self.collected.take_all() } else { self.collected.take_due(now) };
-        due.into_iter().for_each(|(table, items)| self.send(table, items));
+        for (table, items) in due {
+            self.send(table, items);
+        }
         self.buffered.store(self.collected.len(), Relaxed);
         for (((app, platform), kind), n) in self.counts.drain() {
             let tags = [("platform", platform.0), ("game", &*app), ("kind", kind)];
@@ -192,14 +194,18 @@ mod tests {
         fn read(&mut self, now: Instant) {
             let mut lent = Vec::new();
             self.queue.lend(Duration::ZERO, &mut lent).unwrap();
-            lent.into_iter().for_each(|lent| self.intake.take(lent, now));
+            for lent in lent {
+                self.intake.take(lent, now);
+            }
             self.intake.turn(now);
         }
 
         fn batch(&mut self) -> Option<(String, Vec<String>)> {
             let Batch { table, items } = self.batches.try_recv().ok()?;
             let tokens = items.iter().map(|item| item.token.token.clone()).collect();
-            items.into_iter().for_each(|item| item.receipt.resolve());
+            for item in items {
+                item.receipt.resolve();
+            }
             Some((table.0.to_string(), tokens))
         }
     }

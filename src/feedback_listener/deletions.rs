@@ -86,7 +86,9 @@ impl Deletions {
     /// Without those whose partition is somebody else's by now, and those that are to be kept.
     fn still_ours(&self, guard: &Guard, items: Vec<Item>) -> Vec<Item> {
         let (ours, others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.receipt.may_send());
-        others.into_iter().for_each(|item| self.release(item));
+        for item in others {
+            self.release(item);
+        }
         let (kept, ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(|item| guard.keeps(item.told_at_ms));
         self.count(guard, Metric::TokensDeleteWithheld, kept.len() as u64);
         for item in kept {
@@ -124,20 +126,20 @@ impl Deletions {
 
     fn deleted(&self, guard: &Guard, items: Vec<Item>, deleted: Deleted) {
         self.health.note_well();
-        if guard.set_slow(false) {
-            tracing::info!(app = &*guard.table.0, platform = %guard.table.1, "statements for this table are answered again");
-        }
+        guard.note_answer();
         self.count(guard, Metric::TokensDeleteSuccess, deleted.rows);
         self.count(guard, Metric::TokensDeleteNonexistent, deleted.nonexistent);
         self.ledger.deleted(items.len() as u64, deleted.rows);
-        items.into_iter().for_each(|item| item.receipt.resolve());
+        for item in items {
+            item.receipt.resolve();
+        }
     }
 
     /// What a refusal asks for. Waits before the next try where that is what it takes.
     async fn failed(&self, guard: &Guard, mut items: Vec<Item>, error: DeleteError, left: &mut Left) {
         match error {
             DeleteError::Refused(_) => {
-                self.guards.refuse(guard, &error);
+                guard.refuse(&error);
                 return self.give_back(items, left);
             }
             DeleteError::Row(_) if items.len() > 1 => {
@@ -146,23 +148,17 @@ impl Deletions {
             }
             DeleteError::Row(_) => return items.into_iter().for_each(|item| self.refused(guard, item, &error)),
             DeleteError::Away(_) => self.health.note_away(&error),
-            DeleteError::Conflict(_) => self.note_conflict(guard, &error, left.tries),
+            DeleteError::Conflict(_) => guard.note_conflict(&error, left.tries),
         }
         // Nobody needs to wait for these when their partition is taken away.
-        items.iter().for_each(|item| item.receipt.off_stream());
+        for item in &items {
+            item.receipt.off_stream();
+        }
         left.parts.push(items);
         if self.health.pause(left.tries, &self.end).await {
             left.tries += 1;
         } else if let Some(items) = left.parts.pop() {
             self.give_back(items, left);
-        }
-    }
-
-    /// A deadlock is nobody's news; a table whose statements never come through is.
-    fn note_conflict(&self, guard: &Guard, error: &DeleteError, tries: u32) {
-        if tries >= 3 && guard.set_slow(true) {
-            let (app, platform) = (&*guard.table.0, guard.table.1);
-            tracing::error!(alarm = true, app, %platform, %error, "statements for this table fail again and again and are tried on; look for locks, and for an index on its column token");
         }
     }
 
@@ -177,7 +173,9 @@ impl Deletions {
     }
 
     fn give_back(&self, items: Vec<Item>, left: &mut Left) {
-        items.into_iter().chain(left.parts.drain(..).flatten()).for_each(|item| self.release(item));
+        for item in items.into_iter().chain(left.parts.drain(..).flatten()) {
+            self.release(item);
+        }
     }
 
     fn release(&self, item: Item) {

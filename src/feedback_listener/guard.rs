@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::batches::Table;
 use super::valve::{Grant, Limits, Valve};
 use crate::queue::in_flight::Share;
+use crate::reporters::invalid_token::DeleteError;
 use crate::reporters::invalid_token::latch::{Entry, Latch, Order};
 
 /// The rows of a table are reckoned anew after this long.
@@ -32,7 +33,7 @@ struct Inside {
     /// The last closing of the worker's valve that was followed.
     worker_closing: Option<String>,
     refused: bool,
-    slow: bool,
+    stuck: bool,
     row_told: bool,
     reckoned_at: Option<Instant>,
 }
@@ -56,7 +57,7 @@ impl Guard {
             keep_before: None,
             worker_closing: None,
             refused: false,
-            slow: false,
+            stuck: false,
             row_told: false,
             reckoned_at: None,
         };
@@ -142,8 +143,27 @@ impl Guard {
         self.inside.lock().keep_before
     }
 
-    /// The database refuses the table, or takes it again; whether that is news.
-    pub(super) fn set_refused(&self, refused: bool) -> bool {
+    /// The database refuses statements for the table: its records stay in Kafka.
+    pub(super) fn refuse(&self, error: &DeleteError) {
+        if self.set_refused(true) {
+            let (app, platform) = (&*self.table.0, self.table.1);
+            tracing::error!(
+                alarm = true, app, %platform, %error,
+                "the database refuses deletions from this table: its records stay in Kafka until it takes them; create the table or grant DELETE and SELECT"
+            );
+        }
+    }
+
+    /// The database takes it again.
+    pub(super) fn accept(&self) {
+        if self.set_refused(false) {
+            let (app, platform) = (&*self.table.0, self.table.1);
+            tracing::info!(app, %platform, "the database takes deletions from this table again");
+        }
+    }
+
+    /// Whether that is news.
+    fn set_refused(&self, refused: bool) -> bool {
         let mut inside = self.inside.lock();
         let was = std::mem::replace(&mut inside.refused, refused);
         self.set_share(&inside);
@@ -157,9 +177,24 @@ impl Guard {
         self.inside.lock().refused
     }
 
-    /// Statements take too long, or do not any more; whether that is news.
-    pub(super) fn set_slow(&self, slow: bool) -> bool {
-        std::mem::replace(&mut self.inside.lock().slow, slow) != slow
+    /// A statement was in the way of another, or was not answered: a deadlock is nobody's news, a table whose statements never
+    /// come through is.
+    pub(super) fn note_conflict(&self, error: &DeleteError, tries: u32) {
+        if tries >= 3 && !std::mem::replace(&mut self.inside.lock().stuck, true) {
+            let (app, platform) = (&*self.table.0, self.table.1);
+            tracing::error!(
+                alarm = true, app, %platform, %error,
+                "statements for this table fail again and again and are tried on; look for locks, and for an index on its column token"
+            );
+        }
+    }
+
+    /// A statement was answered.
+    pub(super) fn note_answer(&self) {
+        if std::mem::take(&mut self.inside.lock().stuck) {
+            let (app, platform) = (&*self.table.0, self.table.1);
+            tracing::info!(app, %platform, "statements for this table are answered again");
+        }
     }
 
     /// The database has refused a row; whether that is the first.

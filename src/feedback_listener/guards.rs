@@ -54,21 +54,21 @@ pub(super) struct Guards {
     /// This process's name in the entries.
     pub(super) process: String,
     pub(super) stats: Stats,
-    pub(super) guards: RwLock<HashMap<Table, Arc<Guard>>>,
+    pub(super) by_table: RwLock<HashMap<Table, Arc<Guard>>>,
 }
 
 impl Guards {
     /// The guard of a table.
     pub(super) fn of(&self, table: &Table) -> Arc<Guard> {
-        if let Some(guard) = self.guards.read().get(table) {
+        if let Some(guard) = self.by_table.read().get(table) {
             return guard.clone();
         }
-        let mut guards = self.guards.write();
+        let mut by_table = self.by_table.write();
         let new = || {
             let share = self.in_flight.share(&share(&table.0, table.1));
             Arc::new(Guard::new(table.clone(), share, self.limits))
         };
-        guards.entry(table.clone()).or_insert_with(new).clone()
+        by_table.entry(table.clone()).or_insert_with(new).clone()
     }
 
     /// How many of so many tokens may be deleted now; at least one. They must be settled.
@@ -166,25 +166,14 @@ impl Guards {
         }
     }
 
-    /// The database refuses statements for this table.
-    pub(super) fn refuse(&self, guard: &Guard, error: &DeleteError) {
-        let (app, platform) = (&*guard.table.0, guard.table.1);
-        if guard.set_refused(true) {
-            tracing::error!(
-                alarm = true, app, %platform, %error,
-                "the database refuses deletions from this table: its records stay in Kafka until it takes them; create the table or grant DELETE and SELECT"
-            );
-        }
-    }
-
     /// Asks, now and then, whether the database takes the tables that it has refused, until `end`.
     pub(super) async fn ask_again(self: Arc<Self>, end: CancellationToken) {
         while tokio::select! { () = tokio::time::sleep(ASK_AGAIN) => true, () = end.cancelled() => false } {
-            let refused: Vec<_> = self.guards.read().values().filter(|guard| guard.is_refused()).cloned().collect();
+            let refused: Vec<_> = self.by_table.read().values().filter(|guard| guard.is_refused()).cloned().collect();
             for guard in refused {
                 let (app, platform) = (&*guard.table.0, guard.table.1);
-                if in_time(self.deleter.delete(app, platform, &[])).await.is_ok() && guard.set_refused(false) {
-                    tracing::info!(app, %platform, "the database takes deletions from this table again");
+                if in_time(self.deleter.delete(app, platform, &[])).await.is_ok() {
+                    guard.accept();
                 }
             }
         }
@@ -192,7 +181,7 @@ impl Guards {
 
     /// Tells statistics the state of each valve.
     pub(super) fn publish(&self) {
-        self.guards.read().values().for_each(|guard| self.gauge(guard));
+        self.by_table.read().values().for_each(|guard| self.gauge(guard));
     }
 
     fn gauge(&self, guard: &Guard) {

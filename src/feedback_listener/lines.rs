@@ -6,7 +6,7 @@ use std::hash::Hash;
 /// Lines of things that wait for a place.
 #[derive(Debug)]
 pub(super) struct Lines<K, T> {
-    lines: HashMap<K, Line<T>>,
+    by_key: HashMap<K, Line<T>>,
     /// Whose turn it is, for those where somebody waits.
     turns: VecDeque<K>,
     places: usize,
@@ -22,12 +22,12 @@ struct Line<T> {
 impl<K: Clone + Eq + Hash, T> Lines<K, T> {
     /// So many places. One key has all but one of them at most, so that the others' turns come.
     pub(super) fn new(places: usize) -> Self {
-        Lines { lines: HashMap::new(), turns: VecDeque::new(), places: places.max(1), taken: 0 }
+        Lines { by_key: HashMap::new(), turns: VecDeque::new(), places: places.max(1), taken: 0 }
     }
 
     /// At the end of its key's line.
     pub(super) fn add(&mut self, key: K, thing: T) {
-        let line = self.lines.entry(key.clone()).or_insert_with(|| Line { waiting: VecDeque::new(), taken: 0 });
+        let line = self.by_key.entry(key.clone()).or_insert_with(|| Line { waiting: VecDeque::new(), taken: 0 });
         if line.waiting.is_empty() {
             self.turns.push_back(key);
         }
@@ -40,9 +40,9 @@ impl<K: Clone + Eq + Hash, T> Lines<K, T> {
             return None;
         }
         let most = (self.places - 1).max(1);
-        let at = self.turns.iter().position(|key| self.lines.get(key).is_some_and(|line| line.taken < most))?;
+        let at = self.turns.iter().position(|key| self.by_key.get(key).is_some_and(|line| line.taken < most))?;
         let key = self.turns.remove(at)?;
-        let line = self.lines.get_mut(&key)?;
+        let line = self.by_key.get_mut(&key)?;
         let thing = line.waiting.pop_front()?;
         line.taken += 1;
         self.taken += 1;
@@ -54,23 +54,23 @@ impl<K: Clone + Eq + Hash, T> Lines<K, T> {
 
     /// One of this key has given its place back.
     pub(super) fn done(&mut self, key: &K) {
-        if let Some(line) = self.lines.get_mut(key) {
+        if let Some(line) = self.by_key.get_mut(key) {
             line.taken -= 1;
             self.taken -= 1;
             if line.taken == 0 && line.waiting.is_empty() {
-                self.lines.remove(key);
+                self.by_key.remove(key);
             }
         }
     }
 
     /// All that wait for a place.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &T> {
-        self.lines.values().flat_map(|line| &line.waiting)
+        self.by_key.values().flat_map(|line| &line.waiting)
     }
 
     /// Whether nobody waits and nobody has a place.
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.by_key.is_empty()
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
                 }
                 let most = (places - 1).max(1);
                 assert!(at_work.len() <= places);
-                assert!((0..4).all(|key| at_work.iter().filter(|one| **one == key).count() <= most));
+                assert!((0..4).all(|key| at_work.iter().filter(|one| **one == key).collect::<Vec<_>>().len() <= most));
             };
             for (n, (key, ends)) in steps.iter().enumerate() {
                 lines.add(*key, n);

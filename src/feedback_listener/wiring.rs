@@ -82,7 +82,7 @@ impl Parts {
             process: latch::process(&hostname),
             hostname: hostname.clone(),
             stats: stats.clone(),
-            guards: RwLock::default(),
+            by_table: RwLock::default(),
         });
         control.start();
         if house.block_on(control.read(ENTRIES)).is_ok() {

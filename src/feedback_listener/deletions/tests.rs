@@ -116,7 +116,7 @@ impl Place {
             hostname: "host".into(),
             process: "host-1".into(),
             stats: Stats::default(),
-            guards: RwLock::default(),
+            by_table: RwLock::default(),
         });
         let end = CancellationToken::new();
         let deletions = Arc::new(Deletions::new(guards.clone(), ledger.clone(), end.clone()));
@@ -149,7 +149,9 @@ impl Place {
         let partition = APPS.iter().position(|one| *one == app).expect("one of the apps");
         let mut lent = Vec::new();
         self.queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
-        lent.into_iter().for_each(|lent| lent.receipt.release());
+        for lent in lent {
+            lent.receipt.release();
+        }
         self.log.committed(partition).offset
     }
 
@@ -202,7 +204,9 @@ async fn an_outage_is_waited_for_and_loses_nothing() {
     }
     sleep(Duration::from_hours(1)).await;
     assert_eq!(APPS.map(|app| place.committed(app)), [0; 3]);
-    APPS.iter().for_each(|app| place.fake.set(app, Answer::Deletes));
+    for app in APPS {
+        place.fake.set(app, Answer::Deletes);
+    }
     sleep(Duration::from_secs(6)).await;
     assert_eq!(APPS.map(|app| place.committed(app)), [100; 3]);
     assert_eq!(place.end().await, Totals { lent: 300, deleted: 300, rows: 300, ..Totals::default() });

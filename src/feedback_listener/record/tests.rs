@@ -106,7 +106,7 @@ proptest! {
     /// Whatever stands beside them, and in whatever order: the members that matter are found.
     #[test]
     fn a_dead_token_is_found_among_anything(token in "\\PC{1,60}", at in any::<i64>(), noise in json_value(), turn in 0usize..5) {
-        let mut members = vec![
+        let mut members = [
             ("Reason", json!("Unregistered")),
             ("DeviceToken", json!(token)),
             ("unregisteredAt", json!(at)),

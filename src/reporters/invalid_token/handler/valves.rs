@@ -42,7 +42,7 @@ impl AppValve {
 pub(super) struct Valves {
     max_share: f64,
     min_answers: u32,
-    valves: RwLock<ByApp>,
+    by_app: RwLock<ByApp>,
     control: Control,
     /// The entries that were there when this process had read them all.
     first: OnceLock<Arc<State>>,
@@ -54,15 +54,15 @@ pub(super) struct Valves {
 impl Valves {
     pub(super) fn new(max_share: f64, min_answers: u32, control: Control, hostname: String, stats: Stats) -> Self {
         let process = latch::process(&hostname);
-        let (valves, first) = (RwLock::default(), OnceLock::new());
-        Valves { max_share, min_answers, valves, control, first, hostname, process, stats }
+        let (by_app, first) = (RwLock::default(), OnceLock::new());
+        Valves { max_share, min_answers, by_app, control, first, hostname, process, stats }
     }
 
     /// Calls `act` with the valve of the message's app, made if it is new.
     pub(super) fn with<T>(&self, origin: &Origin, act: impl FnOnce(&Arc<AppValve>) -> T) -> T {
         {
             // Held by each message for an instant; the map itself changes once per app.
-            let valves = self.valves.read();
+            let valves = self.by_app.read();
             if let Some(valve) = valves.get(&origin.platform).and_then(|apps| apps.get(&origin.app)) {
                 return act(valve);
             }
@@ -75,7 +75,7 @@ impl Valves {
             }
             valve
         };
-        act(self.valves.write().entry(origin.platform).or_default().entry(origin.app.clone()).or_insert_with(new))
+        act(self.by_app.write().entry(origin.platform).or_default().entry(origin.app.clone()).or_insert_with(new))
     }
 
     /// Takes note of one final answer.
@@ -133,8 +133,10 @@ impl Valves {
             let view = watch.borrow_and_update().clone();
             if view.stage == Stage::Complete {
                 self.first.get_or_init(|| view.state.clone());
-                for (platform, apps) in &*self.valves.read() {
-                    apps.iter().for_each(|(app, valve)| self.obey(&view.state, *platform, app, valve));
+                for (platform, apps) in &*self.by_app.read() {
+                    for (app, valve) in apps {
+                        self.obey(&view.state, *platform, app, valve);
+                    }
                 }
             }
             tokio::select! {
@@ -176,8 +178,10 @@ impl Valves {
 
     /// Tells statistics the state of each.
     pub(super) fn publish(&self) {
-        for (platform, apps) in &*self.valves.read() {
-            apps.iter().for_each(|(app, valve)| self.gauge(*platform, app, valve.guarded.lock().0.is_closed()));
+        for (platform, apps) in &*self.by_app.read() {
+            for (app, valve) in apps {
+                self.gauge(*platform, app, valve.guarded.lock().0.is_closed());
+            }
         }
     }
 
