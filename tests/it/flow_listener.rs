@@ -142,7 +142,9 @@ fn golden() -> impl Iterator<Item = [&'static str; 4]> {
 fn records_of_the_original_and_of_ours_delete_the_tokens_that_they_call_dead_and_no_other() {
     let foreign = ["push-game_apns-single", "push-other-apns-feedbacks", "deadletters-apns"];
     let mock = Mock::start(&[(APNS, 1), (GCM, 1), (foreign[0], 1), (foreign[1], 1), (foreign[2], 1), (CONTROL, 1)]);
-    foreign.iter().for_each(|topic| mock.produce(topic, 0, [dead("alive")]));
+    for topic in foreign {
+        mock.produce(topic, 0, [dead("alive")]);
+    }
     let (tables, statsd) = (Arc::new(Tables::default()), Statsd::start());
     let mut of = BTreeMap::<&str, (i64, i64, i64, BTreeSet<String>)>::new();
     for [platform, says, token, record] in golden() {

@@ -124,7 +124,9 @@ fn what_is_given_back_bit_by_bit_while_its_app_is_paused_is_all_lent_again() {
     for part in [20..30, 60..70] {
         let (back, rest): (Vec<_>, Vec<_>) = lent.into_iter().partition(|lent| part.contains(&lent.message.offset));
         lent = rest;
-        back.into_iter().for_each(|lent| lent.receipt.release());
+        for lent in back {
+            lent.receipt.release();
+        }
         // Long enough for the clock to strike, and to go back.
         let (from, mut others) = (Instant::now(), Vec::new());
         while from.elapsed() < Duration::from_millis(200) {
