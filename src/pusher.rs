@@ -1,17 +1,22 @@
 //! What each command runs.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
+use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Simulate};
 use crate::config::Config;
 use crate::demo;
+use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
+use crate::handlers::{self, Registration};
+use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
+use crate::valve;
 use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
@@ -22,6 +27,9 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
         Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
+        Command::StartFeedbackListener => listen(config, shutdown),
+        Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
+        Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
         Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => {
@@ -47,6 +55,31 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(platform, drained = summary.drained, ledger, "stopped");
     Ok(())
+}
+
+/// The feedback listener, from start to ledger.
+fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
+    let settings = WorkerSettings::from_config(config);
+    let bounds = settings.map(|all| Bounds { messages: all.max_in_flight, bytes: all.max_in_flight_bytes });
+    let platforms = handlers::providers().iter().map(|known| apps(config, known)).collect();
+    let listener = Listener::start(config, bounds, platforms, shutdown.clone()).map_err(|error| match error {
+        feedback_listener::StartError::Config(errors) => anyhow::Error::new(errors),
+        other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
+    })?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let summary = listener.join();
+    let ledger = serde_json::to_string(&summary.totals)?;
+    tracing::info!(drained = summary.drained, ledger, "stopped");
+    Ok(())
+}
+
+/// A platform with the apps that are configured for it.
+fn apps(config: &Config, known: &Registration) -> Apps {
+    let list = format!("{}.apps", known.platform);
+    let key = known.keys.iter().find(|key| key.name == list);
+    let apps = key.and_then(|key| config.get::<Vec<String>>(key).ok().flatten()).filter(|apps| !apps.is_empty());
+    let configured = apps.map(|apps| apps.into_iter().map(Arc::from).collect());
+    Apps { platform: known.platform, configured }
 }
 
 fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown: &Shutdown) -> Result<()> {

@@ -14,18 +14,20 @@ use tokio::sync::mpsc;
 
 use crate::admission;
 use crate::circuit::Circuit;
-use crate::config::{Config, ConfigErrors, Problems};
+use crate::config::{Config, ConfigError, ConfigErrors, Problems};
+use crate::control::{self, Control};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::observer::WorkerObserver;
+use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
+use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
-use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
+use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback, invalid_token};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
@@ -93,7 +95,7 @@ impl Worker {
     /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let house = house()?;
+        let house = clocks::house()?;
         let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
@@ -103,9 +105,12 @@ impl Worker {
         house.spawn(async move { looking.look_for_dead_letters(&with_platform, CHECK).await });
         let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
-        let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
+        let observer = Arc::new(QueueObserver::new(tally.clone(), reporters.stats().clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+        let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
+            .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;
+        in_flight.set_apps(&apps);
+        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         // The queue has told the bounds which apps share them.
@@ -180,7 +185,9 @@ impl Configured {
         let settings = problems.take(WorkerSettings::from_config(config));
         let queue = problems.take(queue::config::Settings::from_config(config));
         let feedback = problems.take(feedback::Settings::from_config(config));
-        let reporters = problems.take(Reporters::from_config(config, house.handle()));
+        let control = problems.take(control(config, queue.as_ref()));
+        let control = control.unwrap_or_else(Control::in_memory);
+        let reporters = problems.take(Reporters::from_config(config, house.handle(), &control));
         let provider = match handlers::provider(platform, config, production) {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
@@ -193,6 +200,7 @@ impl Configured {
             _ => Ok(None),
         });
         config.check(problems)?;
+        control.start();
         let (
             Some(settings),
             Some(queue),
@@ -210,6 +218,15 @@ impl Configured {
         let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
         Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission })
     }
+}
+
+/// The entries that outlive this process, when it keeps any.
+fn control(config: &Config, queue: Option<&queue::config::Settings>) -> Result<Control, ConfigError> {
+    let Some(queue) = queue else { return Ok(Control::in_memory()) };
+    let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
+    let settings = control::Settings::from_config(config, consumer)?;
+    let is_used = invalid_token::HANDLERS.chosen(config).is_ok_and(|handlers| !handlers.is_empty());
+    Ok(Control::new(settings.filter(|_| is_used)))
 }
 
 /// What a worker is made of, besides its queue.
@@ -278,11 +295,4 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
         reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
         reporters.stats().close(LAST_WORDS);
     }
-}
-
-/// The runtime of everything that is not a push.
-fn house() -> Result<Runtime, StartError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }

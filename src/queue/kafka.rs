@@ -16,19 +16,17 @@ use super::prefetch::Prefetch;
 use super::scout::Scout;
 use super::seek::{Searches, Seeks};
 use super::settling::Settling;
-use super::topic::Selection;
 use super::topics::Topics;
 use super::wakeup::Wakeup;
-use super::{Lent, Observer, Queue, QueueError};
+use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
-use crate::message::Platform;
 
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
 
-/// The queue of one platform's push topics.
+/// The queue of the topics that its selection calls ours.
 pub struct KafkaQueue {
     pub(super) consumer: Membership,
     pub(super) settings: Settings,
@@ -46,8 +44,7 @@ pub struct KafkaQueue {
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
     pub(super) searches: Searches,
-    pub(super) platform: Platform,
-    pub(super) selection: Selection,
+    pub(super) selection: Box<dyn Selection>,
     pub(super) scout: Scout,
     pub(super) topics: Topics,
     /// `None` before the first look.
@@ -66,25 +63,19 @@ impl KafkaQueue {
     /// Connects lazily, and joins the group when the first topic of ours has been seen.
     ///
     /// # Errors
-    /// A pattern or an option of the client that makes no sense.
+    /// An option of the client that makes no sense.
     pub fn start(
         settings: Settings,
-        platform: Platform,
-        known_platforms: &[Platform],
-        apps: &[Arc<str>],
+        selection: Box<dyn Selection>,
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
-        let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
-            .map_err(|rule| wrong("queue.topics", rule))?;
-        in_flight.set_apps(apps);
+        let wrong = |rule: String| ConfigError { key: settings.key(".kafka"), value: None, rule };
         let (wakeup, prefetch) = (Wakeup::default(), Prefetch::of(settings.prefetch_bytes, 1));
-        let consumer = Membership::prepare(&settings, prefetch, &wakeup)
-            .map_err(|error| wrong("queue.kafka", error.to_string()))?;
+        let consumer = Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| wrong(error.to_string()))?;
         let on_report = wakeup.clone();
         let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
-            .map_err(|error| wrong("queue.kafka", error))?;
+            .map_err(wrong)?;
         Ok(KafkaQueue {
             consumer,
             prefetch,
@@ -98,7 +89,6 @@ impl KafkaQueue {
             wakeup,
             seeks: Seeks::default(),
             searches: Searches::default(),
-            platform,
             selection,
             scout,
             topics: Topics::default(),

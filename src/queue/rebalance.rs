@@ -176,7 +176,7 @@ impl KafkaQueue {
         let wakeup = self.wakeup.clone();
         queue.set_nonempty_callback(move || wakeup.wake());
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
-        let share = self.in_flight.share(&origin.app);
+        let share = self.in_flight.share(&self.selection.share(&origin));
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief))
     }

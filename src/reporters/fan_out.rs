@@ -12,6 +12,7 @@ use super::{
     RecordSource, StatsReporter, dead_letter, feedback, invalid_token,
 };
 use crate::config::{Config, ConfigError};
+use crate::control::Control;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
 
@@ -54,8 +55,9 @@ impl Reporters {
     }
 
     /// The reporters that the configuration names under `stats.reporters`, `feedback.reporters` and
-    /// `invalidToken.handlers`, and dead letters unless they are switched off. `housekeeping` runs the deletion of tokens.
-    pub fn from_config(config: &Config, housekeeping: &Handle) -> Result<Self, ConfigError> {
+    /// `invalidToken.handlers`, and dead letters unless they are switched off. `housekeeping` runs the deletion of tokens, and
+    /// `control` keeps the state of their valves.
+    pub fn from_config(config: &Config, housekeeping: &Handle, control: &Control) -> Result<Self, ConfigError> {
         let stats = Stats::from_config(config)?;
         let settings = feedback::Settings::from_config(config)?;
         let feedback: Result<Vec<_>, _> = feedback::REPORTERS
@@ -66,7 +68,7 @@ impl Reporters {
         let tokens: Result<Vec<_>, _> = invalid_token::HANDLERS
             .chosen(config)?
             .into_iter()
-            .map(|(_, build)| build(config, housekeeping, stats.clone()))
+            .map(|(_, build)| build(config, housekeeping, stats.clone(), control))
             .collect();
         let dead_letters = dead_letter::from_config(config, &stats)?;
         Ok(Reporters::new(stats, feedback?, tokens?).with_dead_letters(dead_letters))
@@ -196,7 +198,7 @@ mod tests {
                 unreachable!("nobody wants it")
             }
         }
-        let reporters = Reporters::from_config(&Config::default(), &Handle::current()).unwrap();
+        let reporters = Reporters::from_config(&Config::default(), &Handle::current(), &Control::in_memory()).unwrap();
         let origin = Origin {
             topic: "push-game_apns".into(),
             partition: 0,
@@ -213,8 +215,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_name_lists_the_known() {
-        let wrong =
-            |key, value| Reporters::from_config(&Config::from_pairs([(key, value)]), &Handle::current()).unwrap_err();
+        let wrong = |key, value| {
+            Reporters::from_config(&Config::from_pairs([(key, value)]), &Handle::current(), &Control::in_memory())
+                .unwrap_err()
+        };
         insta::assert_snapshot!(wrong("stats.reporters", "statd"), @r#"stats.reporters: "statd" is not known; known are: statsd"#);
         insta::assert_snapshot!(wrong("feedback.reporters", "rabbit"), @r#"feedback.reporters: "rabbit" is not known; known are: kafka"#);
         insta::assert_snapshot!(wrong("invalidToken.handlers", "redis"), @r#"invalidToken.handlers: "redis" is not known; known are: pg"#);
@@ -223,7 +227,8 @@ mod tests {
     #[tokio::test]
     async fn an_option_unknown_to_the_client_library_is_a_configuration_error() {
         let pairs = [("feedback.reporters", "kafka"), ("feedback.kafka.options.no.such.thing", "1")];
-        let error = Reporters::from_config(&Config::from_pairs(pairs), &Handle::current()).unwrap_err();
+        let error =
+            Reporters::from_config(&Config::from_pairs(pairs), &Handle::current(), &Control::in_memory()).unwrap_err();
         assert_eq!(error.key, "feedback.kafka.options.no.such.thing");
     }
 }

@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // A provider's client stands on the transport, and declares the keys of its limits.
     ("handlers", &["http2", "admission"]),
     ("admission", &[]),
-    ("reporters", &[]),
+    ("control", &[]),
+    ("reporters", &["control"]), // a closed valve outlives its process
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
@@ -31,11 +32,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
+    ("feedback_listener", &["control", "observer", "queue", "reporters"]), // from the queue to the tables, with its own wiring
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("worker", &["*"]),   // the wiring
     ("pusher", &["*"]),   // what each command runs
     ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
+    ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
     ("lib", &["*"]),      // the map
@@ -71,6 +74,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/subscription",
             "src/queue/turn",       // the poll thread's work
             "src/reporters/kafka",  // the producer of all records that are waited for
+            "src/control/kafka",    // reads and writes the entries
+            "src/control/topic",    // makes their topic
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],
@@ -93,7 +98,7 @@ const FUNCTION_LINES: usize = 70;
 /// Where bare spawning is allowed: everything else goes through a tracker that shutdown can wait for and name.
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
-const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs"];
+const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs", "src/valve.rs"];
 /// The one module with `unsafe`: calls of librdkafka that its crate does not wrap.
 const MAY_BE_UNSAFE: &[&str] = &["src/queue/native"];
 /// Names that keep their capital at the start of a message (words in capitals may always).
