@@ -1,15 +1,14 @@
 //! The command line: what can be asked, and the help that teaches it. A command is listed when it works.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigFile, FromValue as _, Value};
+use crate::config::ConfigFile;
 
-mod simulators;
+mod simulate;
 
-pub use simulators::{SimulateApns, SimulateFcm};
+pub use simulate::{SimulateApns, SimulateFcm};
 
 /// Where the configuration is without `--config`, as with the original.
 pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
@@ -93,12 +92,47 @@ development hosts: --production changes nothing. It stops as pusher apns does.")
     #[command(after_help = "\
 Examples:
   pusher check                     Every platform that has apps
+  pusher check listener            The feedback listener: its topics and tables
   pusher check apns -p --json      For a pipeline: exit code 0 or 2, and the report as JSON
 
 Prints the configuration in effect with where each value came from, what is odd about it, and what
 was proved: that credentials sign and are granted, hosts answer, topics and tables are there and
 may be used. With --json as JSON. docs/check.md says what each proof means.")]
     Check(Check),
+    /// Run the feedback listener: dead tokens from feedback topics to PostgreSQL
+    ///
+    /// Reads the feedback topics of both platforms (push-<app>-<platform>-feedbacks, written by this program's workers or the
+    /// original's) and deletes the tokens that they call dead from the table <app>_<platform>, in batches. A record's
+    /// offset moves only after the DELETE has committed: while PostgreSQL is away, records wait in Kafka.
+    #[command(after_help = "\
+Examples:
+  pusher start-feedback-listener --config config/default.yaml
+  PUSHER_FEEDBACKLISTENERS_QUEUE_BROKERS=kafka:9092 \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_HOST=postgres \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_USER=pusher \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_DATABASE=push pusher start-feedback-listener -j
+
+It deletes for the apps in apns.apps and gcm.apps; where a list is unset, for every app whose
+topic matches feedbackListeners.queue.topics. A table needs an index on its column token.
+
+SIGINT and SIGTERM stop it: statements under way are waited for
+(feedbackListeners.gracefulShutdownTimeout), the rest stays in Kafka.")]
+    StartFeedbackListener,
+    /// Show and open safety valves, which stop the deletion of tokens
+    ///
+    /// A valve closes when too many tokens die: the worker's (invalidToken.maxShare) when too many of a provider's last
+    /// answers call the token dead, as with a wrong host; the feedback listener's
+    /// (feedbackListeners.invalidToken.valve) when too large a part of a table has gone. It stays closed over
+    /// restarts, in the topic control.topic, until it is opened here; the worker's opens by itself too.
+    #[command(after_help = "\
+Examples:
+  pusher valve status
+  pusher valve resume game")]
+    Valve {
+        /// What to do.
+        #[command(subcommand)]
+        action: Valve,
+    },
     /// Run a stand-in for a provider
     #[command(after_help = "\
 Examples:
@@ -134,8 +168,44 @@ Examples:
 #[derive(Args, Debug)]
 pub struct Check {
     /// Whose configuration; without it every platform's that has apps
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::handlers::providers().iter().map(|one| one.platform.0)))]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::check::names()))]
     pub what: Option<String>,
+}
+
+/// What can be done with valves.
+#[derive(Debug, Subcommand)]
+pub enum Valve {
+    /// List the valves that are closed, or were, with the reason
+    #[command(after_help = "\
+Examples:
+  pusher valve status
+  pusher valve status game --json   One JSON object per line, for scripts")]
+    Status {
+        /// Only this app's
+        app: Option<String>,
+    },
+    /// Open an app's closed valves; workers and listeners follow within two seconds
+    #[command(after_help = "\
+Examples:
+  pusher valve resume game          The tokens are dead: delete them, those of the held records too
+  pusher valve resume game --keep   They were not: keep those told so far, delete from now on
+
+Without --keep the listener deletes what it has held back. When the cause was a wrong host,
+key or topic, those tokens live, and --keep is right: the records are passed over.")]
+    Resume(Resume),
+}
+
+/// Arguments of `valve resume`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// The app, as in the topics' names
+    pub app: String,
+    /// Only on this platform; without it on all
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Keep the tokens that were told before now
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// The stand-ins.
@@ -227,12 +297,10 @@ pub struct Demo {
     pub seed: u64,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    Duration::from_value(&Value::Scalar(text.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     use super::*;

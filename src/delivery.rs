@@ -213,10 +213,12 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
     if wants_feedback {
         push.receipt.set_reporting(); // from here on it may wait for a broker
     }
-    if let Outcome::Failed(why) = outcome {
-        let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
-        tally.dead_letter(fate == Some(FeedbackFate::Acknowledged));
-    }
+    let kept = async {
+        if let Outcome::Failed(why) = outcome {
+            let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
+            tally.dead_letter(fate == Some(FeedbackFate::Acknowledged));
+        }
+    };
     if wants_feedback && desk.reporters.wants_feedback() {
         let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
         let deletion = async {
@@ -224,10 +226,13 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
                 desk.reporters.invalid_token(origin, token).await;
             }
         };
-        let (fate, ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion);
+        let (fate, (), ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion, kept);
         tally.feedback(fate == FeedbackFate::Acknowledged);
-    } else if let Some(token) = outcome.invalid_token() {
-        desk.reporters.invalid_token(origin, token).await;
+    } else {
+        if let Some(token) = outcome.invalid_token() {
+            desk.reporters.invalid_token(origin, token).await;
+        }
+        kept.await;
     }
     tally.resolved(outcome, accepted_after);
 }

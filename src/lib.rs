@@ -15,11 +15,12 @@
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
 //! - [`handlers`]: one folder per provider, and the policies of retries and of the breaker. [`http2`]: their transport, which knows no provider.
 //! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
-//!   them what the queue saw.
+//!   them what the queue saw. [`control`]: what outlives a process and is known to all, such as a closed valve.
+//! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -36,10 +37,12 @@ pub mod check;
 pub mod circuit;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod demo;
 pub mod desk;
 pub mod dispatch;
+pub mod feedback_listener;
 pub mod gate;
 pub mod generate;
 pub mod handlers;
@@ -62,4 +65,5 @@ pub mod spread;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;
+pub mod valve;
 pub mod worker;

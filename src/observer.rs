@@ -5,35 +5,52 @@ use std::time::Duration;
 
 use crate::message::Origin;
 use crate::queue::Observer;
-use crate::reporters::stats::Metric;
-use crate::reporters::{Reporters, StatsReporter as _};
+use crate::reporters::StatsReporter as _;
+use crate::reporters::stats::{Metric, Stats};
 use crate::tally::Tally;
 
-/// The observer of a worker's queue.
-#[derive(Debug)]
-pub struct WorkerObserver {
-    tally: Arc<Tally>,
-    reporters: Arc<Reporters>,
+/// The books of who consumes, as far as the queue writes in them.
+pub trait Books: Send + Sync {
+    /// Messages passed over because they were resolved before.
+    fn skipped(&self, origin: &Origin, n: u64);
+    /// Receipts that were dropped without an end, a bug: their messages count as given back.
+    fn dropped(&self, origin: &Origin, n: u64);
 }
 
-impl WorkerObserver {
+impl Books for Tally {
+    fn skipped(&self, origin: &Origin, n: u64) {
+        self.lane(origin).skipped(n);
+    }
+
+    fn dropped(&self, origin: &Origin, n: u64) {
+        self.lane(origin).dropped(n);
+    }
+}
+
+/// The observer of a queue.
+pub struct QueueObserver {
+    books: Arc<dyn Books>,
+    stats: Stats,
+}
+
+impl QueueObserver {
     /// Tells both.
-    pub fn new(tally: Arc<Tally>, reporters: Arc<Reporters>) -> Self {
-        WorkerObserver { tally, reporters }
+    pub fn new(books: Arc<dyn Books>, stats: Stats) -> Self {
+        QueueObserver { books, stats }
     }
 
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64) {
-        self.reporters.stats().count(metric, tags, n);
+        self.stats.count(metric, tags, n);
     }
 
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
-        self.reporters.stats().gauge(metric, tags, value);
+        self.stats.gauge(metric, tags, value);
     }
 }
 
-impl Observer for WorkerObserver {
+impl Observer for QueueObserver {
     fn skipped(&self, origin: &Origin, n: u64) {
-        self.tally.lane(origin).skipped(n);
+        self.books.skipped(origin, n);
         self.count(Metric::Skipped, &[("platform", origin.platform.0), ("game", &*origin.app)], n);
     }
 
@@ -46,7 +63,7 @@ impl Observer for WorkerObserver {
     }
 
     fn receipts_lost(&self, origin: &Origin, n: u64) {
-        self.tally.lane(origin).dropped(n);
+        self.books.dropped(origin, n);
         self.count(Metric::ReceiptsLost, &[("topic", &*origin.topic)], n);
     }
 

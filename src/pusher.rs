@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::check::{self, NotWell};
-use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
+use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Simulate};
 use crate::config::{Config, Loaded};
 use crate::demo;
+use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
+use crate::handlers;
+use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
+use crate::valve;
 use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
@@ -24,6 +28,9 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
         Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
+        Command::StartFeedbackListener => listen(config, shutdown),
+        Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
+        Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
         Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => {
@@ -33,7 +40,7 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
             generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
         }
         Command::Check(arguments) => {
-            let request = check::Request { platform: arguments.what.clone(), production: cli.flags.production };
+            let request = check::Request { what: arguments.what.clone(), production: cli.flags.production };
             run_check(loaded, &request, cli.flags.json, shutdown)
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
@@ -67,6 +74,22 @@ fn run_check(loaded: &Loaded, request: &check::Request, json: bool, shutdown: &S
         0 => Ok(()),
         failures => Err(NotWell(failures).into()),
     }
+}
+
+/// The feedback listener, from start to ledger.
+fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
+    let settings = WorkerSettings::from_config(config);
+    let bounds = settings.map(|all| Bounds { messages: all.max_in_flight, bytes: all.max_in_flight_bytes });
+    let platforms = handlers::providers().iter().map(|known| Apps::new(known.platform, known.apps(config))).collect();
+    let listener = Listener::start(config, bounds, platforms, shutdown.clone()).map_err(|error| match error {
+        feedback_listener::StartError::Config(errors) => anyhow::Error::new(errors),
+        other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
+    })?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let summary = listener.join();
+    let ledger = serde_json::to_string(&summary.totals)?;
+    tracing::info!(drained = summary.drained, ledger, "stopped");
+    Ok(())
 }
 
 fn generate(platform: &str, shape: impl Shape, arguments: &GenerateFor, shutdown: &Shutdown) -> Result<()> {

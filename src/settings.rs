@@ -77,6 +77,10 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::reporters::dead_letter::kafka::KEYS,
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
+    crate::control::config::KEYS,
+    crate::feedback_listener::config::KEYS[0],
+    crate::feedback_listener::config::KEYS[1],
+    crate::feedback_listener::config::KEYS[2],
 ];
 
 /// Names that the original's README and older manifests use.
@@ -90,10 +94,6 @@ const COLLECTED: &str = "a push waits for its token's deletion: invalidToken.bat
 
 /// Keys of the original that belong to no room here.
 const HOMELESS: &[Ignored] = &[
-    Ignored {
-        name: "feedbackListeners.*",
-        because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",
-    },
     Ignored { name: "feedback.cache.*", because: "the original stopped reading it in its version 4" },
     Ignored { name: "pprof.*", because: "it belongs to the original's runtime" },
     Ignored { name: "invalidToken.flush.time.ms", because: COLLECTED },
@@ -109,6 +109,7 @@ pub const IGNORED: &[&[Ignored]] = &[
     crate::reporters::stats::statsd::IGNORED,
     crate::reporters::feedback::kafka::IGNORED,
     crate::reporters::invalid_token::postgres::IGNORED,
+    crate::feedback_listener::config::IGNORED,
     HOMELESS,
 ];
 

@@ -21,8 +21,9 @@ use crate::dispatch;
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::observer::WorkerObserver;
+use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
+use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
 use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
@@ -37,7 +38,7 @@ pub mod readings;
 
 use readings::Readings;
 
-/// How long the start waits for the topics of feedback and dead letters to be confirmed.
+/// How long the topics of feedback, and of dead letters, may take to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -51,7 +52,7 @@ pub enum StartError {
     /// A credential that the operator must mend.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// A topic of feedback or dead letters that the operator must mend.
+    /// A feedback topic that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
     /// The machine refused a thread or a runtime.
@@ -96,17 +97,22 @@ impl Worker {
     /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let house = house()?;
+        let house = clocks::house()?;
         let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
             Configured::read(config, platform, production, &house)?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
+        let looking = reporters.clone();
+        house.spawn(async move { looking.look_for_dead_letters(&with_platform, CHECK).await });
         let tally = Arc::new(Tally::default());
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
-        let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
+        let observer = Arc::new(QueueObserver::new(tally.clone(), reporters.stats().clone()));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+        let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
+            .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;
+        in_flight.set_apps(&apps);
+        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer)
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         // The queue has told the bounds which apps share them.
@@ -186,6 +192,7 @@ impl Configured {
             feedback: Some(feedback),
             breaker: Some(breaker),
             retries: Some(retries),
+            control,
             reporters: Some(reporters),
             provider: Some(provider),
             admission: Some(admission),
@@ -193,6 +200,7 @@ impl Configured {
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
+        control.start();
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
         Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission })
@@ -265,11 +273,4 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
         reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
         reporters.stats().close(LAST_WORDS);
     }
-}
-
-/// The runtime of everything that is not a push.
-fn house() -> Result<Runtime, StartError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }

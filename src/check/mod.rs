@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Plan;
 use crate::config::{Config, ConfigError, ConfigErrors, Loaded, Problems};
-use crate::handlers;
+use crate::feedback_listener::{self, Apps};
+use crate::handlers::{self, Registration};
 use crate::message::Platform;
 use crate::proof::{Finding, Proof};
 use crate::queue;
-use crate::queue::probe::Probe;
+use crate::queue::probe::{Expected, Probe};
+use crate::queue::topic::PushTopics;
 use crate::settings::catalogue;
 use crate::telemetry;
 use crate::worker::readings::Readings;
@@ -29,13 +31,23 @@ use report::Report;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a proof may take that does not keep to that.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The sections that the listener reads besides the lists of apps, its own first.
+const LISTENERS: [&str; 5] = ["feedbackListeners", "control", "stats", "sentry", "log"];
 const NOT_LOOKED: &str = "not looked at, because a key of it is wrong";
+
+/// The name of the feedback listener among what can be checked.
+pub const LISTENER: &str = "listener";
+
+/// What can be named: the platforms of the workers, and the listener.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    handlers::providers().iter().map(|one| one.platform.0).chain([LISTENER])
+}
 
 /// What is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// A worker's platform; `None`: of every platform that has apps.
-    pub platform: Option<String>,
+    /// One of [`names`]; `None`: the workers of every platform that has apps.
+    pub what: Option<String>,
     /// The provider's production hosts.
     pub production: bool,
 }
@@ -51,14 +63,17 @@ pub struct NotWell(pub usize);
 /// The machine refuses a runtime, or `stop` comes first.
 pub fn look(loaded: &Loaded, request: &Request, stop: &CancellationToken) -> std::io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let platforms = platforms(&loaded.config, request.platform.as_deref());
+    let config = &loaded.config;
+    let listener = request.what.as_deref() == Some(LISTENER);
+    let platforms = if listener { Ok(Vec::new()) } else { platforms(config, request.what.as_deref()) };
     let mut gathered = Gathered::default();
     {
         // Pools and clients are made inside of it.
         let _inside = runtime.enter();
         match &platforms {
-            Ok(platforms) => gathered.all(&loaded.config, platforms, request.production, runtime.handle()),
-            Err(error) => gathered.wrong(&loaded.config.placed(error)),
+            Ok(_) if listener => gathered.listener(config, runtime.handle()),
+            Ok(platforms) => gathered.all(config, platforms, request.production, runtime.handle()),
+            Err(error) => gathered.wrong(&config.placed(error)),
         }
     }
     let Gathered { mut findings, proofs } = gathered;
@@ -67,10 +82,10 @@ pub fn look(loaded: &Loaded, request: &Request, stop: &CancellationToken) -> std
     // A look that outlasts its bound is left behind.
     runtime.shutdown_background();
     findings.extend(proved.ok_or(std::io::ErrorKind::Interrupted)?.concat());
-    let platforms = platforms.unwrap_or_default();
-    let rows = loaded.config.rows(catalogue());
-    let rows = rows.into_iter().filter(|row| concerns(&row.name, &platforms)).collect();
-    Ok(Report { platforms, production: request.production, rows, notices: loaded.notices.clone(), findings })
+    let workers = platforms.unwrap_or_default().into_iter().map(|known| known.platform.0);
+    let checked: Vec<_> = workers.chain(listener.then_some(LISTENER)).collect();
+    let rows = config.rows(catalogue()).into_iter().filter(|row| concerns(&row.name, &checked)).collect();
+    Ok(Report { checked, production: request.production, rows, notices: loaded.notices.clone(), findings })
 }
 
 async fn proved(proof: Proof) -> Vec<Finding> {
@@ -80,21 +95,12 @@ async fn proved(proof: Proof) -> Vec<Finding> {
         .unwrap_or_else(|_| vec![Finding::away(&subject, format!("no answer within {PATIENCE:?}"))])
 }
 
-/// The apps of a platform's list, as far as it can be read.
-fn listed(config: &Config, platform: Platform) -> Vec<Arc<str>> {
-    let list = format!("{platform}.apps");
-    let key = catalogue().keys().find(|key| key.name == list);
-    let apps: Option<Vec<String>> = key.and_then(|key| config.get(key).ok().flatten());
-    apps.unwrap_or_default().into_iter().map(Into::into).collect()
-}
-
 /// The platform that was named, or all that have apps.
-fn platforms(config: &Config, named: Option<&str>) -> Result<Vec<Platform>, ConfigError> {
-    let known = handlers::providers().iter().map(|one| one.platform);
-    let chosen: Vec<_> = match named {
-        Some(name) => known.filter(|platform| platform.0 == name).collect(),
-        None => known.filter(|platform| !listed(config, *platform).is_empty()).collect(),
-    };
+fn platforms(config: &Config, named: Option<&str>) -> Result<Vec<&'static Registration>, ConfigError> {
+    let known = handlers::providers().iter();
+    let wanted =
+        |known: &&Registration| named.map_or_else(|| !known.apps(config).is_empty(), |name| known.platform.0 == name);
+    let chosen: Vec<_> = known.filter(wanted).collect();
     if chosen.is_empty() {
         let (key, rule) = ("apns.apps".into(), "must be set, or gcm.apps, or both: no platform has an app".into());
         return Err(ConfigError { key, value: None, rule });
@@ -102,11 +108,15 @@ fn platforms(config: &Config, named: Option<&str>) -> Result<Vec<Platform>, Conf
     Ok(chosen)
 }
 
-/// Whether a key is of interest to these platforms: everything but another platform's section.
-fn concerns(name: &str, platforms: &[Platform]) -> bool {
+/// Whether a key is of interest to what is checked: a worker reads everything but another platform's section and the
+/// listener's, the listener its own and what all programs have.
+fn concerns(name: &str, checked: &[&str]) -> bool {
     let section = name.split('.').next().unwrap_or_default();
-    let mut others = handlers::providers().iter().map(|one| one.platform).filter(|one| !platforms.contains(one));
-    platforms.is_empty() || !others.any(|other| other.0 == section)
+    if checked == [LISTENER] {
+        return LISTENERS.contains(&section) || name.ends_with(".apps");
+    }
+    let mut others = names().filter(|one| !checked.contains(one));
+    checked.is_empty() || section != LISTENERS[0] && !others.any(|other| other == section)
 }
 
 /// What is known at once, and what is still to be proved.
@@ -118,14 +128,20 @@ struct Gathered {
 
 impl Gathered {
     /// Reads what a worker's start would read, and goes on where that would end.
-    fn all(&mut self, config: &Config, platforms: &[Platform], production: bool, runtime: &tokio::runtime::Handle) {
+    fn all(
+        &mut self,
+        config: &Config,
+        platforms: &[&Registration],
+        production: bool,
+        runtime: &tokio::runtime::Handle,
+    ) {
         let mut problems = Problems::default();
         problems.take(telemetry::Settings::from_config(config));
         let (mut apps, mut reporters) = (Vec::new(), None);
-        for platform in platforms {
-            let readings = Readings::take(config, platform.0, production, runtime, &mut problems);
-            let own = self.one(config, *platform, &readings, &mut problems);
-            apps.extend(own.into_iter().map(|app| (app, *platform)));
+        for known in platforms {
+            let readings = Readings::take(config, known.platform.0, production, runtime, &mut problems);
+            let own = self.one(config, known, &readings, &mut problems);
+            apps.extend(own.into_iter().map(|app| (app, known.platform)));
             self.admission(readings.admission.flatten());
             reporters = readings.reporters;
         }
@@ -138,11 +154,23 @@ impl Gathered {
         }
     }
 
+    /// The same for the feedback listener.
+    fn listener(&mut self, config: &Config, runtime: &tokio::runtime::Handle) {
+        let mut problems = Problems::default();
+        problems.take(telemetry::Settings::from_config(config));
+        let platforms: Vec<_> =
+            handlers::providers().iter().map(|known| Apps::new(known.platform, known.apps(config))).collect();
+        self.proofs.extend(feedback_listener::proofs(config, &platforms, runtime, LOOK, &mut problems));
+        if let Err(errors) = config.check(problems) {
+            self.wrong(&errors);
+        }
+    }
+
     /// One platform's provider and topics; its apps.
     fn one(
         &mut self,
         config: &Config,
-        platform: Platform,
+        known: &Registration,
         readings: &Readings,
         problems: &mut Problems,
     ) -> Vec<Arc<str>> {
@@ -154,11 +182,11 @@ impl Gathered {
             // What its apps need of others can be proved also when it cannot be set up itself.
             Some(Err(error)) => {
                 self.findings.push(Finding::wrong("credentials", error.to_string()));
-                listed(config, platform)
+                known.apps(config)
             }
-            None => listed(config, platform),
+            None => known.apps(config),
         };
-        match readings.queue.clone().and_then(|queue| problems.take(probe(queue, platform, &apps))) {
+        match readings.queue.clone().and_then(|queue| problems.take(probe(queue, known.platform, &apps))) {
             Some(probe) => self.proofs.push(probe.proof(LOOK)),
             None => self.findings.push(Finding::unproved("kafka", NOT_LOOKED)),
         }
@@ -184,7 +212,11 @@ impl Gathered {
 
 fn probe(settings: queue::config::Settings, platform: Platform, apps: &[Arc<str>]) -> Result<Probe, ConfigError> {
     let known: Vec<_> = handlers::providers().iter().map(|one| one.platform).collect();
-    Probe::new(settings, platform, &known, apps)
+    let topics =
+        PushTopics::new(&settings.topics, platform, &known, apps).map_err(|rule| settings.wrong_topics(rule))?;
+    let named = |app: &Arc<str>| format!("push-{app}_{platform}-single or -massive");
+    let expected = apps.iter().map(|app| Expected { app: app.clone(), platform, named: named(app) }).collect();
+    Probe::new(settings, Box::new(topics), expected)
 }
 
 #[cfg(test)]
@@ -195,7 +227,7 @@ mod tests {
     fn without_a_name_every_platform_with_apps_is_checked() {
         let chosen = |pairs: &[(&str, &str)], named| {
             let config = Config::from_pairs(pairs.iter().copied());
-            platforms(&config, named).map(|list| list.iter().map(|one| one.0).collect::<Vec<_>>().join(" "))
+            platforms(&config, named).map(|list| list.iter().map(|one| one.platform.0).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(chosen(&[("apns.apps", "a")], None).unwrap(), "apns");
         assert_eq!(chosen(&[("apns.apps", "a"), ("gcm.apps", "b")], None).unwrap(), "apns gcm");
@@ -205,9 +237,11 @@ mod tests {
 
     #[test]
     fn another_platforms_section_is_of_no_interest() {
-        let apns = [Platform("apns")];
-        assert!(concerns("apns.timeout", &apns) && concerns("queue.group", &apns) && !concerns("gcm.timeout", &apns));
-        assert!(concerns("gcm.timeout", &[]));
+        let of = |name, checked: &[&str]| concerns(name, checked);
+        assert!(of("apns.timeout", &["apns"]) && of("queue.group", &["apns"]) && !of("gcm.timeout", &["apns"]));
+        assert!(!of("feedbackListeners.queue.group", &["apns", "gcm"]) && of("gcm.timeout", &[]));
+        assert!(of("feedbackListeners.queue.group", &["listener"]) && of("gcm.apps", &["listener"]));
+        assert!(!of("queue.group", &["listener"]) && !of("apns.timeout", &["listener"]));
     }
 
     #[tokio::test(start_paused = true)]

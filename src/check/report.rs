@@ -6,14 +6,13 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use crate::config::{Notice, Row, Source};
-use crate::message::Platform;
 use crate::proof::{Finding, State};
 
 /// Everything there is to say.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was checked.
-    pub platforms: Vec<Platform>,
+    /// What was checked: workers by their platforms, or the listener.
+    pub checked: Vec<&'static str>,
     /// Against the provider's production hosts.
     pub production: bool,
     /// The configuration in effect.
@@ -36,7 +35,7 @@ impl Report {
         let finding = |one: &Finding| json!({ "subject": one.subject, "state": word(one.state), "said": one.said, "fix": one.fix });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "platforms": self.platforms.iter().map(|platform| platform.0).collect::<Vec<_>>(),
+            "checked": self.checked,
             "production": self.production,
             "configuration": self.rows.iter().map(row).collect::<Vec<_>>(),
             "notices": self.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -58,9 +57,8 @@ impl Report {
 impl Display for Report {
     /// For people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let platforms: Vec<_> = self.platforms.iter().map(|platform| platform.0).collect();
         let hosts = if self.production { "production" } else { "development" };
-        writeln!(f, "pusher {}: check {} ({hosts} hosts)\n", env!("CARGO_PKG_VERSION"), platforms.join(", "))?;
+        writeln!(f, "pusher {}: check {} ({hosts} hosts)\n", env!("CARGO_PKG_VERSION"), self.checked.join(", "))?;
         for line in self.table().to_string().lines() {
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -123,7 +121,7 @@ mod tests {
         let row =
             |name: &str, value: Option<&str>, source| Row { name: name.into(), value: value.map(Into::into), source };
         Report {
-            platforms: vec![Platform("apns")],
+            checked: vec!["apns"],
             production: true,
             rows: vec![
                 row("queue.group", Some("push"), Source::File { path: "config.yaml".into(), line: 3 }),
@@ -168,7 +166,7 @@ pusher <version>: check apns (production hosts)
     #[test]
     fn for_programs() {
         let expected = json!({
-            "version": env!("CARGO_PKG_VERSION"), "platforms": ["apns"], "production": true, "ok": false,
+            "version": env!("CARGO_PKG_VERSION"), "checked": ["apns"], "production": true, "ok": false,
             "configuration": [
                 {"key": "queue.group", "value": "push", "from": {"kind": "file", "path": "config.yaml", "line": 3}},
                 {"key": "sentry.url", "value": "(secret)", "from": {"kind": "environment", "variable": "PUSHER_SENTRY_URL"}},

@@ -37,6 +37,16 @@ pub struct Registration {
     pub build: Build,
 }
 
+impl Registration {
+    /// The apps of its list (`<platform>.apps`), as far as that can be read.
+    pub fn apps(&self, config: &Config) -> Vec<Arc<str>> {
+        let list = format!("{}.apps", self.platform);
+        let key = self.keys.iter().find(|key| key.name == list);
+        let apps: Option<Vec<String>> = key.and_then(|key| config.get(key).ok().flatten());
+        apps.unwrap_or_default().into_iter().map(Into::into).collect()
+    }
+}
+
 /// Sets a platform up from configuration; the flag is `-p`.
 pub type Build = fn(&Config, bool) -> Result<Arc<dyn Provider>, ProviderError>;
 

@@ -41,14 +41,16 @@ pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
 /// Whether librdkafka takes all options.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let prefetch = Prefetch::of(settings.prefetch_bytes, 1);
-    client(settings, prefetch).create_native_config().map(drop).map_err(|error| option_error(&error))
+    client(settings, prefetch).create_native_config().map(drop).map_err(|error| option_error(settings, &error))
 }
 
 /// An option that librdkafka does not know or take.
-pub(super) fn option_error(error: &KafkaError) -> ConfigError {
+pub(super) fn option_error(settings: &Settings, error: &KafkaError) -> ConfigError {
     let (name, why) = match error {
-        KafkaError::ClientConfig(_, description, name, _) => (format!("queue.kafka.{name}"), description.clone()),
-        other => ("queue.kafka".to_owned(), other.to_string()),
+        KafkaError::ClientConfig(_, description, name, _) => {
+            (settings.key(&format!(".kafka.{name}")), description.clone())
+        }
+        other => (settings.key(".kafka"), other.to_string()),
     };
     ConfigError { key: name, value: None, rule: format!("was refused by librdkafka: {why}") }
 }

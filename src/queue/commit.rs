@@ -224,10 +224,12 @@ impl KafkaQueue {
     /// Serves the common queue while something is waited for. What the group announces meanwhile is kept for later.
     pub(super) fn serve_while(&mut self, deadline: Instant, mut is_waiting: impl FnMut(&KafkaQueue) -> bool) {
         let consumer = self.consumer.clone();
-        let mut later = Vec::new();
+        let (mut later, mut stray) = (Vec::new(), Vec::new());
         while is_waiting(self) && Instant::now() < deadline {
-            if let Some(Err(error)) = consumer.poll(LOOK) {
-                consumer.context().complain(&error, "");
+            match consumer.poll(LOOK) {
+                None => {}
+                Some(Ok(message)) => self.on_stray(message, Instant::now(), &mut stray),
+                Some(Err(error)) => consumer.context().complain(&error, ""),
             }
             self.last_poll.touch(Instant::now());
             while let Some(event) = consumer.context().next_event() {
@@ -236,6 +238,10 @@ impl KafkaQueue {
                     other => later.push(other),
                 }
             }
+        }
+        for lent in stray {
+            // Nobody is there to send it now: it is lent again.
+            lent.receipt.release();
         }
         for event in later {
             consumer.context().put_back(event);

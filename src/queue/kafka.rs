@@ -16,19 +16,17 @@ use super::prefetch::Prefetch;
 use super::scout::Scout;
 use super::seek::{Searches, Seeks};
 use super::settling::Settling;
-use super::topic::Selection;
 use super::topics::Topics;
 use super::wakeup::Wakeup;
-use super::{Lent, Observer, Queue, QueueError};
+use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
-use crate::message::Platform;
 
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
 
-/// The queue of one platform's push topics.
+/// The queue of the topics that its selection calls ours.
 pub struct KafkaQueue {
     pub(super) consumer: Membership,
     pub(super) settings: Settings,
@@ -46,8 +44,7 @@ pub struct KafkaQueue {
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
     pub(super) searches: Searches,
-    pub(super) platform: Platform,
-    pub(super) selection: Selection,
+    pub(super) selection: Box<dyn Selection>,
     pub(super) scout: Scout,
     pub(super) topics: Topics,
     /// `None` before the first look.
@@ -66,22 +63,19 @@ impl KafkaQueue {
     /// Connects lazily, and joins the group when the first topic of ours has been seen.
     ///
     /// # Errors
-    /// A pattern or an option of the client that makes no sense.
+    /// An option of the client that makes no sense.
     pub fn start(
         settings: Settings,
-        platform: Platform,
-        known_platforms: &[Platform],
-        apps: &[Arc<str>],
+        selection: Box<dyn Selection>,
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
-        in_flight.set_apps(apps);
         let (wakeup, prefetch) = (Wakeup::default(), Prefetch::of(settings.prefetch_bytes, 1));
-        let consumer = Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| option_error(&error))?;
+        let consumer =
+            Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| option_error(&settings, &error))?;
         let on_report = wakeup.clone();
         let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
-            .map_err(|rule| ConfigError { key: "queue.kafka".into(), value: None, rule })?;
+            .map_err(|rule| ConfigError { key: settings.key(".kafka"), value: None, rule })?;
         Ok(KafkaQueue {
             consumer,
             prefetch,
@@ -95,7 +89,6 @@ impl KafkaQueue {
             wakeup,
             seeks: Seeks::default(),
             searches: Searches::default(),
-            platform,
             selection,
             scout,
             topics: Topics::default(),

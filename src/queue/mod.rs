@@ -1,7 +1,7 @@
 //! Where messages come from: a queue lends each message with a receipt, and moves its offset when receipts are resolved.
 //!
 //! # Layout
-//! - Pure: [`topic`] (names), `topics` (which exist), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
+//! - Pure: [`topic`] (names), `topics` (which exist), [`selection`] (which of them are ours), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
 //!   beyond the committed offset, as text), `start` (where a partition begins), `settling` (partitions that have not begun),
 //!   `anchors` (what is committed), `commit_plan` (what to commit), `belief` (what the first record tells), `prefetch`,
 //!   `complaints`, `place`.
@@ -50,6 +50,7 @@ pub mod probe;
 mod rebalance;
 mod scout;
 mod seek;
+pub mod selection;
 mod settling;
 mod start;
 mod subscription;
@@ -59,6 +60,7 @@ mod turn;
 mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
+pub use selection::{Owner, Selection};
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ pub trait Observer: Send + Sync {
     fn unsettled(&self, partitions: usize);
     /// Partitions that had something to read and no room for it, in the last second or so.
     fn starved(&self, partitions: usize);
-    /// Topics that look like push topics and are not ours to send.
+    /// Topics that look like ours and are not.
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
     fn oldest_in_flight(&self, age: Duration);

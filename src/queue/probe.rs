@@ -15,7 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{client, option_error};
 use super::config::{Reset, Settings};
 use super::prefetch::Prefetch;
-use super::topic::{Selection, is_nobodys};
+use super::topic::is_nobodys;
+use super::{Owner, Selection};
 use crate::config::ConfigError;
 use crate::kafka_acl::{self, Group, Topic};
 use crate::message::Platform;
@@ -30,8 +31,9 @@ const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
 /// A look at Kafka with a client of its own.
 pub struct Probe {
     settings: Settings,
-    selection: Selection,
-    apps: Vec<Arc<str>>,
+    selection: Box<dyn Selection>,
+    /// Who should have a topic, and what to do where one has none.
+    expected: Vec<Expected>,
     consumer: BaseConsumer<Ear>,
 }
 
@@ -60,6 +62,17 @@ impl ClientContext for Ear {
 
 impl ConsumerContext for Ear {}
 
+/// An app that should have a topic.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Its name.
+    pub app: Arc<str>,
+    /// Its platform.
+    pub platform: Platform,
+    /// The names that such a topic can have, for people.
+    pub named: String,
+}
+
 /// Our topics with their partitions.
 type Ours = BTreeMap<String, i32>;
 
@@ -70,15 +83,13 @@ impl Probe {
     /// As [`super::kafka::KafkaQueue::start`]: a pattern or an option that makes no sense.
     pub fn new(
         settings: Settings,
-        platform: Platform,
-        known_platforms: &[Platform],
-        apps: &[Arc<str>],
+        selection: Box<dyn Selection>,
+        expected: Vec<Expected>,
     ) -> Result<Self, ConfigError> {
-        let selection = Selection::for_settings(&settings, platform, known_platforms, apps)?;
         let consumer = client(&settings, Prefetch::of(settings.prefetch_bytes, 1))
             .create_with_context(Ear::default())
-            .map_err(|error| option_error(&error))?;
-        Ok(Probe { settings, selection, apps: apps.to_vec(), consumer })
+            .map_err(|error| option_error(&settings, &error))?;
+        Ok(Probe { settings, selection, expected, consumer })
     }
 
     /// The look as a proof; it may take about `limit`.
@@ -95,13 +106,13 @@ impl Probe {
         let all = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let ours: Ours = all
             .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
-            .filter(|(topic, _)| self.selection.origin(topic).is_some())
+            .filter(|(topic, _)| self.selection.owner(topic).is_some())
             .collect();
         let said = format!("{brokers} answers (brokers: {})", metadata.brokers().len());
         let mut findings = vec![Finding::proved(SUBJECT, said)];
         let nobodys = self.settings.topics.iter().filter(|pattern| is_nobodys(pattern));
         findings.extend(nobodys.map(|pattern| {
-            Finding::wrong(TOPIC, format!("no topic can be called {pattern:?} (queue.topics)"))
+            Finding::wrong(TOPIC, format!("no topic can be called {pattern:?} ({})", self.settings.key(".topics")))
                 .fix("begin it with ^ if it is a regular expression")
         }));
         findings.extend(self.apps_without(&ours));
@@ -133,22 +144,25 @@ impl Probe {
         // Errors of brokers are told by polling, one at a time.
         while self.consumer.poll(Duration::from_millis(50)).is_some() {}
         let why = self.consumer.context().0.lock().clone().unwrap_or_else(|| error.to_string());
-        Finding::away(SUBJECT, format!("{} does not answer: {why}", self.settings.brokers))
-            .fix("check queue.brokers, and queue.kafka.security.protocol and the like")
+        Finding::away(SUBJECT, format!("{} does not answer: {why}", self.settings.brokers)).fix(format!(
+            "check {}, and {} and the like",
+            self.settings.key(".brokers"),
+            self.settings.key(".kafka.security.protocol")
+        ))
     }
 
     /// An app that nothing can be consumed for: odd when others have topics, a mistake when none has.
     fn apps_without(&self, ours: &Ours) -> Vec<Finding> {
-        let has =
-            |app: &Arc<str>| ours.keys().any(|topic| self.selection.origin(topic).is_some_and(|(of, _)| of == *app));
+        let of = |expected: &Expected, owner: Owner| owner.app == expected.app && owner.platform == expected.platform;
+        let has = |expected: &&Expected| {
+            ours.keys().any(|topic| self.selection.owner(topic).is_some_and(|owner| of(expected, owner)))
+        };
         let make = if ours.is_empty() { Finding::wrong } else { Finding::unproved };
-        let without = self.apps.iter().filter(|app| !has(app));
-        let platform = self.selection.platform();
+        let without = self.expected.iter().filter(|expected| !has(expected));
         without
-            .map(|app| {
-                make(TOPIC, format!("there is none for app {app}, or none that this user may see")).fix(format!(
-                    "create push-{app}_{platform}-single or -massive, or allow this user to describe them"
-                ))
+            .map(|Expected { app, named, .. }| {
+                make(TOPIC, format!("there is none for app {app}, or none that this user may see"))
+                    .fix(format!("create {named}, or allow this user to describe them"))
             })
             .collect()
     }
@@ -173,7 +187,10 @@ impl Probe {
         let behind = match lags.as_ref().map(|lags| lags.get(topic).copied().unwrap_or_default()) {
             Err(error) => format!("lag not known: {error}"),
             Ok(Lag { new, .. }) if new == partitions => {
-                format!("group {group} has committed nothing and begins {begins} (queue.offsetResetStrategy)")
+                format!(
+                    "group {group} has committed nothing and begins {begins} ({})",
+                    self.settings.key(".offsetResetStrategy")
+                )
             }
             Ok(Lag { behind, new: 0 }) => format!("group {group} is {behind} behind"),
             Ok(Lag { behind, new }) => format!("group {group} is {behind} behind, {new} begin {begins}"),
@@ -197,7 +214,7 @@ impl Probe {
                     GROUP,
                     format!("{name} shares partitions by {assignor} (members: {members}), which ours does not"),
                 )
-                .fix("use the same queue.assignment for all members")
+                .fix(format!("use the same {} for all members", self.settings.key(".assignment")))
             }
             Ok(Group { members, assignor, .. }) => {
                 Finding::proved(GROUP, format!("{name} has members: {members}, sharing partitions by {assignor}"))
@@ -257,10 +274,14 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::proof::State;
+    use crate::queue::topic::PushTopics;
 
     fn probe(pairs: &[(&str, &str)]) -> Probe {
         let settings = Settings::from_config(&Config::from_pairs(pairs.iter().copied())).unwrap();
-        Probe::new(settings, Platform("apns"), &[Platform("apns")], &["game".into(), "other".into()]).unwrap()
+        let (platform, apps) = (Platform("apns"), ["game", "other"].map(Arc::<str>::from));
+        let topics = PushTopics::new(&settings.topics, platform, &[platform], &apps).unwrap();
+        let expected = apps.map(|app| Expected { named: format!("push-{app}_apns"), app, platform });
+        Probe::new(settings, Box::new(topics), expected.into()).unwrap()
     }
 
     #[test]

@@ -254,28 +254,22 @@ fn committed_at(committed: &TopicPartitionList, place: &Place) -> Answer<Found> 
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     /// Events of the client are served though no call succeeds: a client whose events nobody fetches says nothing, and
     /// keeps them all.
     #[test]
     fn what_the_client_complains_about_is_heard() {
-        // Accepts and closes.
-        let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = nobody.local_addr().expect("bound").to_string();
-        let door = std::thread::Builder::new().spawn(move || nobody.incoming().take(50).for_each(drop));
-        let config: ClientConfig = [("bootstrap.servers", address.as_str()), ("group.id", "test")]
+        // Nobody listens there.
+        let config: ClientConfig = [("bootstrap.servers", "127.0.0.1:1"), ("group.id", "test")]
             .into_iter()
-            .map(|(k, v)| (k.into(), v.into()))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let scout = Scout::start(&config, Duration::from_secs(10), || ()).expect("a client");
         let began = Instant::now();
         while scout.last_error().is_none() {
-            assert!(began.elapsed() < Duration::from_mins(1), "{:?}", scout.report());
+            assert!(began.elapsed() < Duration::from_mins(2), "{:?}", scout.report());
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        drop((scout, door));
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::client::{fatal, is_hopeless};
 use super::context::Event;
@@ -73,17 +73,22 @@ impl KafkaQueue {
                     continue;
                 }
             };
-            // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
-            let is_its =
-                |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
-            if let Some(index) = self.partitions.iter().position(is_its).filter(|_| !self.stopped) {
-                let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
-                if let Some(seen_ms) = other {
-                    self.on_other_log(index, seen_ms);
-                }
-            }
+            self.on_stray(message, now, out);
         }
         Ok(())
+    }
+
+    /// A message on the common queue. Not expected, every partition has its own queue before it is assigned; and not to be
+    /// lost if it happens.
+    pub(super) fn on_stray(&mut self, message: BorrowedMessage<'_>, now: Instant, out: &mut Vec<Lent>) {
+        let is_its =
+            |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
+        if let Some(index) = self.partitions.iter().position(is_its) {
+            let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
+            if let Some(seen_ms) = other {
+                self.on_other_log(index, seen_ms);
+            }
+        }
     }
 
     pub(super) fn act_on_events(&mut self) {

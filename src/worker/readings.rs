@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::admission::Plan;
-use crate::config::{Config, Problems};
+use crate::config::{Config, ConfigError, Problems};
+use crate::control::{self, Control};
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError};
 use crate::queue;
-use crate::reporters::{Reporters, feedback};
+use crate::reporters::{Reporters, feedback, invalid_token};
 use crate::settings::WorkerSettings;
 
 /// One platform's rooms; `None` where a value is wrong, which is then among the problems.
@@ -26,6 +27,8 @@ pub struct Readings {
     pub breaker: Option<breaker::Settings>,
     /// The share of retries.
     pub retries: Option<ShareSettings>,
+    /// The entries that outlive the process; not followed yet.
+    pub control: Control,
     /// Who is told what happened.
     pub reporters: Option<Reporters>,
     /// The provider, or what is wrong with its credentials.
@@ -40,7 +43,8 @@ impl Readings {
         let settings = problems.take(WorkerSettings::from_config(config));
         let queue = problems.take(queue::config::Settings::from_config(config));
         let feedback = problems.take(feedback::Settings::from_config(config));
-        let reporters = problems.take(Reporters::from_config(config, house));
+        let control = problems.take(control(config, queue.as_ref())).unwrap_or_else(Control::in_memory);
+        let reporters = problems.take(Reporters::from_config(config, house, &control));
         let provider = match handlers::provider(platform, config, production) {
             Err(ProviderError::Config(error)) => problems.take(Err(error)),
             other => Some(other),
@@ -53,8 +57,17 @@ impl Readings {
             Some(provider) => Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
             None => Ok(None),
         });
-        Readings { settings, queue, feedback, breaker, retries, reporters, provider, admission }
+        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admission }
     }
+}
+
+/// The entries that outlive this process, when it keeps any.
+fn control(config: &Config, queue: Option<&queue::config::Settings>) -> Result<Control, ConfigError> {
+    let Some(queue) = queue else { return Ok(Control::in_memory()) };
+    let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
+    let settings = control::Settings::from_config(config, consumer)?;
+    let is_used = invalid_token::HANDLERS.chosen(config).is_ok_and(|handlers| !handlers.is_empty());
+    Ok(Control::new(settings.filter(|_| is_used)))
 }
 
 impl std::fmt::Debug for Readings {

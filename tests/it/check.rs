@@ -126,7 +126,7 @@ fn everything_is_well() {
 
     let (code, json, _) = setup.command(&["check", "gcm", "--json"]);
     let report: Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!((code, &report["ok"], &report["platforms"]), (Some(0), &Value::Bool(true), &serde_json::json!(["gcm"])));
+    assert_eq!((code, &report["ok"], &report["checked"]), (Some(0), &Value::Bool(true), &serde_json::json!(["gcm"])));
     let keys: Vec<_> = report["configuration"].as_array().expect("rows").iter().map(|row| row["key"].clone()).collect();
     assert!(keys.contains(&"gcm.apps".into()) && !keys.contains(&"apns.apps".into()), "{keys:?}");
 }

@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // A provider's client stands on the transport, and declares the keys of its limits.
     ("handlers", &["http2", "admission"]),
     ("admission", &[]),
-    ("reporters", &["kafka_acl"]), // what may be written
+    ("control", &[]),
+    ("reporters", &["control", "kafka_acl"]), // a closed valve outlives its process; what may be written
     ("kafka_acl", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
@@ -32,12 +33,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
+    ("feedback_listener", &["control", "observer", "proof", "queue", "reporters"]), // from the queue to the tables, with its own wiring
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("worker", &["*"]),   // the wiring
     ("pusher", &["*"]),   // what each command runs
     ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
     ("check", &["*"]),    // asks every room what it can prove
+    ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
     ("lib", &["*"]),      // the map
@@ -76,6 +79,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/turn",       // the poll thread's work
             "src/reporters/kafka",  // the producer of all records that are waited for
             "src/kafka_acl",        // calls that the crate does not wrap
+            "src/control/kafka",    // reads and writes the entries
+            "src/control/topic",    // makes their topic
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],
@@ -98,7 +103,7 @@ const FUNCTION_LINES: usize = 70;
 /// Where bare spawning is allowed: everything else goes through a tracker that shutdown can wait for and name.
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
-const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs"];
+const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs", "src/valve.rs"];
 /// The modules with `unsafe`: calls of librdkafka that its crate does not wrap.
 const MAY_BE_UNSAFE: &[&str] = &["src/queue/native", "src/kafka_acl"];
 /// Names that keep their capital at the start of a message (words in capitals may always).

@@ -1,4 +1,4 @@
-//! The arguments of `simulate`.
+//! Arguments of the stand-ins.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::time;
+use crate::config::{FromValue as _, Value};
 use crate::simulator::apns::Key;
 
 /// Arguments of `simulate apns`.
@@ -85,4 +85,8 @@ pub struct SimulateFcm {
     /// Time to an answer, on top of the round trip
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
     pub processing: Duration,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    Duration::from_value(&Value::Scalar(text.to_owned()))
 }
