@@ -258,6 +258,10 @@ fn every_metric_of_the_original_has_its_name_type_and_tags() {
         ("tokens_delete_success", "c", "hostname game platform"),
         ("tokens_delete_error", "c", "hostname game platform"),
         ("tokens_delete_nonexistent", "c", "hostname game platform"),
+        ("feedback_listener_restart", "c", "hostname"),
+        ("queue_out_channel", "g", "hostname"),
+        ("broker_invalid_token_channel", "g", "hostname"),
+        ("invalid_token_handler_buffer", "g", "hostname"),
     ];
     for (name, kind, tags) in contract {
         let metric = Metric::named(name).unwrap_or_else(|| panic!("no metric {name}"));
