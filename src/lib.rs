@@ -14,8 +14,9 @@
 //!   messages may be attempted now: breaker, share of retries.
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
 //! - [`handlers`]: one folder per provider, and the policies of retries and of the breaker. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
-//!   them what the queue saw.
+//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger, kept by the
+//!   queue's receipts. [`observer`]: tells them what the queue saw.
+//! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
@@ -28,6 +29,7 @@
 //! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
 //! kind's registry.
 
+pub mod admin;
 pub mod admission;
 pub mod circuit;
 pub mod cli;
@@ -39,10 +41,12 @@ pub mod dispatch;
 pub mod gate;
 pub mod generate;
 pub mod handlers;
+pub mod histogram;
 pub mod http2;
 pub mod message;
 pub mod observer;
 pub mod outcome;
+pub mod pulse;
 pub mod pusher;
 pub mod queue;
 pub mod registry;

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use pusher::admin::ask::AskError;
 use pusher::cli::{Cli, Command, Flags};
 use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Notice};
+use pusher::pusher::Unwell;
 use pusher::shutdown::{Reason, Shutdown};
 use pusher::telemetry::{self, Telemetry};
 use pusher::worker::StartError;
@@ -77,6 +79,13 @@ fn exit_code(result: &anyhow::Result<()>, reason: Option<&Reason>) -> u8 {
             Some(Reason::Asked(_)) | None => 0,
         };
     };
+    if error.is::<Unwell>() {
+        return FAILED;
+    }
+    if let Some(error) = error.downcast_ref::<AskError>() {
+        tracing::error!("{error}");
+        return FAILED;
+    }
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         errors.lines().for_each(|line| tracing::error!(alarm = true, reason = "configuration", "{line}"));
         return MISCONFIGURED;

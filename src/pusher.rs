@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
+use crate::admin::ask::ask;
+use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Health, Simulate};
 use crate::config::Config;
 use crate::demo;
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
@@ -31,8 +32,21 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
             generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
+        Command::Health(arguments) => health(arguments),
         Command::Version => Ok(()),
     }
+}
+
+/// A process that was asked is not well. What it said is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not well")]
+pub struct Unwell;
+
+/// Prints what the process says of itself.
+fn health(arguments: &Health) -> Result<()> {
+    let answer = ask(&arguments.admin, if arguments.ready { "/readyz" } else { "/healthz" })?;
+    writeln!(io::stdout(), "{}", answer.body)?;
+    if answer.well { Ok(()) } else { Err(Unwell.into()) }
 }
 
 /// A worker, from start to ledger.

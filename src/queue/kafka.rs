@@ -9,6 +9,7 @@ use super::client::client;
 use super::commit::Commits;
 use super::config::Settings;
 use super::in_flight::{InFlight, LastPoll};
+use super::logs::Logs;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::place::Place;
@@ -49,6 +50,7 @@ pub struct KafkaQueue {
     pub(super) platform: Platform,
     pub(super) selection: Selection,
     pub(super) scout: Scout,
+    pub(super) logs: Logs,
     pub(super) topics: Topics,
     /// `None` before the first look.
     pub(super) subscribed: Option<Vec<String>>,
@@ -83,7 +85,8 @@ impl KafkaQueue {
         let consumer = Membership::prepare(&settings, prefetch, &wakeup)
             .map_err(|error| wrong("queue.kafka", error.to_string()))?;
         let on_report = wakeup.clone();
-        let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
+        let (logs, interval) = (Logs::default(), settings.topic_interval);
+        let scout = Scout::start(&client(&settings, prefetch), interval, logs.clone(), move || on_report.wake())
             .map_err(|error| wrong("queue.kafka", error))?;
         Ok(KafkaQueue {
             consumer,
@@ -101,6 +104,7 @@ impl KafkaQueue {
             platform,
             selection,
             scout,
+            logs,
             topics: Topics::default(),
             subscribed: None,
             has_subscribed: false,

@@ -28,6 +28,7 @@ impl KafkaQueue {
     /// The group gave us these. It learns at once that we know; each begins when its start is settled.
     pub(super) fn on_assigned(&mut self, partitions: &TopicPartitionList) {
         context::acknowledge(&self.consumer);
+        self.observer.joined();
         if self.stopped {
             return;
         }
@@ -133,6 +134,7 @@ impl KafkaQueue {
                 self.settling.add(place, now);
             }
         }
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
     }
 
@@ -167,7 +169,8 @@ impl KafkaQueue {
         Partition::discard_stale(&queue);
         let wakeup = self.wakeup.clone();
         queue.set_nonempty_callback(move || wakeup.wake());
-        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
+        let lane = self.in_flight.tally().lane(&origin);
+        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&origin.app);
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief))
@@ -214,8 +217,14 @@ impl KafkaQueue {
                 self.remembered.insert(place, past);
             }
         }
+        // What is left stays ours meanwhile only where partitions are handed over one by one.
+        let keeps_rest = !lost && context::is_cooperative(&self.consumer);
         context::give_up(&self.consumer, revoked);
         tracing::info!(partitions = count, lost, "partitions revoked");
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
+        if !keeps_rest {
+            self.observer.rebalancing();
+        }
     }
 }

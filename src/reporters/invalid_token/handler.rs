@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +43,8 @@ pub struct Handler {
     valves: RwLock<Valves>,
     queue: RwLock<Option<mpsc::Sender<(Table, Item)>>>,
     tasks: TaskTracker,
+    /// Tokens whose messages wait for their deletion.
+    waiting: AtomicUsize,
 }
 
 impl std::fmt::Debug for Handler {
@@ -68,7 +71,8 @@ impl Handler {
         let tasks = TaskTracker::new();
         tasks.spawn_on(worker.clone().collect(items), runtime);
         tasks.close();
-        Handler { worker, valves: RwLock::default(), queue: RwLock::new(Some(queue)), tasks }
+        let (valves, queue, waiting) = (RwLock::default(), RwLock::new(Some(queue)), AtomicUsize::new(0));
+        Handler { worker, valves, queue, tasks, waiting }
     }
 
     /// Calls `act` with the valve of the message's app, made if it is new.
@@ -111,7 +115,10 @@ impl Handler {
         let (done, answer) = oneshot::channel();
         let item = ((origin.app.clone(), origin.platform), Item { token: token.clone(), done });
         let queued = self.queue.read().as_ref().is_some_and(|queue| queue.try_send(item).is_ok());
-        queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)))
+        self.waiting.fetch_add(1, Relaxed);
+        let is_done = queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)));
+        self.waiting.fetch_sub(1, Relaxed);
+        is_done
     }
 
     fn count(&self, origin: &Origin, metric: Metric) {
@@ -170,6 +177,7 @@ impl InvalidTokenHandler for Handler {
     }
 
     fn publish(&self) {
+        self.worker.stats.gauge(Metric::TokensWaiting, &[], self.waiting.load(Relaxed) as f64);
         for (platform, apps) in &*self.valves.read() {
             for (app, valve) in apps {
                 let closed = valve.valve.lock().is_closed();

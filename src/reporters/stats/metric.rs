@@ -136,6 +136,8 @@ metrics! {
     TokensDeleteDeferred: Ours Counter "tokens_delete_deferred" [hostname, game, platform],
     /// Tokens kept because the safety valve is closed.
     TokensDeleteWithheld: Ours Counter "tokens_delete_withheld" [hostname, game, platform],
+    /// Tokens that wait for their deletion.
+    TokensWaiting: Ours Gauge "tokens_waiting" [],
     /// 1 while the safety valve keeps an app's tokens, else 0.
     ValveClosed: Ours Gauge "valve_closed" [platform, game],
     /// Receipts dropped unresolved, a bug of ours.
@@ -148,7 +150,7 @@ metrics! {
     CommitFailed: Ours Counter "commit_failed" [],
     /// Messages lent and not yet resolved.
     InFlight: Ours Gauge "in_flight" [platform, game],
-    /// Age of the oldest of them.
+    /// Age of the oldest message in flight.
     InFlightOldestSeconds: Ours Gauge "in_flight_oldest_seconds" [],
     /// Topics that match the pattern and are not ours to send.
     IgnoredTopics: Ours Gauge "ignored_topics" [],
@@ -168,6 +170,28 @@ impl Metric {
     /// The metric of this name.
     pub fn named(name: &str) -> Option<Metric> {
         Metric::ALL.iter().copied().find(|metric| metric.name() == name)
+    }
+
+    /// Whether the ledger has it by lane, or the queue's standing by topic, so that it need not be kept a second time.
+    pub const fn is_in_ledger(self) -> bool {
+        matches!(
+            self,
+            Metric::Sent
+                | Metric::Ack
+                | Metric::Failed
+                | Metric::Latency
+                | Metric::FirebaseLatency
+                | Metric::Attempts
+                | Metric::PossibleDuplicates
+                | Metric::RateLimitReached
+                | Metric::DuplicatedMessages
+                | Metric::Expired
+                | Metric::Released
+                | Metric::Skipped
+                | Metric::InFlight
+                | Metric::ReceiptsLost
+                | Metric::MapBytes
+        )
     }
 
     /// Whether these are its tags, in any order.
