@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigFile;
 
 mod simulate;
-
 pub use simulate::{SimulateApns, SimulateFcm};
 
 /// Where the configuration is without `--config`, as with the original.
@@ -159,6 +158,16 @@ Examples:
   pusher demo                      20000 pushes through each as fast as they go, then the balances
   pusher demo --keep --rate 50     Stay up, and print how to push by hand and read the feedback")]
     Demo(Demo),
+    /// Ask a running worker whether it is healthy, or ready
+    #[command(after_help = "\
+Examples:
+  pusher health                                Exit code 0: healthy; 1: a part stands still, or no answer
+  pusher health --ready                        Whether pushes can go through now, and why not
+  pusher health --admin 127.0.0.1:9000         The worker whose admin.listen says so
+
+As a container's health check (the image has no HTTP client): CMD pusher health
+The same by HTTP: /healthz and /readyz, and /metrics for Prometheus.")]
+    Health(Health),
     /// Print the version
     #[command(after_help = "Example:\n  pusher version")]
     Version,
@@ -295,6 +304,17 @@ pub struct Demo {
     /// The same seed gives the same pushes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Arguments of `health`.
+#[derive(Args, Debug)]
+pub struct Health {
+    /// The worker's admin server (admin.listen)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub admin: String,
+    /// Ask whether it is ready (/readyz) instead of whether it is healthy (/healthz)
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[cfg(test)]

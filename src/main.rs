@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::Parser as _;
 
+use pusher::admin::ask::AskError;
 use pusher::check::NotWell;
 use pusher::cli::{Cli, Command, Flags};
 use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Loaded, Notice};
+use pusher::pusher::Unwell;
 use pusher::shutdown::{Reason, Shutdown};
 use pusher::telemetry::{self, Telemetry};
 use pusher::worker::StartError;
@@ -90,6 +92,13 @@ fn exit_code(result: &anyhow::Result<()>, reason: Option<&Reason>) -> u8 {
     if error.is::<NotWell>() {
         // The report has said it all.
         return MISCONFIGURED;
+    }
+    if error.is::<Unwell>() {
+        return FAILED;
+    }
+    if let Some(error) = error.downcast_ref::<AskError>() {
+        tracing::error!("{error}");
+        return FAILED;
     }
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         errors.lines().for_each(|line| tracing::error!(alarm = true, reason = "configuration", "{line}"));

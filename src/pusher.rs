@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::admin::ask::ask;
 use crate::check::{self, NotWell};
-use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Simulate};
+use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Health, Simulate};
 use crate::config::{Config, Loaded};
 use crate::demo;
 use crate::feedback_listener::{self, Apps, Bounds, Listener};
@@ -44,8 +45,21 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
             run_check(loaded, &request, cli.flags.json, shutdown)
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
+        Command::Health(arguments) => health(arguments),
         Command::Version => Ok(()),
     }
+}
+
+/// A process that was asked is not well. What it said is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not well")]
+pub struct Unwell;
+
+/// Prints what the process says of itself.
+fn health(arguments: &Health) -> Result<()> {
+    let answer = ask(&arguments.admin, if arguments.ready { "/readyz" } else { "/healthz" })?;
+    writeln!(io::stdout(), "{}", answer.body)?;
+    if answer.well { Ok(()) } else { Err(Unwell.into()) }
 }
 
 /// A worker, from start to ledger.

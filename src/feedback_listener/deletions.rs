@@ -179,7 +179,6 @@ impl Deletions {
     }
 
     fn release(&self, item: Item) {
-        self.ledger.released();
         item.receipt.release();
     }
 

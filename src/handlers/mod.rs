@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
-use crate::http2::{PoolSettings, reach};
+use crate::http2::{PoolSettings, Stats, reach};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
 use crate::proof::{Finding, Proof};
@@ -260,6 +260,16 @@ pub trait Provider: Send + Sync {
     /// Panics for an app that [`Provider::apps`] does not list.
     fn reached(&self, app: &str) {
         let _ = app;
+    }
+
+    /// Its connections in numbers: one entry for each pool, with its key.
+    fn pools(&self) -> Vec<(String, Stats)> {
+        Vec::new()
+    }
+
+    /// Apps that nothing can be sent for now, because what authenticates them is not in hand.
+    fn without_credentials(&self) -> Vec<Arc<str>> {
+        Vec::new()
     }
 
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.

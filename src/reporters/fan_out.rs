@@ -169,6 +169,7 @@ impl Reporters {
             waiting: sum.waiting + one.waiting,
             lost: sum.lost + one.lost,
             stalled_for: sum.stalled_for.max(one.stalled_for),
+            refused_topics: sum.refused_topics + one.refused_topics,
         })
     }
 

@@ -277,7 +277,8 @@ impl Records {
         let waiting = self.waiting.load(Ordering::Relaxed);
         // A broker that nobody waits for stalls nothing.
         let stalled_for = if waiting == 0 { Duration::ZERO } else { self.state.stalled_for() };
-        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for }
+        let refused_topics = self.state.refused_topics().len();
+        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for, refused_topics }
     }
 }
 

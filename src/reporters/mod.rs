@@ -139,6 +139,8 @@ pub struct Backlog {
     pub lost: u64,
     /// For how long the broker has acknowledged nothing although it should; zero when all is well.
     pub stalled_for: Duration,
+    /// Topics that are missing or may not be written, as of the last attempts.
+    pub refused_topics: usize,
 }
 
 /// What became of a token's deletion.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::admin;
 use crate::admission::Plan;
 use crate::config::{Config, ConfigError, Problems};
 use crate::control::{self, Control};
@@ -33,6 +34,8 @@ pub struct Readings {
     pub reporters: Option<Reporters>,
     /// The provider, or what is wrong with its credentials.
     pub provider: Option<Result<Arc<dyn Provider>, ProviderError>>,
+    /// The admin server.
+    pub admin: Option<admin::Settings>,
     /// What is limited and compared; inside `None`: nothing is.
     pub admission: Option<Option<Plan>>,
 }
@@ -57,7 +60,8 @@ impl Readings {
             Some(provider) => Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
             None => Ok(None),
         });
-        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admission }
+        let admin = problems.take(admin::Settings::from_config(config));
+        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin }
     }
 }
 

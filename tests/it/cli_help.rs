@@ -36,6 +36,7 @@ fn help_of_every_command() {
         &["generate", "apns", "--help"],
         &["generate", "gcm", "--help"],
         &["demo", "--help"],
+        &["health", "--help"],
         &["version", "--help"],
     ] {
         let output = pusher(arguments);

@@ -10,11 +10,11 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown", "tls"];
+const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("queue", &["kafka_acl"]), // what may be read
+    ("queue", &["kafka_acl", "tally"]), // what may be read; its receipts keep the ledger
     // A provider's client stands on the transport, and declares the keys of its limits.
     ("handlers", &["http2", "admission"]),
     ("admission", &[]),
@@ -27,13 +27,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("delivery", &["circuit", "desk", "gate", "handlers", "queue", "reporters"]), // joins the rooms through their traits
     ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "reporters"]), // joins admission to a delivery
     // What deliveries of one sender have at hand.
-    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread", "tally"]),
+    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread"]),
     ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
-    ("feedback_listener", &["control", "observer", "proof", "queue", "reporters"]), // from the queue to the tables, with its own wiring
+    ("feedback_listener", &["admin", "control", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring
+    ("admin", &["http2", "queue", "reporters", "tally"]), // writes what their snapshots say
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("worker", &["*"]),   // the wiring
@@ -54,8 +55,10 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
-    ("registry", &["config"]), // chooses by configuration, fails with its error
-    ("shutdown", &["config"]), // its deadline is a key
+    ("registry", &["config"]),          // chooses by configuration, fails with its error
+    ("shutdown", &["config", "pulse"]), // its deadline is a key; who is at work shows signs of life
+    ("pulse", &[]),
+    ("histogram", &[]),
     ("tls", &[]),
 ];
 
@@ -68,6 +71,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/client",     // its options and fatal errors
             "src/queue/commit.rs",  // the clock of commits; what to commit (`commit_plan`) is pure
             "src/queue/context",    // the client's callbacks
+            "src/queue/logs",       // for how long they keep
             "src/queue/membership", // its beginning and end
             "src/queue/native",     // calls that the crate does not wrap
             "src/queue/partition",  // takes from one partition's queue
@@ -91,7 +95,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("redis", &["src/admission/redis"]),
     ("sentry", &["src/telemetry"]),
     ("clap", &["src/cli", "src/main.rs"]),
-    ("axum", &["src/simulator"]), // the control and token endpoints
+    ("axum", &["src/admin", "src/simulator"]), // the admin server; the control and token endpoints
+    ("prometheus_client", &["src/admin/page"]),
     ("tracing_subscriber", &["src/telemetry"]),
     ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),

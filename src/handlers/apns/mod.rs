@@ -40,7 +40,7 @@ pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, tls};
+use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
 use crate::proof::{Finding, Proof};
@@ -228,6 +228,10 @@ impl Provider for ApnsProvider {
         let pools = self.pools.lock();
         let of_app = pools.iter().filter(|((pool, _), _)| *pool == key);
         of_app.for_each(|(_, shared)| shared.pool.end_rest());
+    }
+
+    fn pools(&self) -> Vec<(String, Stats)> {
+        self.pools.lock().iter().map(|((key, _), shared)| (key.clone(), shared.pool.stats())).collect()
     }
 
     fn close(&self) {

@@ -51,7 +51,7 @@ use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, tls};
+use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
 use crate::proof::Proof;
@@ -197,6 +197,15 @@ impl Provider for GcmProvider {
 
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
+    }
+
+    fn pools(&self) -> Vec<(String, Stats)> {
+        self.pools.lock().iter().map(|((key, _), pool)| (key.clone(), pool.stats())).collect()
+    }
+
+    fn without_credentials(&self) -> Vec<Arc<str>> {
+        let apps = self.settings.apps.iter().zip(&self.accounts);
+        apps.filter(|(_, account)| !account.token.is_in_hand()).map(|(app, _)| Arc::clone(&app.name)).collect()
     }
 
     fn close(&self) {

@@ -1,6 +1,7 @@
 //! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -33,6 +34,8 @@ impl Worker {
     pub(crate) fn start_in(arguments: &[&str], environment: &[(String, String)], folder: PathBuf) -> Worker {
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
+        // Any free port, unless the test says which: several workers run side by side.
+        command.push("PUSHER_ADMIN_LISTEN=127.0.0.1:0".into());
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
         command.extend([env!("CARGO_BIN_EXE_pusher"), "--json"].iter().chain(arguments).map(|word| (*word).to_owned()));
         let server = Server::start("worker", &folder, &command);
@@ -79,6 +82,14 @@ impl Worker {
     #[track_caller]
     pub(crate) fn ends(mut self) -> ExitStatus {
         self.server.take().expect("running").await_end(Duration::from_mins(1))
+    }
+
+    /// Where its admin server listens, once it has said so.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        let said = "the admin server listens";
+        let log = self.log();
+        let line = log.iter().find(|line| line["msg"].as_str().is_some_and(|text| text.starts_with(said)))?;
+        line["address"].as_str()?.parse().ok()
     }
 
     /// Whether a line's message begins so.
