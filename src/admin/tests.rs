@@ -112,7 +112,7 @@ fn where_to_listen_is_an_address_or_nowhere() {
     assert_eq!((read(""), read(" Off "), read("[::1]:9 ")), (Ok(None), Ok(None), Ok(Some("[::1]:9".into()))));
     for wrong in ["8080", ":8080", "localhost", "localhost:http", "localhost:70000"] {
         insta::allow_duplicates! {
-            let error = read(wrong).unwrap_err().to_string().replace(wrong, "X");
+            let error = read(wrong).unwrap_err().to_string().replace(&format!("{wrong:?}"), "\"X\"");
             insta::assert_snapshot!(error, @r#"admin.listen: "X" must be host:port, for example 127.0.0.1:8080, or off"#);
         }
     }

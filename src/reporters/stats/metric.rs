@@ -137,7 +137,7 @@ metrics! {
     /// Tokens kept because the safety valve is closed, or because an operator said so.
     TokensDeleteWithheld: Ours Counter "tokens_delete_withheld" [hostname, game, platform],
     /// Feedback records read by the listener: `dead` (a token to delete), `other`, `unreadable`.
-    FeedbackRecords: Ours Counter "feedback_records" [platform, game, kind],
+    FeedbackRecords: Ours Counter "feedback_records_read" [platform, game, kind],
     /// The feedback listener has started.
     FeedbackListenerRestart: Original Counter "feedback_listener_restart" [hostname],
     /// Feedback records between Kafka and the end of their DELETE.
