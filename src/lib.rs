@@ -18,7 +18,7 @@
 //!   them what the queue saw. [`control`]: what outlives a process and is known to all, such as a closed valve.
 //! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -46,8 +46,10 @@ pub mod http2;
 pub mod message;
 pub mod observer;
 pub mod outcome;
+pub mod peek;
 pub mod pusher;
 pub mod queue;
+pub mod redrive;
 pub mod registry;
 pub mod reporters;
 pub mod sender;

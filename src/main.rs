@@ -45,7 +45,12 @@ fn main() -> ExitCode {
 /// The commands that make their own configuration read neither file nor environment.
 fn prepare(cli: &Cli) -> anyhow::Result<(Config, Vec<Notice>, Telemetry)> {
     let (config, notices) = match cli.command {
-        Command::Apns | Command::Gcm | Command::StartFeedbackListener | Command::Valve { .. } => {
+        Command::Apns
+        | Command::Gcm
+        | Command::StartFeedbackListener
+        | Command::Valve { .. }
+        | Command::Peek(_)
+        | Command::Redrive(_) => {
             let loaded = config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?;
             (loaded.config, loaded.notices)
         }

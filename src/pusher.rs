@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Simulate};
+use crate::cli::{self, Cli, Command, Demo, Flags, Generate, GenerateFor, Peek, Redrive, Simulate};
 use crate::config::Config;
 use crate::demo;
 use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::handlers::{self, Registration};
+use crate::peek;
+use crate::redrive;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
@@ -30,6 +32,8 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
         Command::StartFeedbackListener => listen(config, shutdown),
         Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
         Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
+        Command::Peek(arguments) => peek(config, arguments, &cli.flags, shutdown),
+        Command::Redrive(arguments) => redrive(config, arguments, cli.flags.json, shutdown),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
         Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => {
@@ -128,6 +132,22 @@ fn produce_lines(
     }
     producer.flush()?;
     bar.finish();
+    Ok(())
+}
+
+fn peek(config: &Config, arguments: &Peek, flags: &Flags, shutdown: &Shutdown) -> Result<()> {
+    let shown = peek::run(config, arguments, flags.production, flags.json, shutdown)?;
+    // Messages in words have an empty line between them.
+    print_lines(shown.into_iter(), shutdown)
+}
+
+fn redrive(config: &Config, arguments: &Redrive, json: bool, shutdown: &Shutdown) -> Result<()> {
+    let report = redrive::run(config, arguments, |count| progress(count, "dead letters"), shutdown)?;
+    if json {
+        println!("{}", report.line());
+    } else {
+        print!("{}", report.text());
+    }
     Ok(())
 }
 

@@ -34,10 +34,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
     ("feedback_listener", &["control", "observer", "queue", "reporters"]), // from the queue to the tables, with its own wiring
     ("telemetry", &[]),
-    ("settings", &["*"]), // lists the keys of all rooms
-    ("worker", &["*"]),   // the wiring
-    ("pusher", &["*"]),   // what each command runs
-    ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
+    ("settings", &["*"]),                                    // lists the keys of all rooms
+    ("worker", &["*"]),                                      // the wiring
+    ("pusher", &["*"]),                                      // what each command runs
+    ("simulate", &["*"]),                                    // what `simulate` runs: settings, files, the simulators
+    ("peek", &["cli", "handlers", "queue"]), // what `peek` runs: records through the provider's own code
+    ("redrive", &["cli", "handlers", "queue", "reporters"]), // what `redrive` runs: letters, on the queue's own bookkeeping
     ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
@@ -76,6 +78,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/reporters/kafka",  // the producer of all records that are waited for
             "src/control/kafka",    // reads and writes the entries
             "src/control/topic",    // makes their topic
+            "src/peek/kafka",       // records of a push topic, for people
+            "src/redrive/kafka",    // letters out, records back in, in one transaction
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],

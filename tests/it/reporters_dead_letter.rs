@@ -32,7 +32,14 @@ fn message(payload: &'static [u8]) -> QueueMessage {
     let topic = "push-game_apns-single".into();
     let origin = Origin { topic, partition: 3, app: "game".into(), platform: APNS, lane: Lane::Single };
     let payload = Bytes::from_static(payload);
-    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at: Instant::now(), payload }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: 42,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at: Instant::now(),
+        payload,
+    }
 }
 
 fn letter(message: &QueueMessage) -> DeadLetter<'_> {

@@ -67,7 +67,14 @@ fn message(payload: impl Into<Bytes>) -> QueueMessage {
         lane: Lane::Single,
     };
     let lent_at = Instant::now();
-    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at, payload: payload.into() }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: 42,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at,
+        payload: payload.into(),
+    }
 }
 
 const FULL: RecordForm = RecordForm { metadata: true, truncated: false };
@@ -77,6 +84,7 @@ fn record(payload: &str, outcome: &Outcome, form: RecordForm) -> Value {
         app: "game",
         hostname: "pod-1",
         pusher_id: message(Bytes::new()).identity(),
+        redriven: false,
         consumed_at_s: 1_718_900_000,
     };
     let bytes = feedback::record(payload.as_bytes(), outcome, &about, form);
