@@ -17,7 +17,7 @@
 //! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
 //!   them what the queue saw. [`control`]: what outlives a process and is known to all, such as a closed valve.
 //! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
-//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
+//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
@@ -44,6 +44,7 @@ pub mod generate;
 pub mod handlers;
 pub mod http2;
 pub mod message;
+pub mod notify;
 pub mod observer;
 pub mod outcome;
 pub mod peek;

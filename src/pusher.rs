@@ -13,6 +13,7 @@ use crate::demo;
 use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::handlers::{self, Registration};
+use crate::notify;
 use crate::peek;
 use crate::redrive;
 use crate::settings::WorkerSettings;
@@ -55,6 +56,7 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
         other => anyhow::Error::new(other),
     })?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
+    notify::tell(notify::State::Ready);
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(platform, drained = summary.drained, ledger, "stopped");
@@ -71,6 +73,7 @@ fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
         other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    notify::tell(notify::State::Ready);
     let summary = listener.join();
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(drained = summary.drained, ledger, "stopped");

@@ -54,7 +54,8 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
     ("registry", &["config"]), // chooses by configuration, fails with its error
-    ("shutdown", &["config"]), // its deadline is a key
+    ("notify", &[]),
+    ("shutdown", &["config", "notify"]), // its deadline is a key; the service manager hears of it
     ("tls", &[]),
 ];
 

@@ -8,6 +8,7 @@ mod cli_demo;
 mod cli_docs;
 mod cli_help;
 mod control_flow;
+mod deploy;
 mod flow_admission;
 mod flow_delivery;
 mod flow_gcm;

@@ -220,7 +220,14 @@ fn prometheus_asks_a_service_of_the_compose_file() {
 
 #[test]
 fn scripts_parse_and_may_be_run() {
-    for script in [".ci/run", "tools/deps", "tools/fcm-schema-fetch", "tools/kafka-fetch"] {
+    for script in [
+        ".ci/run",
+        "tools/deps",
+        "tools/fcm-schema-fetch",
+        "tools/helm-fetch",
+        "tools/kafka-fetch",
+        "tools/kube-validate",
+    ] {
         process::run(Command::new("bash").arg("-n").arg(root().join(script)));
         let mode = fs::metadata(root().join(script)).expect("a script").permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
