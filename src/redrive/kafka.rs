@@ -17,6 +17,8 @@ use crate::message::REDRIVE_OF;
 
 /// Longest wait for an answer of the brokers.
 const CALL: Duration = Duration::from_secs(30);
+/// Longest wait for one step of a transaction, below its own timeout.
+const STEP: Duration = Duration::from_secs(10);
 
 /// Where the letters are, and how to get there.
 #[derive(Debug)]
@@ -168,7 +170,8 @@ impl Writer {
         let mut client = place.client();
         client
             .set("transactional.id", &place.group)
-            .set("transaction.timeout.ms", "60000")
+            // What lies behind an open transaction in a push topic waits for its end: not for long, if this process is killed.
+            .set("transaction.timeout.ms", "15000")
             .set("compression.type", "lz4")
             // What the letters' topic took is for the push topic's broker to judge.
             .set("message.max.bytes", "100000000");
@@ -207,9 +210,9 @@ impl Writer {
                 element.set_metadata(map);
             }
         }
-        self.producer.send_offsets_to_transaction(&offsets, &reader.group()?, CALL).map_err(explained)?;
-        self.producer.flush(CALL).map_err(explained)?;
-        self.producer.commit_transaction(CALL).map_err(explained)
+        self.producer.send_offsets_to_transaction(&offsets, &reader.group()?, STEP).map_err(explained)?;
+        self.producer.flush(STEP).map_err(explained)?;
+        self.producer.commit_transaction(STEP).map_err(explained)
     }
 
     fn explained(&self, error: &KafkaError) -> anyhow::Error {

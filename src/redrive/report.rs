@@ -19,7 +19,7 @@ pub struct Report {
     pub redriven: BTreeMap<String, u64>,
     /// Found redriven by an earlier run.
     pub before: u64,
-    /// Left for another run, because the filters did not ask for them, or the limit was reached.
+    /// Left for another run: the filters did not ask for them.
     pub left: u64,
     /// A second letter of a record that had one in this run: nothing to do.
     pub repeated: u64,

@@ -166,7 +166,10 @@ fn versions_agree() {
     for name in ["kafka", "topics"] {
         assert_eq!(services()[name]["image"], format!("apache/kafka:{jars}"));
     }
-    assert_eq!(capture(r"ARG CARGO_AUDITABLE=(.*)", &read("Dockerfile")), capture(r"AUDITABLE := (.*)", &read("Makefile")));
+    assert_eq!(
+        capture(r"ARG CARGO_AUDITABLE=(.*)", &read("Dockerfile")),
+        capture(r"AUDITABLE := (.*)", &read("Makefile"))
+    );
     let pinned = capture(r#"channel = "([\d.]+)""#, &read("rust-toolchain.toml"));
     let image = capture(r"FROM rust:([\d.]+)-", &read("Dockerfile"));
     assert!(pinned == image || pinned.starts_with(&format!("{image}.")), "toolchain {pinned}, image {image}");

@@ -121,7 +121,7 @@ fn a_worker_goes_on_behind_the_marks_of_transactions() {
     letters::write(&kafka().brokers, &letters, "timeout");
     let times = |rig: &Rig| (0..20).map(|serial| rig.simulator.handle().ledger().of(serial).1).sum::<u32>();
     for (life, limit) in [(1, "7"), (2, "13")] {
-        let report = Redrive::start(&rig, &["--limit", limit, "--rate", "2"]).finish();
+        let report = Redrive::start(&rig, &["--limit", limit, "--rate", "5"]).finish();
         assert_eq!(report["redriven"].to_string(), limit, "{report}");
         let mut worker = rig.worker(&[]);
         let wanted = if life == 1 { 27 } else { 40 };

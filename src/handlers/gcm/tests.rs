@@ -103,6 +103,22 @@ fn unregistered() -> Outcome {
 const PAYLOAD: &str = r#"{"to":"t1","data":{"a":1},"metadata":{"jobId":"j-1","game":"forged","timestamp":5}}"#;
 
 #[test]
+fn the_record_of_a_redriven_message_says_so() {
+    let redriven = QueueMessage { redrive_of: Some(7), ..message(Bytes::from_static(PAYLOAD.as_bytes())) };
+    let about = feedback::About {
+        app: "game",
+        hostname: "pod-1",
+        pusher_id: redriven.identity(),
+        redriven: true,
+        consumed_at_s: 1,
+    };
+    let bytes = feedback::record(PAYLOAD.replace("j-1", "x").as_bytes(), &unregistered(), &about, FULL);
+    let record: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(record["metadata"]["redriven"], true);
+    assert_ne!(record["metadata"]["pusherId"], message(Bytes::new()).identity().to_string());
+}
+
+#[test]
 fn the_record_of_a_refusal_holds_every_field_of_the_original_and_ours() {
     let id = message(Bytes::new()).identity().to_string();
     let expected = json!({
