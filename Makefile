@@ -5,6 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 IMAGE ?= pusher
+# Of the release steps; the first is the Dockerfile's too.
+AUDITABLE := 0.7.7
+CYCLONEDX := 0.5.9
 
 ##@ First
 help: ## this list
@@ -25,10 +28,26 @@ build: deps-build ## a development build: target/debug/pusher
 
 release: deps-build ## a release build that depends on glibc alone (needs perl; OpenSSL and zlib inside): target/dist/pusher
 	@command -v perl >/dev/null || { echo "missing: perl (OpenSSL's own build needs it); apt-get install -y perl" >&2; exit 1; }
-	$(CARGO) build --locked --profile dist --features static
+	@command -v cargo-auditable >/dev/null || echo "cargo-auditable is not installed (make release-tools): the binary will not list its crates" >&2
+	$(CARGO) $$(command -v cargo-auditable >/dev/null && echo auditable) build --locked --profile dist --features static
 
 docker: ## the container image: IMAGE=pusher
 	docker build -t $(IMAGE) .
+
+##@ Release
+release-tools: ## install what the release steps need: cargo-auditable, cargo-cyclonedx
+	$(CARGO) install --locked --version $(AUDITABLE) cargo-auditable
+	$(CARGO) install --locked --version $(CYCLONEDX) cargo-cyclonedx
+
+sbom: ## the bill of materials of a release, CycloneDX: target/dist/pusher.cdx.json
+	$(CARGO) cyclonedx --format json --features static --override-filename pusher.cdx
+	mkdir -p target/dist && mv pusher.cdx.json target/dist/
+
+docker-multi: ## the image for amd64 and arm64 with SBOM and provenance, pushed: IMAGE=registry.example.com/pusher:1.2.3
+	docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max -t $(IMAGE) --push .
+
+chart: ## the Helm chart as a package: target/dist/pusher-<version>.tgz
+	mkdir -p target/dist && "$$(tools/helm-fetch)" package deploy/helm -d target/dist
 
 ##@ Check
 test: deps-test kafka ## every test, on real Apache Kafka, PostgreSQL and Redis too
@@ -86,4 +105,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release docker test test-fast check kafka bench bench-quick bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka bench bench-quick bench-listener bench-produce clean deps-build deps-test

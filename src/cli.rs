@@ -6,9 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::ConfigFile;
 
+mod peek;
+mod redrive;
 mod simulate;
 mod valve;
 
+pub use peek::Peek;
+pub use redrive::Redrive;
 pub use simulate::{SimulateApns, SimulateFcm};
 pub use valve::{Resume, Valve};
 
@@ -135,6 +139,12 @@ Examples:
         #[command(subcommand)]
         action: Valve,
     },
+    /// Show what the messages of a topic would become, without sending them
+    #[command(after_help = peek::EXAMPLES)]
+    Peek(Peek),
+    /// Send dead letters again: back to the topics that they came from, none twice
+    #[command(after_help = redrive::EXAMPLES)]
+    Redrive(Redrive),
     /// Run a stand-in for a provider
     #[command(after_help = "\
 Examples:

@@ -203,6 +203,9 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),
     }
+    if message.redrive_of.is_some() {
+        desk.reporters.stats().count(Metric::Redriven, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
+    }
     if let Outcome::Expired(_) = outcome {
         desk.reporters.stats().count(Metric::Expired, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
     }

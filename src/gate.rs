@@ -7,7 +7,7 @@
 use std::sync::{LazyLock, OnceLock};
 
 use crate::admission::content::ContentKey;
-use crate::admission::{Admission, Decision, Refused};
+use crate::admission::{Admission, Decision, Names, Refused};
 use crate::circuit::{Circuit, Pass};
 use crate::delivery::Push;
 use crate::desk::Desk;
@@ -63,7 +63,9 @@ impl Admit for DeliveryGate<'_> {
         Box::pin(async move {
             let message = &self.push.message;
             let Subject { device, content } = subject;
-            let decision = self.admission?.decide(&message.origin.app, device, &content, message.identity()).await;
+            // A redriven message may claim its content again, and pays the limit again.
+            let names = Names { message: message.identity(), record: message.record_identity() };
+            let decision = self.admission?.decide(&message.origin.app, device, &content, names).await;
             count(self.desk, message, decision);
             if decision.refused.is_none() {
                 let _ = self.admitted.set(Admitted { claim: decision.claim });

@@ -21,8 +21,8 @@
 //! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
-//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`]: what each command runs.
+//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -53,12 +53,15 @@ pub mod histogram;
 pub mod http2;
 pub mod kafka_acl;
 pub mod message;
+pub mod notify;
 pub mod observer;
 pub mod outcome;
+pub mod peek;
 pub mod proof;
 pub mod pulse;
 pub mod pusher;
 pub mod queue;
+pub mod redrive;
 pub mod registry;
 pub mod reporters;
 pub mod sender;

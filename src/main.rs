@@ -52,9 +52,13 @@ fn main() -> ExitCode {
 /// The commands that make their own configuration read neither file nor environment.
 fn prepare(cli: &Cli) -> anyhow::Result<(Loaded, Telemetry)> {
     let loaded = match cli.command {
-        Command::Apns | Command::Gcm | Command::StartFeedbackListener | Command::Valve { .. } | Command::Check(_) => {
-            config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?
-        }
+        Command::Apns
+        | Command::Gcm
+        | Command::StartFeedbackListener
+        | Command::Valve { .. }
+        | Command::Check(_)
+        | Command::Peek(_)
+        | Command::Redrive(_) => config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?,
         _ => Loaded { config: Config::default(), notices: Vec::new() },
     };
     if let Command::Check(_) = cli.command {

@@ -66,6 +66,8 @@ pub struct QueueMessage {
     pub offset: i64,
     /// When it was produced, ms since the epoch; `None` when the record carries no timestamp.
     pub timestamp_ms: Option<i64>,
+    /// When it was redriven from the dead letters: the offset, in the same partition, under which it came first.
+    pub redrive_of: Option<i64>,
     /// When this process took it from the queue.
     pub lent_at: Instant,
     /// The record's value, untouched; empty for a record without one.
@@ -76,9 +78,18 @@ pub struct QueueMessage {
 /// would come under new identities.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7c1e_4c1b_6f3a_5d0e_9b52_8a4f_3c6d_21e7);
 
+/// Header of a record that was redriven: where its message came first, `topic/partition/offset`.
+pub const REDRIVE_OF: &str = "pusherRedriveOf";
+
 impl QueueMessage {
-    /// The message's identity: UUIDv5 of `topic/partition/offset`, the same through retries, redelivery and replay.
+    /// The message's identity: UUIDv5 of the `topic/partition/offset` where it came first, the same through retries,
+    /// redelivery, replay and redrive.
     pub fn identity(&self) -> Uuid {
+        identity(&self.origin.topic, self.origin.partition, self.redrive_of.unwrap_or(self.offset))
+    }
+
+    /// The identity of this very record; another one than the message's when it was redriven.
+    pub fn record_identity(&self) -> Uuid {
         identity(&self.origin.topic, self.origin.partition, self.offset)
     }
 
@@ -92,6 +103,21 @@ impl QueueMessage {
 pub fn age(timestamp_ms: i64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Duration::from_millis(timestamp_ms.max(0) as u64))
+}
+
+/// The value of [`REDRIVE_OF`].
+pub fn redrive_of(topic: &str, partition: i32, offset: i64) -> String {
+    format!("{topic}/{partition}/{offset}")
+}
+
+/// What a [`REDRIVE_OF`] on the record at `offset` says, where it may say so: an earlier offset of the same partition. A
+/// header that came along with a record from elsewhere, or that names what is still to come, says nothing.
+pub fn read_redrive_of(header: &[u8], topic: &str, partition: i32, offset: i64) -> Option<i64> {
+    let (place, of) = std::str::from_utf8(header).ok()?.rsplit_once('/')?;
+    let (of_topic, of_partition) = place.rsplit_once('/')?;
+    let of: i64 = of.parse().ok()?;
+    let is_of_partition = of_topic == topic && of_partition.parse() == Ok(partition);
+    (is_of_partition && (0..offset).contains(&of)).then_some(of)
 }
 
 /// The identity of the message at `offset` of `topic`/`partition`; see [`QueueMessage::identity`].
@@ -124,5 +150,16 @@ mod tests {
         assert_eq!(id, Uuid::new_v5(&NAMESPACE, b"push-game_apns-single/3/42"));
         assert_eq!(id.get_version_num(), 5);
         assert_ne!(id, identity("push-game_apns-single", 3, 43));
+    }
+
+    #[test]
+    fn only_an_earlier_offset_of_the_same_partition_can_have_been_redriven() {
+        let read = |header: &str| read_redrive_of(header.as_bytes(), "push-a/b", 3, 42);
+        assert_eq!(read(&redrive_of("push-a/b", 3, 7)), Some(7));
+        for header in ["push-a/b/3/42", "push-a/b/3/-1", "push-a/b/4/7", "push-a/3/7", "push-a/b/3/", "7", "", "\u{ff}"]
+        {
+            assert_eq!(read(header), None, "{header}");
+        }
+        assert_eq!(read_redrive_of(b"t/0/\xff", "t", 0, 9), None);
     }
 }

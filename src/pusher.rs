@@ -8,12 +8,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::admin::ask::ask;
 use crate::check::{self, NotWell};
-use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Health, Simulate};
+use crate::cli::{self, Cli, Command, Demo, Flags, Generate, GenerateFor, Health, Peek, Redrive, Simulate};
 use crate::config::{Config, Loaded};
 use crate::demo;
 use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::handlers;
+use crate::notify;
+use crate::peek;
+use crate::redrive;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
@@ -32,6 +35,8 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         Command::StartFeedbackListener => listen(config, shutdown),
         Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
         Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
+        Command::Peek(arguments) => peek(config, arguments, &cli.flags, shutdown),
+        Command::Redrive(arguments) => redrive(config, arguments, cli.flags.json, shutdown),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
         Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => {
@@ -70,6 +75,7 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
         other => anyhow::Error::new(other),
     })?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
+    notify::tell(notify::State::Ready);
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(platform, drained = summary.drained, ledger, "stopped");
@@ -100,6 +106,7 @@ fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
         other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
     })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    notify::tell(notify::State::Ready);
     let summary = listener.join();
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(drained = summary.drained, ledger, "stopped");
@@ -152,6 +159,22 @@ fn produce_lines(
     }
     producer.flush()?;
     bar.finish();
+    Ok(())
+}
+
+fn peek(config: &Config, arguments: &Peek, flags: &Flags, shutdown: &Shutdown) -> Result<()> {
+    let shown = peek::run(config, arguments, flags.production, flags.json, shutdown)?;
+    // Messages in words have an empty line between them.
+    print_lines(shown.into_iter(), shutdown)
+}
+
+fn redrive(config: &Config, arguments: &Redrive, json: bool, shutdown: &Shutdown) -> Result<()> {
+    let report = redrive::run(config, arguments, |count| progress(count, "dead letters"), shutdown)?;
+    if json {
+        println!("{}", report.line());
+    } else {
+        print!("{}", report.text());
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Key};
+use crate::notify::{self, State};
 use crate::pulse::Pulses;
 
 /// How long the end may take.
@@ -136,6 +137,7 @@ impl Shutdown {
         let why = why.into();
         if self.0.reason.set(Reason::Asked(why.clone())).is_ok() {
             tracing::info!(reason = %why, "stopping");
+            notify::tell(State::Stopping);
         }
         self.0.token.cancel();
     }
@@ -144,7 +146,9 @@ impl Shutdown {
     pub fn fail(&self, part: &str, error: impl fmt::Display) {
         let error = error.to_string();
         tracing::error!(alarm = true, part, error, "cannot go on, stopping");
-        let _ = self.0.reason.set(Reason::Failed { part: part.to_owned(), error });
+        if self.0.reason.set(Reason::Failed { part: part.to_owned(), error }).is_ok() {
+            notify::tell(State::Stopping);
+        }
         self.0.token.cancel();
     }
 

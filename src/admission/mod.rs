@@ -128,6 +128,22 @@ pub struct Decision {
     pub dedup_failed: bool,
 }
 
+/// Under which identities a message is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// The message's, which its content is claimed by.
+    pub message: Uuid,
+    /// The record's that brought it, which its device's limit is paid by: whoever names an earlier message pays as anyone.
+    pub record: Uuid,
+}
+
+impl From<Uuid> for Names {
+    /// Of a message that came once.
+    fn from(identity: Uuid) -> Self {
+        Names { message: identity, record: identity }
+    }
+}
+
 /// One sender's way to the stores.
 #[derive(Clone)]
 pub struct Admission {
@@ -142,12 +158,12 @@ impl Admission {
         Admission { limiter, dedup, shares: Arc::new(shares) }
     }
 
-    /// Decides about the message `identity` of `app` that would bring `content` to `device`.
-    pub async fn decide(&self, app: &str, device: &str, content: &[&str], identity: Uuid) -> Decision {
+    /// Decides about a message of `app` that would bring `content` to `device`.
+    pub async fn decide(&self, app: &str, device: &str, content: &[&str], names: Names) -> Decision {
         let mut decision = Decision::default();
         if let Some(dedup) = self.dedup.as_ref().filter(|_| self.shares.includes(app, device)) {
             let key = ContentKey::of(device, content);
-            match dedup.is_unique(key, identity).await {
+            match dedup.is_unique(key, names.message).await {
                 Answer::Yes => decision.claim = Some(key),
                 Answer::No => return Decision { refused: Some(Refused::Duplicate), ..decision },
                 // The claim may have been made all the same.
@@ -155,10 +171,10 @@ impl Admission {
             }
         }
         if let Some(limiter) = &self.limiter {
-            match limiter.allow(device, identity).await {
+            match limiter.allow(device, names.record).await {
                 Answer::Yes => {}
                 Answer::No => {
-                    self.give_up(decision.claim.take(), identity);
+                    self.give_up(decision.claim.take(), names.message);
                     decision.refused = Some(Refused::Limited);
                 }
                 Answer::Unknown => decision.limit_failed = true,

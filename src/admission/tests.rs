@@ -40,7 +40,7 @@ async fn decide(dedup: Answer, limit: Answer) -> (Decision, Vec<String>, Vec<Str
     let (dedup, limit) = (Told::to(dedup), Told::to(limit));
     let shares = Shares::new([("game".to_owned(), 100)]);
     let admission = Admission::new(Some(limit.clone()), Some(dedup.clone()), shares);
-    let decision = admission.decide("game", "device", &["content"], Uuid::nil()).await;
+    let decision = admission.decide("game", "device", &["content"], Uuid::nil().into()).await;
     let said = |told: &Told| told.said.lock().clone();
     (decision, said(&dedup), said(&limit))
 }
@@ -78,7 +78,7 @@ async fn what_is_not_known_goes_and_is_told() {
 async fn devices_outside_of_the_share_are_limited_and_not_compared() {
     let (dedup, limit) = (Told::to(Answer::No), Told::to(Answer::Yes));
     let admission = Admission::new(Some(limit.clone()), Some(dedup), Shares::new([("other".to_owned(), 100)]));
-    assert_eq!(admission.decide("game", "device", &[""], Uuid::nil()).await, Decision::default());
+    assert_eq!(admission.decide("game", "device", &[""], Uuid::nil().into()).await, Decision::default());
     assert_eq!(*limit.said.lock(), ["device"]);
 }
 
@@ -102,7 +102,7 @@ mod law {
             for (identity, content) in asked {
                 let device = ["a", "b"][identity as usize % 2];
                 let content = ["x", "y", "z"][content];
-                let decision = runtime.block_on(admission.decide("game", device, &[content], Uuid::from_u128(identity)));
+                let decision = runtime.block_on(admission.decide("game", device, &[content], Uuid::from_u128(identity).into()));
                 let first = *owner.entry((device, content)).or_insert(identity);
                 prop_assert_eq!(decision.refused.is_none(), first == identity);
             }

@@ -87,6 +87,7 @@ pub struct SimulateFcm {
     pub processing: Duration,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+/// A duration as the configuration writes it.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     Duration::from_value(&Value::Scalar(text.to_owned()))
 }

@@ -8,6 +8,8 @@ pub mod breaker;
 mod clock;
 pub mod gcm;
 mod json;
+mod not_sent;
+pub mod preview;
 pub mod retry;
 mod settings;
 mod unanswered;
@@ -23,6 +25,8 @@ use crate::http2::{PoolSettings, Stats, reach};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
 use crate::proof::{Finding, Proof};
+
+use preview::Preview;
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -242,6 +246,10 @@ pub trait Provider: Send + Sync {
     /// Which apps share connections: apps with an equal key have one pool (host and credential). Panics for an app that
     /// [`Provider::apps`] does not list.
     fn pool_key(&self, app: &str) -> String;
+
+    /// What a message of a configured app would become at `now_ms` (ms since the epoch), without sending it: read and built by
+    /// what reads and builds when it is sent. Panics for an app that [`Provider::apps`] does not list.
+    fn preview(&self, message: &QueueMessage, now_ms: i64) -> Preview;
 
     /// The keys of its rate limit and dedup.
     fn admission_keys(&self) -> PlatformKeys;

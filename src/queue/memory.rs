@@ -158,6 +158,7 @@ impl Reader {
                 origin: Arc::clone(&partition.origin),
                 offset,
                 timestamp_ms: Some(*timestamp),
+                redrive_of: None,
                 lent_at: now,
                 payload: payload.clone(),
             };

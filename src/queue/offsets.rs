@@ -108,6 +108,11 @@ impl Ledger {
         resolved
     }
 
+    /// Whether the outcome of what came at `offset` is final; what was never read here counts as such only below the start.
+    pub fn is_resolved(&self, offset: i64) -> bool {
+        offset < self.next && self.unresolved.get(offset).is_none()
+    }
+
     /// The record came back without an outcome: it is not in flight, holds the position, and may be lent again. False,
     /// and nothing changes, when it was not in flight.
     pub fn forget(&mut self, offset: i64) -> bool {
@@ -320,6 +325,15 @@ mod tests {
         assert!(ledger.resolve(7));
         assert_eq!((ledger.position(), ledger.position_time()), (9, PositionTime::Unread));
         assert!(beyond(&ledger).is_empty());
+    }
+
+    #[test]
+    fn resolved_is_what_was_read_and_is_not_open() {
+        let mut ledger = Ledger::new(5, vec![7..8]);
+        assert_eq!([5, 6, 7].map(|offset| lend(&mut ledger, offset) == Lend::New), [true, true, false]);
+        assert!(ledger.resolve(5) && ledger.forget(6));
+        let resolved: Vec<_> = (3..10).filter(|offset| ledger.is_resolved(*offset)).collect();
+        assert_eq!(resolved, [3, 4, 5, 7]);
     }
 
     #[test]

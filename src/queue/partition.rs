@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::anchors::Anchors;
@@ -18,7 +18,7 @@ use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map;
 use super::offsets::{Ledger, Lend};
 use super::{Lent, Observer};
-use crate::message::{Origin, QueueMessage};
+use crate::message::{self, Origin, QueueMessage};
 
 /// What a partition's queue came to in one turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(super) enum Turn {
 pub(super) struct Record {
     offset: i64,
     timestamp: Option<i64>,
+    /// What it says to be a redrive of.
+    redrive_of: Option<i64>,
     payload: Bytes,
 }
 
@@ -55,9 +57,16 @@ impl From<BorrowedMessage<'_>> for Record {
         Record {
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
+            redrive_of: redrive_of(&message),
             payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
         }
     }
+}
+
+fn redrive_of(message: &BorrowedMessage<'_>) -> Option<i64> {
+    let headers = message.headers()?;
+    let said = headers.iter().find(|header| header.key == message::REDRIVE_OF)?.value?;
+    message::read_redrive_of(said, message.topic(), message.partition(), message.offset())
 }
 
 /// A partition that is ours.
@@ -156,8 +165,7 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Option<i64> {
-        let Record { offset, timestamp, payload } = record;
-        let timestamp_ms = timestamp.unwrap_or(-1);
+        let (offset, timestamp_ms) = (record.offset, record.timestamp.unwrap_or(-1));
         if let Some(belief) = self.belief.take() {
             match belief.judge(self.anchors.accepted().offset, offset, timestamp_ms) {
                 Judgement::Agrees(belief) => self.believe(belief),
@@ -169,19 +177,25 @@ impl Partition {
                 }
             }
         }
-        (self.last_read, self.last_ms) = (Some(now), timestamp);
+        (self.last_read, self.last_ms) = (Some(now), record.timestamp);
         self.anchors.read(offset, timestamp_ms);
-        let lend = self.assignment.ledger.lock().lend(offset, timestamp_ms, now);
+        let (lend, redrive_of) = {
+            let mut ledger = self.assignment.ledger.lock();
+            // What is not resolved is nobody else's to name: its outcome is still to come, under its own identity.
+            let redrive_of = record.redrive_of.filter(|of| ledger.is_resolved(*of));
+            (ledger.lend(offset, timestamp_ms, now), redrive_of)
+        };
         match lend {
             Lend::Skip(_) => observer.skipped(&self.origin, 1),
-            Lend::New => out.push(self.lent(offset, timestamp, now, payload)),
+            Lend::New => out.push(self.lent(Record { redrive_of, ..record }, now)),
         }
         None
     }
 
-    fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
+    fn lent(&self, record: Record, lent_at: Instant) -> Lent {
+        let Record { offset, timestamp: timestamp_ms, redrive_of, payload } = record;
         let receipt = lend(&self.assignment, &self.share, offset, timestamp_ms, payload.len());
-        let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, lent_at, payload };
+        let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, redrive_of, lent_at, payload };
         Lent { message, receipt }
     }
 

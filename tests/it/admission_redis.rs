@@ -48,7 +48,7 @@ fn identity() -> Uuid {
 }
 
 async fn ask(admission: &Admission, device: &str, content: &str, identity: Uuid) -> Decision {
-    admission.decide("game", device, &[content, ""], identity).await
+    admission.decide("game", device, &[content, ""], identity.into()).await
 }
 
 async fn is_limited(admission: &Admission, device: &str, identity: Uuid) -> bool {

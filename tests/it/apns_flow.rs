@@ -75,7 +75,14 @@ fn message(token: &str, serial: i64, members: &str) -> QueueMessage {
     let payload =
         format!(r#"{{"DeviceToken":"{token}","Payload":{{"aps":{{"alert":"hi"}},"serial":{serial}}}{members}}}"#);
     let payload = Bytes::from(payload);
-    QueueMessage { origin: Arc::new(origin), offset: serial, timestamp_ms: None, lent_at: Instant::now(), payload }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: serial,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at: Instant::now(),
+        payload,
+    }
 }
 
 fn system_clock() -> Now {

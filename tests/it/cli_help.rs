@@ -29,6 +29,8 @@ fn help_of_every_command() {
         &["valve", "--help"],
         &["valve", "status", "--help"],
         &["valve", "resume", "--help"],
+        &["peek", "--help"],
+        &["redrive", "--help"],
         &["simulate", "--help"],
         &["simulate", "apns", "--help"],
         &["simulate", "fcm", "--help"],

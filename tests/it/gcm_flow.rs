@@ -88,7 +88,14 @@ fn message(token: &str, serial: i64, members: &str) -> QueueMessage {
     };
     let payload = format!(r#"{{"to":"{token}","data":{{"serial":{serial},"a":"b"}}{members}}}"#);
     let payload = Bytes::from(payload);
-    QueueMessage { origin: Arc::new(origin), offset: serial, timestamp_ms: None, lent_at: Instant::now(), payload }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: serial,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at: Instant::now(),
+        payload,
+    }
 }
 
 /// A token that the simulator answers as its convention says, see docs/simulator.md.

@@ -36,11 +36,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("feedback_listener", &["admin", "control", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring
     ("admin", &["http2", "queue", "reporters", "tally"]), // writes what their snapshots say
     ("telemetry", &[]),
-    ("settings", &["*"]), // lists the keys of all rooms
-    ("worker", &["*"]),   // the wiring
-    ("pusher", &["*"]),   // what each command runs
-    ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
-    ("check", &["*"]),    // asks every room what it can prove
+    ("settings", &["*"]),                                    // lists the keys of all rooms
+    ("worker", &["*"]),                                      // the wiring
+    ("pusher", &["*"]),                                      // what each command runs
+    ("simulate", &["*"]),                                    // what `simulate` runs: settings, files, the simulators
+    ("check", &["*"]),                                       // asks every room what it can prove
+    ("peek", &["cli", "handlers", "queue"]), // what `peek` runs: records through the provider's own code
+    ("redrive", &["cli", "handlers", "queue", "reporters"]), // what `redrive` runs: letters, on the queue's own bookkeeping
     ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
@@ -55,8 +57,10 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
-    ("registry", &["config"]),          // chooses by configuration, fails with its error
-    ("shutdown", &["config", "pulse"]), // its deadline is a key; who is at work shows signs of life
+    ("registry", &["config"]), // chooses by configuration, fails with its error
+    ("notify", &[]),
+    // Its deadline is a key; the service manager hears of it; who is at work shows signs of life.
+    ("shutdown", &["config", "notify", "pulse"]),
     ("pulse", &[]),
     ("histogram", &[]),
     ("tls", &[]),
@@ -85,6 +89,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/kafka_acl",        // calls that the crate does not wrap
             "src/control/kafka",    // reads and writes the entries
             "src/control/topic",    // makes their topic
+            "src/peek/kafka",       // records of a push topic, for people
+            "src/redrive/kafka",    // letters out, records back in, in one transaction
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],

@@ -168,6 +168,10 @@ fn versions_agree() {
     for name in ["kafka", "topics"] {
         assert_eq!(services()[name]["image"], format!("apache/kafka:{jars}"));
     }
+    assert_eq!(
+        capture(r"ARG CARGO_AUDITABLE=(.*)", &read("Dockerfile")),
+        capture(r"AUDITABLE := (.*)", &read("Makefile"))
+    );
     let pinned = capture(r#"channel = "([\d.]+)""#, &read("rust-toolchain.toml"));
     let image = capture(r"FROM rust:([\d.]+)-", &read("Dockerfile"));
     assert!(pinned == image || pinned.starts_with(&format!("{image}.")), "toolchain {pinned}, image {image}");
@@ -284,7 +288,14 @@ fn prometheus_asks_a_service_of_the_compose_file() {
 
 #[test]
 fn scripts_parse_and_may_be_run() {
-    for script in [".ci/run", "tools/deps", "tools/fcm-schema-fetch", "tools/kafka-fetch"] {
+    for script in [
+        ".ci/run",
+        "tools/deps",
+        "tools/fcm-schema-fetch",
+        "tools/helm-fetch",
+        "tools/kafka-fetch",
+        "tools/kube-validate",
+    ] {
         process::run(Command::new("bash").arg("-n").arg(root().join(script)));
         let mode = fs::metadata(root().join(script)).expect("a script").permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
@@ -333,7 +344,7 @@ fn the_composed_workers_are_configured_by_names_that_exist() {
 #[test]
 fn variables_in_the_documentation_exist() {
     let variable = Regex::new(r"\b(PUSHER_[A-Z0-9_]+)=(\S+)").expect("a pattern");
-    for page in ["README.md", "docs/simulator.md", "docs/gcm-message.md", "src/cli.rs"] {
+    for page in ["README.md", "docs/deployment.md", "docs/simulator.md", "docs/gcm-message.md", "src/cli.rs"] {
         let text = read(page);
         let found = variable.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned()));
         let mut found: Vec<_> = found.collect();
@@ -345,8 +356,8 @@ fn variables_in_the_documentation_exist() {
 #[test]
 fn commands_in_the_documentation_and_the_compose_file_can_be_given() {
     let mut lines = Vec::new();
-    let pages = ["README.md", "docs/simulator.md", "docs/configuration.md", "docs/guarantee.md"];
-    for page in pages.into_iter().chain(["docs/apns-message.md", "docs/gcm-message.md"]) {
+    let pages = ["README.md", "docs/simulator.md", "docs/configuration.md", "docs/guarantee.md", "docs/retries.md"];
+    for page in pages.into_iter().chain(["docs/apns-message.md", "docs/gcm-message.md", "docs/deployment.md"]) {
         let text = read(page).replace("\\\n", " ");
         let given = text.lines().filter_map(|line| line.strip_prefix("pusher ")).map(ToOwned::to_owned);
         lines.extend(given.filter(|line| !line.contains(['|', '\u{2026}'])));

@@ -33,7 +33,14 @@ fn message(payload: &'static [u8]) -> QueueMessage {
     let topic = "push-game_apns-single".into();
     let origin = Origin { topic, partition: 3, app: "game".into(), platform: APNS, lane: Lane::Single };
     let payload = Bytes::from_static(payload);
-    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at: Instant::now(), payload }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: 42,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at: Instant::now(),
+        payload,
+    }
 }
 
 fn letter(message: &QueueMessage) -> DeadLetter<'_> {
@@ -77,6 +84,17 @@ async fn a_letter_is_the_message_with_its_reason_and_its_origin() {
             "topic=push-game_apns-single",
         ]
     );
+}
+
+/// What failed again after a redrive says where it came first, so that it keeps its identity once more.
+#[tokio::test]
+async fn a_letter_of_a_redriven_message_names_the_first_offset() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let (reporter, message) = (reporter(&mock, &[]), QueueMessage { redrive_of: Some(7), ..message(b"{}") });
+    assert_eq!(within(reporter.send_dead_letter(&letter(&message))).await, FeedbackFate::Acknowledged);
+    let headers = mock.with_headers(TOPIC, 0).remove(0).1;
+    assert_eq!((headers["offset"].as_str(), headers["redriveOf"].as_str()), ("42", "7"));
+    assert_eq!(headers["pusherId"], pusher::message::identity("push-game_apns-single", 3, 7).to_string());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::merge;
 use super::push_type::{self, PushType};
 use crate::handlers::Subject;
 use crate::handlers::json::{Members, Text};
+pub(super) use crate::handlers::not_sent::NotSent;
 use crate::outcome::{Class, Refusal};
 
 /// Longest token that we put into a path. Apple's are 64 characters today and may grow; its server refuses header lists
@@ -54,21 +55,6 @@ impl Push<'_> {
     /// Metadata does not count: a copy of a push has its own.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject { device: &self.token, content: [self.payload, ""] }
-    }
-}
-
-/// Why a record is not sent.
-#[derive(Debug)]
-pub(super) enum NotSent {
-    /// It cannot be.
-    Refused(Box<Refusal>),
-    /// It is too late.
-    Expired,
-}
-
-impl From<Box<Refusal>> for NotSent {
-    fn from(refusal: Box<Refusal>) -> Self {
-        NotSent::Refused(refusal)
     }
 }
 

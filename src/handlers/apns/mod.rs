@@ -34,10 +34,11 @@ use parking_lot::Mutex;
 use self::client::Client;
 use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Settings};
-use self::message::NotSent;
+use self::message::{NotSent, Push};
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
+use super::preview::{NOT_SHOWN, Preview, Previewed};
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, Stats, tls};
@@ -95,6 +96,10 @@ impl ApnsProvider {
         apps.find(|(app, _)| *app.name == *name).expect("the caller asks for apps that `apps` lists, as the trait says")
     }
 
+    fn target(&self, app: &App) -> Target {
+        Target { authority: self.settings.authority.clone(), topic: app.topic.clone() }
+    }
+
     fn key_of(&self, app: &App) -> String {
         format!("apns {} {} {}", self.settings.authority, app.team_id, app.key_id)
     }
@@ -131,6 +136,10 @@ impl ApnsProvider {
             ..PoolSettings::new(host, authority.port_u16().unwrap_or(443))
         }
     }
+}
+
+fn topic(app: &App) -> String {
+    String::from_utf8_lossy(app.topic.as_bytes()).into_owned()
 }
 
 /// One token per (team, key id): made by the first app that names it, shared by the others.
@@ -182,11 +191,21 @@ impl Provider for ApnsProvider {
     fn handler(&self, app: &str, sender: Sender) -> Arc<dyn MessageHandler> {
         let (app, token) = self.app(app);
         let Shared { pool, renewed } = self.pool(app, sender);
-        let target = Target { authority: self.settings.authority.clone(), topic: app.topic.clone() };
+        let target = self.target(app);
         let client = Client { pool, token: Arc::clone(token), target, clock: self.clock, renewed };
         let (name, hostname) = (Arc::clone(&app.name), Arc::clone(&self.hostname));
-        let topic = String::from_utf8_lossy(app.topic.as_bytes()).into_owned();
-        Arc::new(ApnsHandler { app: name, hostname, topic, client })
+        Arc::new(ApnsHandler { app: name, hostname, topic: topic(app), client })
+    }
+
+    fn preview(&self, message: &QueueMessage, now_ms: i64) -> Preview {
+        let (app, _) = self.app(&message.origin.app);
+        match read(message, now_ms, &topic(app)) {
+            Ok(push) => {
+                let request = request::build(&push, &self.target(app), NOT_SHOWN);
+                Previewed::of(request, push.body.clone(), Some(&push.token), expires_at_ms(message))
+            }
+            Err(not_sent) => Preview::Ends(not_sent.into()),
+        }
     }
 
     fn pool_key(&self, app: &str) -> String {
@@ -241,6 +260,15 @@ impl Provider for ApnsProvider {
     }
 }
 
+/// A message of an app whose topic is `topic`, as a push.
+fn read<'a>(message: &'a QueueMessage, now_ms: i64, topic: &str) -> Result<Push<'a>, NotSent> {
+    message::parse(&message.payload, now_ms, topic, || message.identity())
+}
+
+fn expires_at_ms(message: &QueueMessage) -> Option<i64> {
+    fields::read(&message.payload).and_then(|fields| message::expiry_ms(&fields)).ok().flatten()
+}
+
 /// Sends the pushes of one app on one sender thread.
 struct ApnsHandler {
     app: Arc<str>,
@@ -252,13 +280,12 @@ struct ApnsHandler {
 impl MessageHandler for ApnsHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
+            match read(message, clock::epoch_ms(), &self.topic) {
                 Ok(push) => match super::turned_away(gate, || Some(push.subject())).await {
                     Some(attempt) => attempt,
                     None => self.client.send(&push, gate).await,
                 },
-                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
-                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+                Err(not_sent) => Attempt::local(Verdict::Resolved(not_sent.into())),
             }
         })
     }
@@ -268,13 +295,14 @@ impl MessageHandler for ApnsHandler {
             app: &self.app,
             hostname: &self.hostname,
             pusher_id: message.identity(),
+            redriven: message.redrive_of.is_some(),
             consumed_at_s: clock::epoch_s_of(message.lent_at),
         };
         feedback::record(&message.payload, outcome, &about, form)
     }
 
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
-        fields::read(&message.payload).and_then(|fields| message::expiry_ms(&fields)).ok().flatten()
+        expires_at_ms(message)
     }
 
     fn client(&self) -> &'static str {

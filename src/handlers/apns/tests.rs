@@ -94,7 +94,14 @@ fn message(payload: impl Into<Bytes>) -> QueueMessage {
         lane: Lane::Single,
     };
     let lent_at = Instant::now();
-    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at, payload: payload.into() }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: 42,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at,
+        payload: payload.into(),
+    }
 }
 
 const FULL: RecordForm = RecordForm { metadata: true, truncated: false };
@@ -104,6 +111,7 @@ fn record(payload: impl Into<Bytes>, outcome: &Outcome, form: RecordForm) -> Val
         app: "game",
         hostname: "pod-1",
         pusher_id: message(Bytes::new()).identity(),
+        redriven: false,
         consumed_at_s: 1_718_900_000,
     };
     let bytes = feedback::record(&payload.into(), outcome, &about, form);

@@ -14,7 +14,8 @@ const TRUNCATED_VALUE: usize = 1024;
 /// In a truncated record: the producer's metadata together, bytes.
 const TRUNCATED_METADATA: usize = 16 * 1024;
 /// Keys of `metadata` that are ours: a producer's value of the same name gives way.
-const OURS: [&str; 7] = ["deleteToken", "deviceToken", "game", "platform", "hostname", "pusherId", "timestamp"];
+const OURS: [&str; 8] =
+    ["deleteToken", "deviceToken", "game", "platform", "hostname", "pusherId", "redriven", "timestamp"];
 
 /// What the record says besides the message and its outcome.
 pub(super) struct About<'a> {
@@ -24,6 +25,8 @@ pub(super) struct About<'a> {
     pub(super) hostname: &'a str,
     /// The message's identity, the same in every repetition: consumers deduplicate by it.
     pub(super) pusher_id: Uuid,
+    /// Whether it was redriven: then there is an earlier record of the same identity.
+    pub(super) redriven: bool,
     /// When the message was consumed, seconds since the epoch.
     pub(super) consumed_at_s: i64,
 }
@@ -132,6 +135,9 @@ fn metadata(json: &mut Vec<u8>, head: &Head<'_>, fields: &Fields<'_>, from: &str
     text_member(json, "platform", "gcm");
     text_member(json, "hostname", about.hostname);
     text_member(json, "pusherId", &about.pusher_id.to_string());
+    if about.redriven {
+        push_member(json, "redriven", "true");
+    }
     if form.metadata {
         producers(json, fields.metadata, form.truncated);
     }

@@ -16,6 +16,7 @@ use super::native;
 use super::notification::Notification;
 use crate::handlers::Subject;
 use crate::handlers::json::{push_member, push_text};
+pub(super) use crate::handlers::not_sent::NotSent;
 use crate::outcome::{Class, Refusal};
 
 /// Longest `android.ttl`, seconds: four weeks (Google: AndroidConfig).
@@ -45,21 +46,6 @@ impl Push<'_> {
     /// Metadata does not count: a copy of a push has its own. Topics and conditions are no devices.
     pub(super) fn subject(&self) -> Option<Subject<'_>> {
         Some(Subject { device: self.token.as_deref()?, content: self.content })
-    }
-}
-
-/// Why a record is not sent.
-#[derive(Debug)]
-pub(super) enum NotSent {
-    /// It cannot be.
-    Refused(Box<Refusal>),
-    /// It is too late.
-    Expired,
-}
-
-impl From<Box<Refusal>> for NotSent {
-    fn from(refusal: Box<Refusal>) -> Self {
-        NotSent::Refused(refusal)
     }
 }
 

@@ -49,6 +49,7 @@ pub use self::config::{IGNORED, KEYS, Origin, Settings};
 use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
+use super::preview::{NOT_SHOWN, Preview, Previewed};
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, Stats, tls};
@@ -89,6 +90,10 @@ impl GcmProvider {
     fn app(&self, name: &str) -> (&App, &Account) {
         let mut apps = self.settings.apps.iter().zip(&self.accounts);
         apps.find(|(app, _)| *app.name == *name).expect("the caller asks for apps that `apps` lists, as the trait says")
+    }
+
+    fn target(&self, account: &Account) -> Target {
+        Target::new(&self.settings.authority, &account.project)
     }
 
     fn key_of(&self, account: &Account) -> String {
@@ -163,11 +168,22 @@ impl Provider for GcmProvider {
             app: Arc::clone(&app.name),
             pool: self.pool(account, sender),
             token: Arc::clone(&account.token),
-            target: Target::new(&self.settings.authority, &account.project),
+            target: self.target(account),
             limited: Arc::clone(&account.limited),
             alarmed: Arc::clone(&account.alarmed),
         };
         Arc::new(GcmHandler { app: Arc::clone(&app.name), hostname: Arc::clone(&self.hostname), client })
+    }
+
+    fn preview(&self, message: &QueueMessage, now_ms: i64) -> Preview {
+        let (_, account) = self.app(&message.origin.app);
+        match message::parse(&message.payload, now_ms) {
+            Ok(push) => {
+                let request = request::build(&self.target(account), NOT_SHOWN);
+                Previewed::of(request, push.body, push.token.as_deref(), expires_at_ms(message))
+            }
+            Err(not_sent) => Preview::Ends(not_sent.into()),
+        }
     }
 
     fn pool_key(&self, app: &str) -> String {
@@ -224,6 +240,10 @@ impl Drop for GcmProvider {
     }
 }
 
+fn expires_at_ms(message: &QueueMessage) -> Option<i64> {
+    fields::read(&message.payload).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
+}
+
 /// Sends the pushes of one app on one sender thread.
 struct GcmHandler {
     app: Arc<str>,
@@ -239,8 +259,7 @@ impl MessageHandler for GcmHandler {
                     Some(attempt) => attempt,
                     None => self.client.send(&push, gate).await,
                 },
-                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
-                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+                Err(not_sent) => Attempt::local(Verdict::Resolved(not_sent.into())),
             }
         })
     }
@@ -250,13 +269,14 @@ impl MessageHandler for GcmHandler {
             app: &self.app,
             hostname: &self.hostname,
             pusher_id: message.identity(),
+            redriven: message.redrive_of.is_some(),
             consumed_at_s: clock::epoch_s_of(message.lent_at),
         };
         feedback::record(&message.payload, outcome, &about, form)
     }
 
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
-        fields::read(&message.payload).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
+        expires_at_ms(message)
     }
 
     fn client(&self) -> &'static str {

@@ -67,7 +67,14 @@ fn message(payload: impl Into<Bytes>) -> QueueMessage {
         lane: Lane::Single,
     };
     let lent_at = Instant::now();
-    QueueMessage { origin: Arc::new(origin), offset: 42, timestamp_ms: None, lent_at, payload: payload.into() }
+    QueueMessage {
+        origin: Arc::new(origin),
+        offset: 42,
+        timestamp_ms: None,
+        redrive_of: None,
+        lent_at,
+        payload: payload.into(),
+    }
 }
 
 const FULL: RecordForm = RecordForm { metadata: true, truncated: false };
@@ -77,6 +84,7 @@ fn record(payload: &str, outcome: &Outcome, form: RecordForm) -> Value {
         app: "game",
         hostname: "pod-1",
         pusher_id: message(Bytes::new()).identity(),
+        redriven: false,
         consumed_at_s: 1_718_900_000,
     };
     let bytes = feedback::record(payload.as_bytes(), outcome, &about, form);
@@ -93,6 +101,22 @@ fn unregistered() -> Outcome {
 }
 
 const PAYLOAD: &str = r#"{"to":"t1","data":{"a":1},"metadata":{"jobId":"j-1","game":"forged","timestamp":5}}"#;
+
+#[test]
+fn the_record_of_a_redriven_message_says_so() {
+    let redriven = QueueMessage { redrive_of: Some(7), ..message(Bytes::from_static(PAYLOAD.as_bytes())) };
+    let about = feedback::About {
+        app: "game",
+        hostname: "pod-1",
+        pusher_id: redriven.identity(),
+        redriven: true,
+        consumed_at_s: 1,
+    };
+    let bytes = feedback::record(PAYLOAD.replace("j-1", "x").as_bytes(), &unregistered(), &about, FULL);
+    let record: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(record["metadata"]["redriven"], true);
+    assert_ne!(record["metadata"]["pusherId"], message(Bytes::new()).identity().to_string());
+}
 
 #[test]
 fn the_record_of_a_refusal_holds_every_field_of_the_original_and_ours() {

@@ -92,6 +92,11 @@ impl Unresolved {
         chunk.entries.push(entry);
     }
 
+    pub(super) fn get(&self, offset: i64) -> Option<&Entry> {
+        let chunk = self.chunks.get(&(offset >> CHUNK_BITS))?;
+        chunk.entries.get(chunk.find(offset)?)
+    }
+
     pub(super) fn get_mut(&mut self, offset: i64) -> Option<&mut Entry> {
         let chunk = self.chunks.get_mut(&(offset >> CHUNK_BITS))?;
         let found = chunk.find(offset)?;

@@ -70,7 +70,15 @@ fn settings(config: &Config) -> Result<Settings, ConfigError> {
     Ok(Settings { brokers, linger_ms: 0, batch_bytes: 1_048_576, options, give_up_after: None })
 }
 
-fn of_the_connection(options: BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+/// The brokers of their topics, where they are not those of the push topics.
+pub fn brokers_apart(config: &Config) -> Result<Option<String>, ConfigError> {
+    let own: Vec<String> = config.get(&BROKERS)?.unwrap_or_default();
+    let apart = !own.is_empty() && own != config.require::<Vec<String>>(&QUEUE_BROKERS)?;
+    Ok(apart.then(|| own.join(",")))
+}
+
+/// Of a consumer's options those that are about reaching the brokers.
+pub fn of_the_connection(options: BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
     options.into_iter().filter(|(name, _)| OF_THE_CONNECTION.iter().any(|beginning| name.starts_with(beginning)))
 }
 
@@ -97,6 +105,9 @@ impl RecordSource for Letter<'_> {
             ("firstAttempt", ms(self.0.first_attempt)),
             ("lastAttempt", ms(self.0.last_attempt)),
         ];
+        if let Some(of) = message.redrive_of {
+            headers.push(("redriveOf", of.to_string()));
+        }
         if truncated {
             headers.push(("truncated", "true".to_owned()));
         }

@@ -112,6 +112,8 @@ metrics! {
     DeadLettersLost: Ours Counter "dead_letters_lost" [platform, game],
     /// Dead letters written without their payload, it being too large for the topic.
     DeadLettersTruncated: Ours Counter "dead_letters_truncated" [platform, game],
+    /// Messages that came back from the dead letters, with their outcome.
+    Redriven: Ours Counter "redriven" [platform, game],
     /// Producers of dead letters that failed for good and were replaced.
     DeadLetterProducerRebuilt: Ours Counter "dead_letter_producer_rebuilt" [],
     /// Dead letters not yet acknowledged.

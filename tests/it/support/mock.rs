@@ -12,7 +12,7 @@ use rdkafka::bindings::{
 };
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -77,6 +77,13 @@ impl Mock {
     /// Gives one record to the producer.
     pub(crate) fn append(&self, topic: &str, partition: i32, payload: impl AsRef<[u8]>) {
         let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload.as_ref());
+        self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
+    }
+
+    /// The same with a header.
+    pub(crate) fn append_with(&self, topic: &str, partition: i32, payload: &str, (key, value): (&str, &str)) {
+        let headers = OwnedHeaders::new().insert(Header { key, value: Some(value) });
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).headers(headers).payload(payload);
         self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
     }
 

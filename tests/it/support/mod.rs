@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod far;
 pub(crate) mod flow;
 pub(crate) mod kafka;
+pub(crate) mod letters;
 pub(crate) mod mock;
 pub(crate) mod place;
 pub(crate) mod ports;
