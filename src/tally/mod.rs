@@ -208,7 +208,14 @@ mod tests {
 
     fn message(timestamp_ms: Option<i64>) -> QueueMessage {
         let origin = Arc::new(origin(Lane::Single));
-        QueueMessage { origin, offset: 0, timestamp_ms, redrive_of: None, lent_at: Instant::now(), payload: Bytes::new() }
+        QueueMessage {
+            origin,
+            offset: 0,
+            timestamp_ms,
+            redrive_of: None,
+            lent_at: Instant::now(),
+            payload: Bytes::new(),
+        }
     }
 
     fn delivered() -> Verdict {
