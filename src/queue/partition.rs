@@ -1,7 +1,8 @@
 //! One assigned partition: its queue in librdkafka, its ledger, and the rules of lending from it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use super::context::Context;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map;
 use super::offsets::{Ledger, Lend};
+use super::wakeup::Wakeup;
 use super::{Lent, Observer};
 use crate::message::{Origin, QueueMessage};
 
@@ -76,6 +78,8 @@ pub(super) struct Partition {
     pub(super) is_unfinished: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
+    /// Whether its queue may hold something. Asking the client for what is not there costs a lock and several looks at the clock.
+    readable: Arc<AtomicBool>,
     /// There until the first record is read.
     belief: Option<Belief>,
     last_read: Option<Instant>,
@@ -89,9 +93,16 @@ impl Partition {
         origin: Arc<Origin>,
         assignment: Arc<Assignment>,
         share: Arc<Share>,
-        queue: PartitionQueue<Context>,
+        mut queue: PartitionQueue<Context>,
         belief: Belief,
+        wakeup: Wakeup,
     ) -> Self {
+        let readable = Arc::new(AtomicBool::new(true));
+        let on_event = readable.clone();
+        queue.set_nonempty_callback(move || {
+            on_event.store(true, Release);
+            wakeup.wake();
+        });
         let anchors = Anchors::new(assignment.ledger.lock().next());
         Partition {
             origin,
@@ -102,6 +113,7 @@ impl Partition {
             is_unfinished: false,
             share,
             queue,
+            readable,
             belief: Some(belief),
             last_read: None,
             is_other_log: false,
@@ -120,6 +132,30 @@ impl Partition {
         if self.share.is_paused() {
             return Turn::Paused;
         }
+        // Cleared before its queue is looked at: what comes after the last look sets it again.
+        if !self.readable.swap(false, AcqRel) {
+            return Turn::Empty;
+        }
+        let turn = self.take_readable(burst, now, context, observer, out);
+        if turn != Turn::Empty {
+            self.look_again();
+        }
+        turn
+    }
+
+    /// Its queue is to be looked at in the next turn, whatever the client has said.
+    pub(super) fn look_again(&self) {
+        self.readable.store(true, Release);
+    }
+
+    fn take_readable(
+        &mut self,
+        burst: usize,
+        now: Instant,
+        context: &Context,
+        observer: &dyn Observer,
+        out: &mut Vec<Lent>,
+    ) -> Turn {
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;
@@ -133,6 +169,7 @@ impl Partition {
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
                 Some(Err(error)) => {
                     context.complain(&error, "");
+                    self.look_again();
                     return Turn::Empty;
                 }
             };

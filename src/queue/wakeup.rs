@@ -17,13 +17,13 @@ impl Wakeup {
         condition.notify_one();
     }
 
-    /// Waits until [`Wakeup::wake`] was called since the last wait, at most `limit`.
-    pub(super) fn wait(&self, limit: Duration) {
+    /// Waits until [`Wakeup::wake`] was called since the last wait, at most `limit`; whether it was.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
         let (flag, condition) = &*self.0;
         let mut woken = flag.lock();
         if !*woken {
             condition.wait_for(&mut woken, limit);
         }
-        *woken = false;
+        std::mem::take(&mut *woken)
     }
 }

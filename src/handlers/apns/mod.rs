@@ -38,11 +38,11 @@ use self::message::NotSent;
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
+use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::outcome::{Attempt, Outcome};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("apns");
@@ -226,18 +226,24 @@ struct ApnsHandler {
     client: Client,
 }
 
-impl MessageHandler for ApnsHandler {
-    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+impl ApnsHandler {
+    fn attempt<'a>(&'a self, push: message::Push<'a>, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
-                Ok(push) => match super::turned_away(gate, || Some(push.subject())).await {
-                    Some(attempt) => attempt,
-                    None => self.client.send(&push, gate).await,
-                },
-                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
-                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+            match super::turned_away(gate, || Some(push.subject())).await {
+                Some(attempt) => attempt,
+                None => self.client.send(&push, gate).await,
             }
         })
+    }
+}
+
+impl MessageHandler for ApnsHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
+            Ok(push) => self.attempt(push, gate),
+            Err(NotSent::Refused(refusal)) => without_request(Outcome::Rejected(*refusal)),
+            Err(NotSent::Expired) => without_request(Outcome::Expired(None)),
+        }
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {

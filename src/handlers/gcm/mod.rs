@@ -48,11 +48,11 @@ pub use self::config::{IGNORED, KEYS, Origin, Settings};
 use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
+use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender, without_request};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
+use crate::outcome::{Attempt, Outcome, Refusal};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -216,18 +216,24 @@ struct GcmHandler {
     client: Client,
 }
 
-impl MessageHandler for GcmHandler {
-    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+impl GcmHandler {
+    fn attempt<'a>(&'a self, push: message::Push<'a>, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            match message::parse(&message.payload, clock::epoch_ms()) {
-                Ok(push) => match super::turned_away(gate, || push.subject()).await {
-                    Some(attempt) => attempt,
-                    None => self.client.send(&push, gate).await,
-                },
-                Err(NotSent::Refused(refusal)) => Attempt::local(Verdict::Resolved(Outcome::Rejected(*refusal))),
-                Err(NotSent::Expired) => Attempt::local(Verdict::Resolved(Outcome::Expired(None))),
+            match super::turned_away(gate, || push.subject()).await {
+                Some(attempt) => attempt,
+                None => self.client.send(&push, gate).await,
             }
         })
+    }
+}
+
+impl MessageHandler for GcmHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        match message::parse(&message.payload, clock::epoch_ms()) {
+            Ok(push) => self.attempt(push, gate),
+            Err(NotSent::Refused(refusal)) => without_request(Outcome::Rejected(*refusal)),
+            Err(NotSent::Expired) => without_request(Outcome::Expired(None)),
+        }
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
