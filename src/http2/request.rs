@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use h2::client::{ResponseFuture, SendRequest};
 use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -55,22 +55,18 @@ impl Slot {
         body: Bytes,
     ) -> impl Future<Output = Result<Answer, SendError>> + Send + use<> {
         let begun = Instant::now();
-        let sent = self.begin(begun, request, body);
+        let mut sent = self.begin(begun, request, body);
         async move {
-            let answer = match sent {
+            // Borrowed: what an async block moves has a place in it before and one after.
+            let answer = match &mut sent {
                 Ok(response) => receive(response).await,
-                Err(error) => Err(error),
+                Err(error) => return Err(self.failed(error, begun)),
             };
             match answer {
                 Ok((head, body)) => Ok(self.answered(begun, head, body)),
                 Err(error) => Err(self.failed(&error, begun)),
             }
         }
-    }
-
-    /// Marks this connection as not to be used for new streams.
-    pub fn retire(&self) {
-        self.shared.retire(self.id, "retired");
     }
 
     fn begin(&mut self, begun: Instant, request: Request<()>, body: Bytes) -> Result<ResponseFuture, h2::Error> {
@@ -167,10 +163,13 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-async fn receive(response: ResponseFuture) -> Result<(http::response::Parts, Bytes), h2::Error> {
+async fn receive(response: &mut ResponseFuture) -> Result<(http::response::Parts, Bytes), h2::Error> {
     let (head, stream) = response.await?.into_parts();
-    let body = if stream.is_end_stream() { Bytes::new() } else { Box::pin(collect(stream)).await? };
-    Ok((head, body))
+    if stream.is_end_stream() {
+        return Ok((head, Bytes::new()));
+    }
+    // Few answers have a body: it is not to make every request's future larger.
+    Box::pin(async move { Ok((head, collect(stream).await?)) }).await
 }
 
 /// The body of an answer, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.

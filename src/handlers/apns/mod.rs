@@ -38,7 +38,9 @@ use self::message::NotSent;
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request};
+use super::{
+    BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request,
+};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};

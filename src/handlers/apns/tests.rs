@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::outcome::Verdict;
 use crate::config::Config;
 use crate::handlers::OpenGate;
 use crate::message::{Lane, Origin};
+use crate::outcome::Verdict;
 use crate::outcome::{Acceptance, Class, InvalidToken, Refusal};
 
 const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";

@@ -48,7 +48,9 @@ pub use self::config::{IGNORED, KEYS, Origin, Settings};
 use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender, without_request};
+use super::{
+    BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender, without_request,
+};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, tls};
 use crate::message::{Platform, QueueMessage};

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::outcome::Verdict;
 use crate::config::Config;
 use crate::handlers::OpenGate;
 use crate::message::{Lane, Origin};
+use crate::outcome::Verdict;
 use crate::outcome::{Acceptance, Class, InvalidToken};
 
 fn provider(pairs: &[(&str, &str)]) -> Result<GcmProvider, ProviderError> {
