@@ -6,9 +6,9 @@
 //!                there to the next attempt, or, when it was charged all that its budget holds, *failed*: a dead letter.
 //!        └─────→ *released*, or its app is paused: given back unresolved; whoever owns the partition sends it later.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
@@ -16,12 +16,14 @@ use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::retry::Budget;
-use crate::handlers::{BoxFuture, Gate, MessageHandler, RecordForm};
+use crate::handlers::{BoxFuture, Gate, MessageHandler};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
 use crate::queue::{Lent, Receipt};
+use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::Metric;
-use crate::reporters::{DeadLetter, FeedbackFate, RecordSource, StatsReporter as _};
+
+mod report;
 
 /// A message on its way, with what its earlier attempts left behind.
 #[derive(Debug)]
@@ -168,7 +170,7 @@ fn finish(push: Push, outcome: Outcome, desk: &Arc<Desk>) -> Option<Report> {
 
 async fn report_and_resolve(push: Push, outcome: Outcome, accepted_after: Duration, desk: Arc<Desk>) {
     if let Some(tools) = desk.app(&push.message.origin.app) {
-        report(&push, &outcome, tools.handler.as_ref(), &desk).await;
+        report::report(&push, &outcome, tools.handler.as_ref(), &desk).await;
     }
     desk.tally(&push.message).resolved(&outcome, accepted_after);
     push.receipt.resolve();
@@ -243,49 +245,6 @@ fn count(push: &Push, outcome: &Outcome, desk: &Desk) -> Duration {
     push.message.lent_at.elapsed()
 }
 
-/// Tells those who must confirm it, and waits until they have.
-async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
-    let (message, origin) = (&push.message, &push.message.origin);
-    let tally = desk.tally(message);
-    push.receipt.set_reporting(); // from here on it may wait for a broker
-    let kept = async {
-        if let Outcome::Failed(why) = outcome {
-            let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
-            tally.dead_letter(fate == Some(FeedbackFate::Acknowledged));
-        }
-    };
-    if desk.reporters.wants_feedback() {
-        let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
-        let deletion = async {
-            if let Some(token) = outcome.invalid_token() {
-                desk.reporters.invalid_token(origin, token).await;
-            }
-        };
-        let (fate, (), ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion, kept);
-        tally.feedback(fate == FeedbackFate::Acknowledged);
-    } else {
-        if let Some(token) = outcome.invalid_token() {
-            desk.reporters.invalid_token(origin, token).await;
-        }
-        kept.await;
-    }
-}
-
-/// What is kept of a message that was given up.
-fn dead_letter<'a>(push: &'a Push, why: &'a Refusal) -> DeadLetter<'a> {
-    let last = push.mark.as_ref().map_or(push.message.lent_at, |mark| mark.began);
-    let wall = |moment: Instant| SystemTime::now().checked_sub(moment.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    DeadLetter {
-        message: &push.message,
-        reason: why.key,
-        description: &why.description,
-        status: why.status,
-        attempts: push.attempts,
-        first_attempt: wall(push.message.lent_at),
-        last_attempt: wall(last),
-    }
-}
-
 /// Which feedback is written.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedbackSwitches {
@@ -293,27 +252,6 @@ pub struct FeedbackSwitches {
     pub success: bool,
     /// With the producer's metadata (`feedback.metadata`).
     pub metadata: bool,
-}
-
-struct Record<'a> {
-    message: &'a QueueMessage,
-    outcome: &'a Outcome,
-    handler: &'a dyn MessageHandler,
-    metadata: bool,
-}
-
-impl RecordSource for Record<'_> {
-    /// A panic in the provider's code would drop the receipt of a message that has been sent, and send it again for ever:
-    /// the record then names the message and its reason, and nothing else.
-    fn record(&self, truncated: bool) -> Vec<u8> {
-        let form = RecordForm { metadata: self.metadata, truncated };
-        catch_unwind(AssertUnwindSafe(|| self.handler.feedback(self.message, self.outcome, form))).unwrap_or_else(|_| {
-            let place = format!("{:?}", self.message);
-            tracing::error!(alarm = true, app = %self.message.origin.app, reason = "internal", place, "a handler panicked over a feedback record; a bare one is written");
-            let metadata = serde_json::json!({ "pusherId": self.message.identity() });
-            serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
-        })
-    }
 }
 
 #[cfg(test)]
@@ -327,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::handlers::RecordForm;
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
     use crate::message::{Lane, Origin, Platform};

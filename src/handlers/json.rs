@@ -36,7 +36,8 @@ pub(in crate::handlers) fn push_member(object: &mut Vec<u8>, key: &str, raw: &st
 /// Appends a JSON string.
 pub(in crate::handlers) fn push_text(json: &mut Vec<u8>, text: &str) {
     // Most texts need no escape. One look without a way out halfway, which compilers make of vector instructions.
-    if !text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
+    let special = |byte| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
+    if text.bytes().fold(0, |found, byte| found | special(byte)) == 0 {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');

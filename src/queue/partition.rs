@@ -1,8 +1,7 @@
 //! One assigned partition: its queue in librdkafka, its ledger, and the rules of lending from it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use super::context::Context;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map;
 use super::offsets::{Ledger, Lend};
-use super::wakeup::Wakeup;
+use super::wakeup::{Readable, Wakeup};
 use super::{Lent, Observer};
 use crate::message::{Origin, QueueMessage};
 
@@ -78,8 +77,7 @@ pub(super) struct Partition {
     pub(super) is_unfinished: bool,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
-    /// Whether its queue may hold something. Asking the client for what is not there costs a lock and several looks at the clock.
-    readable: Arc<AtomicBool>,
+    readable: Readable,
     /// There until the first record is read.
     belief: Option<Belief>,
     last_read: Option<Instant>,
@@ -97,12 +95,8 @@ impl Partition {
         belief: Belief,
         wakeup: Wakeup,
     ) -> Self {
-        let readable = Arc::new(AtomicBool::new(true));
-        let on_event = readable.clone();
-        queue.set_nonempty_callback(move || {
-            on_event.store(true, Release);
-            wakeup.wake();
-        });
+        let readable = Readable::default();
+        queue.set_nonempty_callback(readable.notifier(wakeup));
         let anchors = Anchors::new(assignment.ledger.lock().next());
         Partition {
             origin,
@@ -132,8 +126,7 @@ impl Partition {
         if self.share.is_paused() {
             return Turn::Paused;
         }
-        // Cleared before its queue is looked at: what comes after the last look sets it again.
-        if !self.readable.swap(false, AcqRel) {
+        if !self.readable.take() {
             return Turn::Empty;
         }
         let turn = self.take_readable(burst, now, context, observer, out);
@@ -145,7 +138,7 @@ impl Partition {
 
     /// Its queue is to be looked at in the next turn, whatever the client has said.
     pub(super) fn look_again(&self) {
-        self.readable.store(true, Release);
+        self.readable.set();
     }
 
     fn take_readable(

@@ -21,23 +21,22 @@ pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>>
     let new = Members::of(metadata)?;
     // Most payloads hold no `M`: one search for it in all spellings spares them the look inside.
     let old = if may_hold_m(text) { Members::of(payload)?.get("M") } else { None };
-    match old {
-        Some(old) => {
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            let (before, after) = (&text[..start], &text[start + old.get().len()..]);
-            let members = if old.get() == "null" { Members(Vec::new()) } else { Members::of(old)? };
-            Some(spliced(&[before], &joined(&members, &new), after))
-        }
-        None => {
-            let end = text.len() - 1; // an object's raw text ends with its brace
-            let comma = if text[1..end].trim_ascii().is_empty() { "" } else { "," };
-            let before = [&text[..end], comma, "\"M\":"];
-            Some(if has_repeated(&new) {
-                spliced(&before, &joined(&Members(Vec::new()), &new), "}")
-            } else {
-                spliced(&before, metadata.get().as_bytes(), "}")
-            })
-        }
+    let Some(old) = old else { return Some(with_new(text, metadata, &new)) };
+    let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
+    let (before, after) = (&text[..start], &text[start + old.get().len()..]);
+    let members = if old.get() == "null" { Members(Vec::new()) } else { Members::of(old)? };
+    Some(spliced(&[before], &joined(&members, &new), after))
+}
+
+/// An object's text with an `M` as its last member.
+fn with_new(text: &str, metadata: &RawValue, members: &Members<'_>) -> Vec<u8> {
+    let end = text.len() - 1; // an object's raw text ends with its brace
+    let comma = if text[1..end].trim_ascii().is_empty() { "" } else { "," };
+    let before = [&text[..end], comma, "\"M\":"];
+    if has_repeated(members) {
+        spliced(&before, &joined(&Members(Vec::new()), members), "}")
+    } else {
+        spliced(&before, metadata.get().as_bytes(), "}")
     }
 }
 
@@ -55,7 +54,9 @@ fn has_repeated(members: &Members<'_>) -> bool {
 fn spliced(before: &[&str], middle: &[u8], after: &str) -> Vec<u8> {
     let before_len: usize = before.iter().map(|part| part.len()).sum();
     let mut bytes = Vec::with_capacity(before_len + middle.len() + after.len());
-    before.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    for part in before {
+        bytes.extend_from_slice(part.as_bytes());
+    }
     bytes.extend_from_slice(middle);
     bytes.extend_from_slice(after.as_bytes());
     bytes
