@@ -20,7 +20,7 @@ const RUNS: [u64; 2] = [3_000, 13_000];
 const FUNCTIONS: usize = 40;
 
 /// Profiles the platforms that `words` name, or all; with `functions` among them each table is followed by the worker's most
-/// expensive ones. The profiles stay below `target`, for callgrind_annotate.
+/// expensive ones. The profiles stay below `target`, for `callgrind_annotate`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let named = |name: &str| words.iter().any(|word| word == name);
     let wanted: Vec<_> = Platform::ALL.into_iter().filter(|platform| named(platform.name())).collect();
@@ -42,7 +42,7 @@ fn profile(platforms: &[Platform], scratch: &Path, with_functions: bool) -> Resu
         println!("\n## {}, per push\n\n{}", platform.name(), table(&bare, &worker));
         if with_functions {
             println!("\nThe worker's functions, instructions per push:\n");
-            functions(&worker).iter().for_each(|line| println!("{line}"));
+            println!("{}", functions(&worker).join("\n"));
         }
     }
     Ok(())

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigFile;
 
 mod simulate;
+mod valve;
 
 pub use simulate::{SimulateApns, SimulateFcm};
+pub use valve::{Resume, Valve};
 
 /// Where the configuration is without `--config`, as with the original.
 pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
@@ -88,10 +90,21 @@ Examples:
 The last one runs without a key on Google's machines, by their metadata server. FCM has no
 development hosts: --production changes nothing. It stops as pusher apns does.")]
     Gcm,
+    /// Prove a configuration before it is deployed, without consuming or sending anything
+    #[command(after_help = "\
+Examples:
+  pusher check                     Every platform that has apps
+  pusher check listener            The feedback listener: its topics and tables
+  pusher check apns -p --json      For a pipeline: exit code 0 or 2, and the report as JSON
+
+Prints the configuration in effect with where each value came from, what is odd about it, and what
+was proved: that credentials sign and are granted, hosts answer, topics and tables are there and
+may be used. With --json as JSON. docs/check.md says what each proof means.")]
+    Check(Check),
     /// Run the feedback listener: dead tokens from feedback topics to PostgreSQL
     ///
     /// Reads the feedback topics of both platforms (push-APP-PLATFORM-feedbacks, written by this program's workers or the
-    /// original's) and deletes the tokens that they call dead from the table APP_PLATFORM, in batches. A record's
+    /// original's) and deletes the tokens that they call dead from the table `APP_PLATFORM`, in batches. A record's
     /// offset moves only after the DELETE has committed: while PostgreSQL is away, records wait in Kafka.
     #[command(after_help = "\
 Examples:
@@ -148,45 +161,27 @@ Examples:
   pusher demo                      20000 pushes through each as fast as they go, then the balances
   pusher demo --keep --rate 50     Stay up, and print how to push by hand and read the feedback")]
     Demo(Demo),
+    /// Ask a running worker whether it is healthy, or ready
+    #[command(after_help = "\
+Examples:
+  pusher health                                Exit code 0: healthy; 1: a part stands still, or no answer
+  pusher health --ready                        Whether pushes can go through now, and why not
+  pusher health --admin 127.0.0.1:9000         The worker whose admin.listen says so
+
+As a container's health check (the image has no HTTP client): CMD pusher health
+The same by HTTP: /healthz and /readyz, and /metrics for Prometheus.")]
+    Health(Health),
     /// Print the version
     #[command(after_help = "Example:\n  pusher version")]
     Version,
 }
 
-/// What can be done with valves.
-#[derive(Debug, Subcommand)]
-pub enum Valve {
-    /// List the valves that are closed, or were, with the reason
-    #[command(after_help = "\
-Examples:
-  pusher valve status
-  pusher valve status game --json   One JSON object per line, for scripts")]
-    Status {
-        /// Only this app's
-        app: Option<String>,
-    },
-    /// Open an app's closed valves; workers and listeners follow within two seconds
-    #[command(after_help = "\
-Examples:
-  pusher valve resume game          The tokens are dead: delete them, those of the held records too
-  pusher valve resume game --keep   They were not: keep those told so far, delete from now on
-
-Without --keep the listener deletes what it has held back. When the cause was a wrong host,
-key or topic, those tokens live, and --keep is right: the records are passed over.")]
-    Resume(Resume),
-}
-
-/// Arguments of `valve resume`.
+/// Arguments of `check`.
 #[derive(Args, Debug)]
-pub struct Resume {
-    /// The app, as in the topics' names
-    pub app: String,
-    /// Only on this platform; without it on all
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-    /// Keep the tokens that were told before now
-    #[arg(long)]
-    pub keep: bool,
+pub struct Check {
+    /// Whose configuration; without it every platform's that has apps
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::check::names()))]
+    pub what: Option<String>,
 }
 
 /// The stand-ins.
@@ -276,6 +271,17 @@ pub struct Demo {
     /// The same seed gives the same pushes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Arguments of `health`.
+#[derive(Args, Debug)]
+pub struct Health {
+    /// The worker's admin server (admin.listen)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub admin: String,
+    /// Ask whether it is ready (/readyz) instead of whether it is healthy (/healthz)
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
@@ -159,21 +159,19 @@ type Report = BoxFuture<'static, ()>;
 
 /// A message's end: told to everybody, then resolved.
 fn finish(push: Push, outcome: Outcome, desk: &Arc<Desk>) -> Option<Report> {
-    let accepted_after = count(&push, &outcome, desk);
+    count(&push, &outcome, desk);
     if wants_report(&outcome, desk) {
-        return Some(Box::pin(report_and_resolve(push, outcome, accepted_after, desk.clone())));
+        return Some(Box::pin(report_and_resolve(push, outcome, desk.clone())));
     }
-    desk.tally(&push.message).resolved(&outcome, accepted_after);
-    push.receipt.resolve();
+    push.receipt.resolve_as(&outcome);
     None
 }
 
-async fn report_and_resolve(push: Push, outcome: Outcome, accepted_after: Duration, desk: Arc<Desk>) {
+async fn report_and_resolve(push: Push, outcome: Outcome, desk: Arc<Desk>) {
     if let Some(tools) = desk.app(&push.message.origin.app) {
         report::report(&push, &outcome, tools.handler.as_ref(), &desk).await;
     }
-    desk.tally(&push.message).resolved(&outcome, accepted_after);
-    push.receipt.resolve();
+    push.receipt.resolve_as(&outcome);
 }
 
 /// Whether somebody must confirm that they know of it.
@@ -200,7 +198,7 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> 
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
     let duplicate = push.attempted(attempt);
     let origin = &push.message.origin;
-    desk.tally(&push.message).attempted(attempt, duplicate);
+    push.receipt.lane().attempted(&push.message, attempt, duplicate);
     if attempt.requests == 0 {
         return;
     }
@@ -228,8 +226,8 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
     }
 }
 
-/// Statistics of an outcome, true as of now. Returns how long after the message was lent that is.
-fn count(push: &Push, outcome: &Outcome, desk: &Desk) -> Duration {
+/// Statistics of an outcome, true as of now.
+fn count(push: &Push, outcome: &Outcome, desk: &Desk) {
     let origin = &push.message.origin;
     settle(push, outcome, desk);
     match outcome.key() {
@@ -242,7 +240,6 @@ fn count(push: &Push, outcome: &Outcome, desk: &Desk) -> Duration {
     if push.sent {
         desk.reporters.observe(origin, outcome.invalid_token().is_some());
     }
-    push.message.lent_at.elapsed()
 }
 
 /// Which feedback is written.
@@ -258,6 +255,7 @@ pub struct FeedbackSwitches {
 mod tests {
     use std::collections::BTreeMap;
     use std::fmt::Write as _;
+    use std::time::Duration;
 
     use parking_lot::Mutex;
     use tokio::sync::mpsc;
@@ -275,7 +273,6 @@ mod tests {
     use crate::reporters::Reporters;
     use crate::reporters::stats::Stats;
     use crate::spread::Load;
-    use crate::tally::Tally;
 
     const APNS: Platform = Platform("apns");
 
@@ -328,7 +325,7 @@ mod tests {
     }
 
     /// A desk for the one app of the log.
-    fn desk_of(handler: impl MessageHandler + 'static, in_flight: &Arc<InFlight>, tally: &Arc<Tally>) -> Desk {
+    fn desk_of(handler: impl MessageHandler + 'static, in_flight: &Arc<InFlight>) -> Desk {
         let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
         let share = in_flight.share("game");
         let circuit = Circuit::new("game".into(), APNS, share, breaker, ShareSettings::default(), Stats::default());
@@ -336,14 +333,14 @@ mod tests {
         let (waiting_room, _) = mpsc::channel(1);
         let switches = FeedbackSwitches { success: false, metadata: true };
         let (apps, reporters) = (BTreeMap::from([("game".into(), tools)]), Arc::new(Reporters::default()));
-        Desk::new(apps, reporters, switches, tally.clone(), Policy::default(), waiting_room)
+        Desk::new(apps, reporters, switches, Policy::default(), waiting_room)
     }
 
     #[test]
     fn a_panic_in_a_handler_is_one_failed_message_and_one_alarm() {
-        let (log, in_flight, tally) = (log(), InFlight::new(10, 100), Arc::new(Tally::default()));
+        let (log, in_flight) = (log(), InFlight::new(10, 100));
         let (push, mut queue) = one(&log, &in_flight);
-        let desk = desk_of(Panics, &in_flight, &tally);
+        let desk = desk_of(Panics, &in_flight);
         let alarms = Alarms::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
@@ -358,7 +355,7 @@ mod tests {
             "{alarm}"
         );
         queue.lend(Duration::ZERO, &mut Vec::new()).expect("a queue that goes on");
-        let totals = tally.totals();
+        let totals = in_flight.tally().totals();
         assert_eq!(
             (totals.failed, totals.reasons["internal"], log.committed(0).offset),
             (1, 1, 1),
@@ -371,7 +368,7 @@ mod tests {
     fn a_delivery_under_way_is_small() {
         let in_flight = InFlight::new(1, 100);
         let (push, _queue) = one(&log(), &in_flight);
-        let delivery = deliver(push, Arc::new(desk_of(Panics, &in_flight, &Arc::default())));
+        let delivery = deliver(push, Arc::new(desk_of(Panics, &in_flight)));
         let size = size_of_val(&delivery);
         drop(delivery); // an alarm in the log: its message ends without an outcome
         assert!(size <= 640, "{size} bytes");

@@ -13,12 +13,12 @@ use crate::reporters::{DeadLetter, FeedbackFate, RecordSource};
 /// Tells those who must confirm it, and waits until they have.
 pub(super) async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
     let (message, origin) = (&push.message, &push.message.origin);
-    let tally = desk.tally(message);
+    let lane = push.receipt.lane();
     push.receipt.set_reporting(); // from here on it may wait for a broker
     let kept = async {
         if let Outcome::Failed(why) = outcome {
             let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
-            tally.dead_letter(fate == Some(FeedbackFate::Acknowledged));
+            lane.dead_letter(fate == Some(FeedbackFate::Acknowledged));
         }
     };
     if desk.reporters.wants_feedback() {
@@ -29,7 +29,7 @@ pub(super) async fn report(push: &Push, outcome: &Outcome, handler: &dyn Message
             }
         };
         let (fate, (), ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion, kept);
-        tally.feedback(fate == FeedbackFate::Acknowledged);
+        lane.feedback(fate == FeedbackFate::Acknowledged);
     } else {
         if let Some(token) = outcome.invalid_token() {
             desk.reporters.invalid_token(origin, token).await;

@@ -85,7 +85,6 @@ impl Intake {
 
     /// Takes a record: its token is collected, or it is resolved at once.
     pub(super) fn take(&mut self, lent: Lent, now: Instant) {
-        self.ledger.lent();
         let Lent { message, receipt } = lent;
         let table = (message.origin.app.clone(), message.origin.platform);
         let (kind, dead) = match record::read(message.origin.platform, &message.payload) {
@@ -131,7 +130,6 @@ impl Intake {
     pub(super) fn give_back(mut self) {
         let left = self.collected.take_all();
         left.into_iter().flat_map(|(_, items)| items).for_each(|item| {
-            self.ledger.released();
             item.receipt.release();
         });
         self.buffered.store(0, Relaxed);
@@ -141,7 +139,6 @@ impl Intake {
         if let Err(refused) = self.out.try_send(Batch { table, items }) {
             // Only when the deletions have ended, which begins the end of the process.
             for item in refused.into_inner().items {
-                self.ledger.released();
                 item.receipt.release();
             }
         }
@@ -177,7 +174,8 @@ mod tests {
                 lane: Lane::Single,
             };
             let log = MemoryLog::new([origin("a"), origin("b")]);
-            let (in_flight, ledger) = (InFlight::new(most, 1 << 20), Arc::<Ledger>::default());
+            let in_flight = InFlight::new(most, 1 << 20);
+            let ledger = Arc::new(Ledger::new(in_flight.tally().clone()));
             let limits = Limits { max_share: 1.0, window: Duration::from_hours(1), min_rows: 0 };
             let batch_interval = Duration::from_secs(1);
             let settings = Settings { grace: Duration::from_secs(1), enabled, batch_size, batch_interval, limits };

@@ -2,28 +2,27 @@
 //!
 //! The law that they must obey: *lent = deleted + passed + kept + refused + released + in flight*.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::message::Origin;
-use crate::observer::Books;
+use crate::tally::Tally;
 
-/// Counters.
-#[derive(Debug, Default)]
+/// Counters: how records ended. The queue's receipts keep the rest.
+#[derive(Debug)]
 pub struct Ledger {
-    lent: AtomicU64,
-    skipped: AtomicU64,
+    receipts: Arc<Tally>,
     deleted: AtomicU64,
     passed: AtomicU64,
     kept: AtomicU64,
     refused: AtomicU64,
-    released: AtomicU64,
     rows: AtomicU64,
 }
 
 impl Ledger {
-    /// A record was taken from the queue.
-    pub fn lent(&self) {
-        self.lent.fetch_add(1, Relaxed);
+    /// Nothing has ended yet; `receipts` are counted by the queue.
+    pub fn new(receipts: Arc<Tally>) -> Self {
+        let [deleted, passed, kept, refused, rows] = Default::default();
+        Ledger { receipts, deleted, passed, kept, refused, rows }
     }
 
     /// Records whose tokens' DELETE has committed, and the rows that went.
@@ -47,33 +46,19 @@ impl Ledger {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    /// A record that was given back unresolved.
-    pub fn released(&self) {
-        self.released.fetch_add(1, Relaxed);
-    }
-
     /// The counters as they are now.
     pub fn totals(&self) -> Totals {
+        let receipts = self.receipts.totals();
         Totals {
-            lent: self.lent.load(Relaxed),
-            skipped: self.skipped.load(Relaxed),
+            lent: receipts.lent,
+            skipped: receipts.skipped,
             deleted: self.deleted.load(Relaxed),
             passed: self.passed.load(Relaxed),
             kept: self.kept.load(Relaxed),
             refused: self.refused.load(Relaxed),
-            released: self.released.load(Relaxed),
+            released: receipts.released,
             rows: self.rows.load(Relaxed),
         }
-    }
-}
-
-impl Books for Ledger {
-    fn skipped(&self, _: &Origin, n: u64) {
-        self.skipped.fetch_add(n, Relaxed);
-    }
-
-    fn dropped(&self, _: &Origin, n: u64) {
-        self.released.fetch_add(n, Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@
 //! - `run`: the poll thread, with `batches`: records in, batches of one table's tokens out.
 //! - `deletions`: statements side by side, one batch's life. `guards` and `guard`: whether a table may be deleted from now.
 //!   `health`: whether the database serves.
-//! - `wiring`: how these are joined.
+//! - `wiring`: how these are joined. `status`: what it says of itself. `proofs`: what can be known of its neighbours before.
 //!
 //! # Invariants
 //! - A record's offset may move only after the DELETE of its token has committed, or when it tells no dead token. The queue,
@@ -18,12 +18,14 @@
 //! - What is deleted twice does no harm, but that a token may have been registered again in between: so nothing is begun for a
 //!   partition that is somebody else's, and rows newer than the token's death survive (`updatedAtColumn`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigError, ConfigErrors, Problems};
 use crate::control::Control;
 use crate::observer::QueueObserver;
@@ -43,14 +45,18 @@ mod guards;
 mod health;
 pub mod ledger;
 mod lines;
+mod proofs;
 pub mod record;
 mod run;
+mod status;
 pub mod topic;
 pub mod valve;
 mod wiring;
 
 use config::Configured;
 use ledger::{Ledger, Totals};
+pub use proofs::proofs;
+use status::Status;
 pub use topic::Apps;
 use wiring::Parts;
 
@@ -100,6 +106,7 @@ pub struct Listener {
     stats: Stats,
     control: Control,
     ledger: Arc<Ledger>,
+    admin: Option<Admin>,
 }
 
 impl Listener {
@@ -133,25 +140,38 @@ impl Listener {
         let queue = configured.as_ref().map(|configured| &configured.queue);
         let topics = queue.and_then(|queue| problems.take(wiring::topics(queue, &platforms)));
         let control = queue.and_then(|queue| problems.take(wiring::control(config, queue)));
+        let admin = problems.take(admin::Settings::from_config(config));
         config.check(problems)?;
-        let (Some(bounds), Some(configured), Some(stats), Some(topics), Some(control)) =
-            (bounds, configured, stats, topics, control)
+        let (Some(bounds), Some(configured), Some(stats), Some(topics), Some(control), Some(admin)) =
+            (bounds, configured, stats, topics, control, admin)
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
+        let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
         let Configured { own, queue, postgres } = configured;
         let (places, in_flight) = (postgres.pool_size as usize, InFlight::new(bounds.messages, bounds.bytes));
-        let (ledger, deleter) = (Arc::<Ledger>::default(), database(postgres, house.handle()));
-        let observer = Arc::new(QueueObserver::new(ledger.clone(), stats.clone()));
-        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer)
+        let tally = in_flight.tally().clone();
+        let (ledger, deleter) = (Arc::new(Ledger::new(tally.clone())), database(postgres, house.handle()));
+        let observer = QueueObserver::new(tally, stats.clone(), shutdown.pulses(), queue.commit_interval);
+        let observer = Arc::new(observer);
+        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
+        if let Some(admin) = &admin {
+            let (stats, in_flight) = (stats.clone(), in_flight.clone());
+            admin.open(Arc::new(Status { stats, in_flight, observer, shutdown: shutdown.clone() }));
+        }
         let parts = Parts { own, most: bounds.messages, places, in_flight, deleter, control, platforms, stats, ledger };
-        parts.assemble(Box::new(queue), house, shutdown)
+        parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
     /// The listener's own books.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// Where its admin server listens, when it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Waits for the end: statements under way ended or the deadline come, offsets committed.

@@ -16,6 +16,13 @@ pub struct Apps {
     pub configured: Option<Vec<Arc<str>>>,
 }
 
+impl Apps {
+    /// A platform with its list of apps; an empty one is no list.
+    pub fn new(platform: Platform, apps: Vec<Arc<str>>) -> Self {
+        Apps { platform, configured: Some(apps).filter(|apps| !apps.is_empty()) }
+    }
+}
+
 /// The feedback topics of our apps.
 #[derive(Debug)]
 pub struct FeedbackTopics {

@@ -18,6 +18,7 @@ use super::guards::Guards;
 use super::ledger::Ledger;
 use super::topic::{Apps, FeedbackTopics};
 use super::{Listener, StartError, run};
+use crate::admin::Admin;
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Control};
 use crate::queue::{self, InFlight, Queue};
@@ -28,6 +29,8 @@ use crate::shutdown::Shutdown;
 
 /// How long the start waits for the entries: a valve that was closed must not let anything through before that is known.
 const ENTRIES: Duration = Duration::from_secs(10);
+/// A housekeeping runtime that has not served its own heartbeat for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// How often gauges are told.
 const GAUGES: Duration = Duration::from_secs(1);
 
@@ -70,6 +73,7 @@ impl Parts {
         queue: Box<dyn Queue>,
         house: Runtime,
         shutdown: Shutdown,
+        admin: Option<Admin>,
     ) -> Result<Listener, StartError> {
         let Parts { own, most, places, in_flight, deleter, control, platforms, stats, ledger } = self;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
@@ -97,11 +101,13 @@ impl Parts {
         shutdown.spawn_on(runtime, "valves", guards.clone().follow(end.clone()));
         shutdown.spawn_on(runtime, "refused tables", guards.clone().ask_again(end.clone()));
         stats.count(Metric::FeedbackListenerRestart, &[("hostname", &hostname)], 1);
-        shutdown.spawn_on(runtime, "gauges", Gauges { guards, in_flight, buffered, waiting }.tell(end.clone()));
+        let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
+        let gauges = Gauges { guards, in_flight, buffered, waiting }.tell(end.clone());
+        shutdown.spawn_on(runtime, "gauges", pulse.during(gauges));
         let body = move || run::run(queue, intake, &end, own.grace, || serving.is_finished());
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Listener { shutdown, poll, house, deleter, stats, control, ledger })
+        Ok(Listener { shutdown, poll, house, deleter, stats, control, ledger, admin })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use super::{client, topic};
+use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 
 mod section;
 
@@ -101,18 +102,20 @@ impl Settings {
         if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&topic_interval) {
             return Err(config.error(&section.topic_interval, "must be from 100ms to 1h"));
         }
-        Ok(Settings {
+        let settings = Settings {
             section: section.name,
-            brokers: config.require::<Vec<String>>(&section.brokers)?.join(","),
+            brokers: config.require::<Brokers>(&section.brokers)?.0,
             group: config.require(&section.group)?,
-            topics: config.require(&section.topics)?,
+            topics: topics(config, section)?,
             session_timeout,
             reset: reset(config, section)?,
             commit_interval,
             topic_interval,
             prefetch_bytes: config.require(&section.prefetch_bytes)?,
             options: options(config, section)?,
-        })
+        };
+        client::check(&settings)?;
+        Ok(settings)
     }
 
     /// Whether partitions are shared by the brokers (`group.protocol: consumer`, KIP-848), not by a member.
@@ -129,6 +132,19 @@ impl Settings {
     pub fn wrong_topics(&self, rule: String) -> ConfigError {
         ConfigError { key: self.key(".topics"), value: None, rule }
     }
+}
+
+/// Patterns that make sense; one that is nobody's name is said, and no reason to stop: others may do.
+fn topics(config: &Config, section: &Section) -> Result<Vec<String>, ConfigError> {
+    let topics: Vec<String> = config.require(&section.topics)?;
+    for pattern in &topics {
+        topic::check(pattern).map_err(|rule| ConfigError { value: None, ..config.error(&section.topics, rule) })?;
+        if topic::is_nobodys(pattern) {
+            let key = section.topics.name;
+            tracing::warn!(key, pattern, "no topic can have this name: begin it with ^ if it is a regular expression");
+        }
+    }
+    Ok(topics)
 }
 
 fn reset(config: &Config, section: &Section) -> Result<Reset, ConfigError> {

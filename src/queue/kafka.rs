@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::belief::Past;
-use super::client::client;
+use super::client::{client, option_error};
 use super::commit::Commits;
 use super::config::Settings;
 use super::in_flight::{InFlight, LastPoll};
+use super::logs::Logs;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::place::Place;
@@ -46,6 +47,7 @@ pub struct KafkaQueue {
     pub(super) searches: Searches,
     pub(super) selection: Box<dyn Selection>,
     pub(super) scout: Scout,
+    pub(super) logs: Logs,
     pub(super) topics: Topics,
     /// `None` before the first look.
     pub(super) subscribed: Option<Vec<String>>,
@@ -70,12 +72,13 @@ impl KafkaQueue {
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let wrong = |rule: String| ConfigError { key: settings.key(".kafka"), value: None, rule };
         let (wakeup, prefetch) = (Wakeup::default(), Prefetch::of(settings.prefetch_bytes, 1));
-        let consumer = Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| wrong(error.to_string()))?;
+        let consumer =
+            Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| option_error(&settings, &error))?;
         let on_report = wakeup.clone();
-        let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
-            .map_err(wrong)?;
+        let (logs, interval) = (Logs::default(), settings.topic_interval);
+        let scout = Scout::start(&client(&settings, prefetch), interval, logs.clone(), move || on_report.wake())
+            .map_err(|rule| ConfigError { key: settings.key(".kafka"), value: None, rule })?;
         Ok(KafkaQueue {
             consumer,
             prefetch,
@@ -91,6 +94,7 @@ impl KafkaQueue {
             searches: Searches::default(),
             selection,
             scout,
+            logs,
             topics: Topics::default(),
             subscribed: None,
             has_subscribed: false,

@@ -7,8 +7,9 @@
 //!   `complaints`, `place`.
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `partition`, `rebalance`, `membership`, `commit`,
-//!   `seek`, `subscription`, `scout` (asks the brokers, aside), `client` (its options), `context` (callbacks), `native`
-//!   (what the crate does not wrap), [`config`].
+//!   `seek`, `subscription`, `scout` (asks the brokers, aside), `logs` (where they end, for whoever watches), `standing` (how
+//!   our partitions stand), `client` (its options), `context` (callbacks), `native` (what the crate does not wrap),
+//!   [`config`]; [`probe`] (what can be proved without joining the group).
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -38,6 +39,7 @@ pub mod config;
 mod context;
 pub mod in_flight;
 pub mod kafka;
+mod logs;
 pub mod map;
 mod membership;
 pub mod memory;
@@ -46,11 +48,13 @@ pub mod offsets;
 mod partition;
 mod place;
 mod prefetch;
+pub mod probe;
 mod rebalance;
 mod scout;
 mod seek;
 pub mod selection;
 mod settling;
+mod standing;
 mod start;
 mod subscription;
 pub mod topic;
@@ -60,6 +64,7 @@ mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
 pub use selection::{Owner, Selection};
+pub use standing::{Standing, TopicStanding};
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]
@@ -115,6 +120,16 @@ pub trait Observer: Send + Sync {
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
     fn oldest_in_flight(&self, age: Duration);
+    /// The poll thread goes on: told in every turn.
+    fn polled(&self) {}
+    /// The commit clock has struck, and how our partitions stand.
+    fn standing(&self, standing: Standing) {
+        let _ = standing;
+    }
+    /// The group has said which partitions are ours.
+    fn joined(&self) {}
+    /// The group has taken all of our partitions back, and has not said yet which are ours.
+    fn rebalancing(&self) {}
 }
 
 /// An observer that looks away, for tests and tools.

@@ -33,6 +33,7 @@ impl KafkaQueue {
             // Given twice without being taken away between: what is read goes on.
             tracing::warn!(%error, "acknowledging an assignment");
         }
+        self.observer.joined();
         if self.stopped {
             return;
         }
@@ -141,6 +142,7 @@ impl KafkaQueue {
                 self.settling.add(place, now);
             }
         }
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
     }
 
@@ -173,7 +175,8 @@ impl KafkaQueue {
             return None;
         };
         Partition::discard_stale(&queue);
-        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
+        let lane = self.in_flight.tally().lane(&origin);
+        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
@@ -220,8 +223,14 @@ impl KafkaQueue {
                 self.remembered.insert(place, past);
             }
         }
+        // What is left stays ours meanwhile only where partitions are handed over one by one.
+        let keeps_rest = !lost && context::is_cooperative(&self.consumer);
         context::give_up(&self.consumer, revoked);
         tracing::info!(partitions = count, lost, "partitions revoked");
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
+        if !keeps_rest {
+            self.observer.rebalancing();
+        }
     }
 }

@@ -46,6 +46,18 @@ pub fn is_app(name: &str) -> bool {
     name.split('-').all(is_word)
 }
 
+/// Whether a pattern makes sense; the rule that it breaks, to be put after its key's name.
+pub(super) fn check(pattern: &str) -> Result<(), String> {
+    Pattern::new(pattern).map(drop)
+}
+
+/// Whether a pattern is a name that no topic can have, being perhaps a regular expression without its `^`.
+pub(super) fn is_nobodys(pattern: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_name = (1..=249).contains(&pattern.len()) && pattern.bytes().all(fits);
+    !pattern.starts_with('^') && !is_name
+}
+
 #[derive(Debug)]
 enum Pattern {
     Name(String),
@@ -243,6 +255,7 @@ mod tests {
         assert!(ours.owner("push-GAME_apns").is_some());
         assert!(ours.owner("push-GAME_apns-single").is_none());
         assert!(ours.owner("push-GaME_apns").is_none(), "not a regular expression");
+        assert_eq!(["push-GAME_apns", "push-.*", "^push-.*"].map(is_nobodys), [false, true, false]);
     }
 
     #[test]

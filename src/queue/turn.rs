@@ -28,6 +28,7 @@ impl KafkaQueue {
             );
             self.commits.hurry(now);
         }
+        self.observer.polled();
         self.poll_common_queue(now, out)?;
         self.act_on_events();
         if let Some(asked_at) = self.commits.proof()
@@ -128,6 +129,7 @@ impl KafkaQueue {
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
         self.observer.unsettled(self.settling.len());
+        self.tell_standing(now);
     }
 
     /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.

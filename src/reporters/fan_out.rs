@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
+use crate::proof::{Proof, State};
 
 /// Everybody who is told what happened. An empty kind costs nothing and is always satisfied.
 #[derive(Clone, Default)]
@@ -84,28 +85,42 @@ impl Reporters {
         !self.feedback.is_empty()
     }
 
-    /// At start: whether feedback of these apps can be written.
+    /// At start: whether feedback of these apps can be written. Who does not answer is named in the log and waited for later.
     ///
     /// # Errors
-    /// A feedback topic that is missing or forbidden, with the line that mends it: stop with exit code 2. One of dead letters is
-    /// only named in the log.
+    /// Feedback topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
-        for reporter in &*self.feedback {
-            reporter.check(apps, deadline).await?;
+        let feedback = join_all(self.feedback.iter().map(|reporter| reporter.inspect(apps, deadline))).await.concat();
+        for finding in feedback.iter().filter(|finding| finding.state == State::Away) {
+            tracing::warn!(reason = %finding, "feedback is not checked: offsets wait until records are acknowledged");
         }
-        Ok(())
+        let wrong = feedback.iter().filter(|finding| finding.state == State::Wrong);
+        let lines: Vec<_> = wrong.map(|finding| format!("{}: {finding}", finding.subject)).collect();
+        if lines.is_empty() { Ok(()) } else { Err(CheckError(lines.join("; "))) }
     }
 
     /// Looks for the topics of dead letters of these apps, and names in the log what must be mended. It stops nothing: whoever
     /// comes from the original has none and must be able to start, and what is given up waits for its topic.
     pub async fn look_for_dead_letters(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) {
-        for reporter in &*self.dead_letters {
-            for app in apps {
-                if let Err(error) = reporter.check(std::slice::from_ref(app), deadline).await {
-                    tracing::warn!(%error, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
-                }
-            }
+        let letters =
+            join_all(self.dead_letters.iter().map(|reporter| reporter.inspect(apps, deadline))).await.concat();
+        for finding in letters.iter().filter(|finding| matches!(finding.state, State::Wrong | State::Away)) {
+            tracing::warn!(reason = %finding, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
         }
+    }
+
+    /// What can be proved about all neighbours of these apps; each look at one may take `deadline`.
+    pub fn proofs(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Proof> {
+        let feedback = self.feedback.iter().map(|reporter| {
+            let (reporter, apps) = (Arc::clone(reporter), apps.to_vec());
+            Proof::new("feedback topic", async move { reporter.inspect(&apps, deadline).await })
+        });
+        let letters = self.dead_letters.iter().map(|reporter| {
+            let (reporter, apps) = (Arc::clone(reporter), apps.to_vec());
+            Proof::new("dead-letter topic", async move { reporter.inspect(&apps, deadline).await })
+        });
+        let tokens = self.tokens.iter().flat_map(|handler| handler.proofs(apps));
+        feedback.chain(letters).chain(tokens).chain(self.stats.proofs()).collect()
     }
 
     /// A message that was given up, to all who keep such; `None` when nobody does.
@@ -154,6 +169,7 @@ impl Reporters {
             waiting: sum.waiting + one.waiting,
             lost: sum.lost + one.lost,
             stalled_for: sum.stalled_for.max(one.stalled_for),
+            refused_topics: sum.refused_topics + one.refused_topics,
         })
     }
 

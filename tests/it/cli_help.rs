@@ -24,6 +24,7 @@ fn help_of_every_command() {
         &["--help"][..],
         &["apns", "--help"],
         &["gcm", "--help"],
+        &["check", "--help"],
         &["start-feedback-listener", "--help"],
         &["valve", "--help"],
         &["valve", "status", "--help"],
@@ -35,6 +36,7 @@ fn help_of_every_command() {
         &["generate", "apns", "--help"],
         &["generate", "gcm", "--help"],
         &["demo", "--help"],
+        &["health", "--help"],
         &["version", "--help"],
     ] {
         let output = pusher(arguments);

@@ -181,7 +181,7 @@ fn records_of_the_original_and_of_ours_delete_the_tokens_that_they_call_dead_and
         let (dead, other, unreadable, tokens) = &of[table];
         let place = [("game", app), ("platform", platform)];
         let counted = |kind, n: &i64| {
-            statsd.await_sum("pushfeedback_records", &[place[0], place[1], ("kind", kind)], *n as f64, LONG);
+            statsd.await_sum("pushfeedback_records_read", &[place[0], place[1], ("kind", kind)], *n as f64, LONG);
         };
         counted("dead", dead);
         counted("other", other);

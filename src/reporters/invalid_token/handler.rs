@@ -5,6 +5,7 @@
 //! nobody waits for any more is not deleted, because its message was already told that it is deferred.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,10 +19,11 @@ use tokio_util::task::TaskTracker;
 use super::valve::Judgement;
 use super::{Deleter, Settings};
 use crate::control::Control;
-use crate::message::Origin;
+use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Deletion, InvalidTokenHandler};
+use crate::reporters::{Deletion, InvalidTokenHandler, StatsReporter as _};
 
 mod valves;
 mod worker;
@@ -43,6 +45,8 @@ pub struct Handler {
     tasks: TaskTracker,
     /// Ends the one that follows the entries; the other ends with the queue.
     following: DropGuard,
+    /// Tokens whose messages wait for their deletion.
+    waiting: AtomicUsize,
 }
 
 impl std::fmt::Debug for Handler {
@@ -72,7 +76,14 @@ impl Handler {
         tasks.spawn_on(worker.clone().collect(items), runtime);
         tasks.spawn_on(valves.clone().follow(stop.clone()), runtime);
         tasks.close();
-        Handler { worker, valves, queue: RwLock::new(Some(queue)), tasks, following: stop.drop_guard() }
+        Handler {
+            worker,
+            valves,
+            queue: RwLock::new(Some(queue)),
+            tasks,
+            following: stop.drop_guard(),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Waits while the valve cannot say yet; `None` when it could not say in time.
@@ -97,7 +108,10 @@ impl Handler {
         let (done, answer) = oneshot::channel();
         let item = ((origin.app.clone(), origin.platform), Item { token: token.clone(), done });
         let queued = self.queue.read().as_ref().is_some_and(|queue| queue.try_send(item).is_ok());
-        queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)))
+        self.waiting.fetch_add(1, Relaxed);
+        let is_done = queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)));
+        self.waiting.fetch_sub(1, Relaxed);
+        is_done
     }
 
     fn count(&self, origin: &Origin, metric: Metric) {
@@ -127,7 +141,12 @@ impl InvalidTokenHandler for Handler {
     }
 
     fn publish(&self) {
+        self.worker.stats.gauge(Metric::TokensWaiting, &[], self.waiting.load(Relaxed) as f64);
         self.valves.publish();
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        self.worker.deleter.proofs(apps)
     }
 
     async fn close(&self, deadline: Duration) {

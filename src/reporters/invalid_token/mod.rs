@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigError, Key};
 use crate::control::Control;
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 use crate::registry::Registry;
 
 pub mod batch;
@@ -145,6 +146,11 @@ pub enum DeleteError {
 pub trait Deleter: Send + Sync + 'static {
     /// One statement. Tokens come sorted and without doubles; without any it asks whether the table could be deleted from.
     async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError>;
+    /// What can be proved about the tables of these apps.
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let _ = apps;
+        Vec::new()
+    }
     /// How many rows the app's table has, about; `None` when that is not known.
     async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError>;
     /// Closes connections.

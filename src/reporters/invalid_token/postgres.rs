@@ -2,6 +2,7 @@
 //! [`super::table`]. An index on `token` is the operator's part: without it each batch reads the whole table.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -12,6 +13,11 @@ use super::table::table;
 use super::{DeleteError, Deleted, Deleter};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
+
+mod tables;
+
+use tables::Tables;
 
 mod config;
 
@@ -83,6 +89,11 @@ impl Deleter for Postgres {
         let rows: Option<f64> =
             sqlx::query_scalar(ROWS).bind(table).fetch_one(&self.pool).await.map_err(|error| understood(&error))?;
         Ok(rows.map(|rows| rows as u64))
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let (pool, schema, updated_at) = (self.pool.clone(), self.schema.clone(), self.updated_at.clone());
+        vec![Tables { pool, schema, updated_at, apps: apps.to_vec() }.proof()]
     }
 
     async fn close(&self) {

@@ -1,6 +1,7 @@
 //! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -26,11 +27,17 @@ pub(crate) struct Ended {
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
     pub(crate) fn start(platform: &str, environment: &[(String, String)]) -> Worker {
-        let folder = process::folder("worker");
+        Worker::start_in(&[platform], environment, process::folder("worker"))
+    }
+
+    /// Starts it with these arguments and variables in a folder, which is its own from here on.
+    pub(crate) fn start_in(arguments: &[&str], environment: &[(String, String)], folder: PathBuf) -> Worker {
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
+        // Any free port, unless the test says which: several workers run side by side.
+        command.push("PUSHER_ADMIN_LISTEN=127.0.0.1:0".into());
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend([env!("CARGO_BIN_EXE_pusher"), platform, "--json"].map(ToOwned::to_owned));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), "--json"].iter().chain(arguments).map(|word| (*word).to_owned()));
         let server = Server::start("worker", &folder, &command);
         Worker { server: Some(server), folder }
     }
@@ -69,6 +76,20 @@ impl Worker {
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until it has ended by itself; how.
+    #[track_caller]
+    pub(crate) fn ends(mut self) -> ExitStatus {
+        self.server.take().expect("running").await_end(Duration::from_mins(1))
+    }
+
+    /// Where its admin server listens, once it has said so.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        let said = "the admin server listens";
+        let log = self.log();
+        let line = log.iter().find(|line| line["msg"].as_str().is_some_and(|text| text.starts_with(said)))?;
+        line["address"].as_str()?.parse().ok()
     }
 
     /// Whether a line's message begins so.
