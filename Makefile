@@ -74,6 +74,10 @@ bench: deps-build ## CPU per push of both workers, beside a bare HTTP/2 client: 
 bench-quick: deps-build ## the same in under two minutes
 	$(CARGO) bench --locked --bench push -- --quick
 
+profile: deps-build ## instructions per push by part of the program, under callgrind: ARGS='apns functions' for one platform with its functions
+	@command -v valgrind >/dev/null || { echo "missing: valgrind; apt-get install -y valgrind" >&2; exit 1; }
+	$(CARGO) bench --locked --bench push -- profile $(ARGS)
+
 bench-listener: deps-test kafka ## tokens per second from Kafka to PostgreSQL, by the feedback listener, both real
 	$(CARGO) test --locked --release --test it -- --nocapture --exact \
 		real_listener::a_backlog_of_dead_tokens_is_worked_off_exactly_and_soon
@@ -105,4 +109,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka bench bench-quick bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka bench bench-quick profile bench-listener bench-produce clean deps-build deps-test

@@ -2,8 +2,10 @@
 //! the same server in the same run. See README.md beside this file.
 
 mod bare;
+mod callgrind;
 mod neighbours;
 mod platform;
+mod profile;
 mod usage;
 
 use std::path::Path;
@@ -20,8 +22,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
-        _ if arguments.iter().any(|argument| argument == "--quick") => measure(2, 50_000),
-        _ => measure(5, 200_000),
+        Some("profile") => profile::run(&arguments[2..]),
+        _ if arguments.iter().any(|argument| argument == "--quick") => {
+            in_scratch(|scratch| measure(scratch, 2, 50_000))
+        }
+        _ => in_scratch(|scratch| measure(scratch, 5, 200_000)),
     }
 }
 
@@ -57,10 +62,11 @@ impl Round {
     }
 }
 
-fn measure(rounds: usize, pushes: u64) -> Result<()> {
+/// Runs in a folder of its own, which is removed.
+fn in_scratch(run: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let scratch = std::env::temp_dir().join(format!("pusher-bench-{}", std::process::id()));
     std::fs::create_dir_all(&scratch)?;
-    let result = measure_in(&scratch, rounds, pushes);
+    let result = run(&scratch);
     let _ = std::fs::remove_dir_all(&scratch);
     result
 }
@@ -72,7 +78,7 @@ struct Contest {
     worker: Vec<Round>,
 }
 
-fn measure_in(scratch: &Path, rounds: usize, pushes: u64) -> Result<()> {
+fn measure(scratch: &Path, rounds: usize, pushes: u64) -> Result<()> {
     let kafka = Kafka::start()?;
     let contest = |platform| {
         let simulator = Simulator::start(platform, scratch)?;
@@ -111,7 +117,7 @@ fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
 fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usize, pushes: u64) -> Result<Round> {
     let topic = kafka.fill(simulator.platform, round, pushes)?;
     simulator.reset()?;
-    let worker = Worker::start(simulator, kafka, scratch, &topic)?;
+    let worker = Worker::start(simulator, kafka, scratch, &topic, |program| neighbours::pinned(1, program))?;
     let begun = simulator.wait_for_accepted(1)?;
     let (before, server_before) = (Usage::of(worker.pid())?, simulator.cpu()?);
     let accepted = simulator.wait_for_accepted(pushes)?;

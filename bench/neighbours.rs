@@ -38,6 +38,16 @@ pub(crate) fn pinned(core: usize, program: &Path) -> Command {
     command
 }
 
+/// A command whose instructions and system calls are counted by part into `out`, when it ends.
+pub(crate) fn under_callgrind(program: &Path, out: &Path) -> Command {
+    let mut command = pinned(1, Path::new("valgrind"));
+    command.args(["--tool=callgrind", "--quiet", "--fair-sched=yes", "--collect-systime=nsec"]);
+    command.arg(format!("--callgrind-out-file={}", out.display())).arg(program);
+    // Fifty times slower, everything takes fifty times as long.
+    command.env("PUSHER_APNS_TIMEOUT", "10m").env("PUSHER_GCM_TIMEOUT", "10m");
+    command
+}
+
 /// A child that ends with us.
 #[derive(Debug)]
 struct Leash(Child);
@@ -157,12 +167,19 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts the worker of the simulator's platform for the app of `topic`.
-    pub(crate) fn start(simulator: &Simulator, kafka: &Kafka, scratch: &Path, topic: &str) -> Result<Worker> {
+    /// `run` makes the command of its program.
+    pub(crate) fn start(
+        simulator: &Simulator,
+        kafka: &Kafka,
+        scratch: &Path,
+        topic: &str,
+        run: impl FnOnce(&Path) -> Command,
+    ) -> Result<Worker> {
         let app = topic.strip_prefix("push-").and_then(|rest| rest.split_once('_')).context("a push topic")?.0;
         let brokers = kafka.cluster.bootstrap_servers();
         let platform = simulator.platform;
         let log = scratch.join(format!("{app}-{}.log", platform.name()));
-        let mut command = pinned(1, Path::new(PROGRAM));
+        let mut command = run(Path::new(PROGRAM));
         command.args([platform.name(), "--json"]).current_dir(scratch).stderr(std::fs::File::create(&log)?);
         let settings = platform.settings(app, &simulator.address, &simulator.files);
         command.envs(settings.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)));

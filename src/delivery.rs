@@ -6,9 +6,9 @@
 //!                there to the next attempt, or, when it was charged all that its budget holds, *failed*: a dead letter.
 //!        └─────→ *released*, or its app is paused: given back unresolved; whoever owns the partition sends it later.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
@@ -16,12 +16,14 @@ use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::retry::Budget;
-use crate::handlers::{Gate, MessageHandler, RecordForm};
+use crate::handlers::{BoxFuture, Gate, MessageHandler};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
 use crate::queue::{Lent, Receipt};
+use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::Metric;
-use crate::reporters::{DeadLetter, FeedbackFate, RecordSource, StatsReporter as _};
+
+mod report;
 
 /// A message on its way, with what its earlier attempts left behind.
 #[derive(Debug)]
@@ -88,69 +90,99 @@ impl Push {
 }
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.
-pub async fn deliver(push: Push, desk: Arc<Desk>) {
-    let Some(tools) = desk.app(&push.message.origin.app) else {
-        // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
-        tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
-        return desk.give_back(push);
-    };
-    match tools.circuit.admit() {
-        Some(pass) => deliver_with(tools, push, pass, &desk).await,
-        None => desk.give_back(push),
-    }
+pub fn deliver(push: Push, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    attempt_once(push, None, desk)
 }
 
 /// A later attempt, for which there is leave already.
-pub async fn deliver_again(push: Push, pass: Pass, desk: Arc<Desk>) {
-    match desk.app(&push.message.origin.app) {
-        Some(tools) => deliver_with(tools, push, pass, &desk).await,
-        None => desk.give_back(push),
+pub fn deliver_again(push: Push, pass: Pass, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    attempt_once(push, Some(pass), desk)
+}
+
+/// There are thousands of these at a time, so what is not needed while the handler works is not in them.
+#[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+fn attempt_once(mut push: Push, pass: Option<Pass>, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    async move {
+        let Some(tools) = desk.app(&push.message.origin.app) else {
+            // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
+            tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
+            return desk.give_back(push);
+        };
+        let Some(pass) = pass.or_else(|| tools.circuit.admit()) else { return desk.give_back(push) };
+        (push.mark, push.judged) = (Some(tools.circuit.mark()), false);
+        let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass);
+        let attempt = {
+            let _under_way = tools.load.enter();
+            attempt(tools.handler.as_ref(), &push, &gate).await
+        };
+        push.admitted = gate.admitted().or(push.admitted);
+        if let Some(report) = end(push, attempt, pass, tools, &desk) {
+            report.await;
+        }
     }
 }
 
-async fn deliver_with(tools: &AppTools, mut push: Push, pass: Pass, desk: &Desk) {
-    let AppTools { handler, load, circuit } = tools;
-    (push.mark, push.judged) = (Some(circuit.mark()), false);
-    let gate = DeliveryGate::new(&push, desk, circuit, pass);
-    let attempt = {
-        let _under_way = load.enter();
-        attempt(handler.as_ref(), &push, &gate).await
-    };
-    push.admitted = gate.admitted().or(push.admitted);
+/// What follows from an attempt; what of it must be waited for.
+fn end(mut push: Push, attempt: Attempt, pass: Pass, tools: &AppTools, desk: &Arc<Desk>) -> Option<Report> {
+    let AppTools { handler, circuit, .. } = tools;
     circuit.ended(pass, &attempt);
     note(&mut push, &attempt, handler.as_ref(), desk);
     let held = matches!(attempt.verdict, Verdict::Hold(_));
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
             let outcome = with_history(outcome, push.last.as_deref());
-            report(&push, &outcome, handler.as_ref(), desk).await;
-            push.receipt.resolve_as(&outcome);
+            return finish(push, outcome, desk);
         }
         // Its app was paused meanwhile: the backlog is Kafka's to keep. A probe waits here, so that the next one is another.
         Verdict::Retry(_) | Verdict::Hold(_) if !circuit.still(pass) => desk.give_back(push),
         Verdict::Retry(why) | Verdict::Hold(why) => desk.wait(push, why, handler.as_ref(), held),
         Verdict::Released => desk.give_back(push),
     }
+    None
 }
 
 /// The end of a message whose budget is spent: the provider takes others, and not this one.
 pub async fn give_up(push: Push, desk: Arc<Desk>) {
-    let (Some(tools), Some(last)) = (desk.app(&push.message.origin.app), &push.last) else {
-        return desk.give_back(push);
-    };
+    let Some(last) = &push.last else { return desk.give_back(push) };
     let description = format!(
         "given up after {} attempts that failed while others passed; the last: {}",
         push.spent.attempts, last.description
     );
     let outcome = Outcome::Failed(Refusal { description: description.into(), ..Refusal::clone(last) });
-    report(&push, &outcome, tools.handler.as_ref(), &desk).await;
+    if let Some(report) = finish(push, outcome, &desk) {
+        report.await;
+    }
+}
+
+/// What of a message's end must be waited for. Most are deliveries that nobody must confirm.
+type Report = BoxFuture<'static, ()>;
+
+/// A message's end: told to everybody, then resolved.
+fn finish(push: Push, outcome: Outcome, desk: &Arc<Desk>) -> Option<Report> {
+    count(&push, &outcome, desk);
+    if wants_report(&outcome, desk) {
+        return Some(Box::pin(report_and_resolve(push, outcome, desk.clone())));
+    }
     push.receipt.resolve_as(&outcome);
+    None
+}
+
+async fn report_and_resolve(push: Push, outcome: Outcome, desk: Arc<Desk>) {
+    if let Some(tools) = desk.app(&push.message.origin.app) {
+        report::report(&push, &outcome, tools.handler.as_ref(), &desk).await;
+    }
+    push.receipt.resolve_as(&outcome);
+}
+
+/// Whether somebody must confirm that they know of it.
+fn wants_report(outcome: &Outcome, desk: &Desk) -> bool {
+    desk.feedback.success || !matches!(outcome, Outcome::Delivered(_))
 }
 
 /// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
 async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> Attempt {
-    let attempt = AssertUnwindSafe(handler.handle(&push.message, push.attempts, gate)).catch_unwind();
-    attempt.await.unwrap_or_else(|_| {
+    let attempt = async { handler.handle(&push.message, push.attempts, gate).await };
+    AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
         let place = format!("{:?}", push.message);
         tracing::error!(alarm = true, app = %push.message.origin.app, reason = "internal", place, "a handler panicked; the message is failed");
         let description = "a bug in this program ended the attempt; the error log names the place";
@@ -194,16 +226,15 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
     }
 }
 
-/// Tells everybody who must know. Completes when the outcome is safe: only then may the offset move.
-async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
-    let (message, origin) = (&push.message, &push.message.origin);
-    let lane = push.receipt.lane();
+/// Statistics of an outcome, true as of now.
+fn count(push: &Push, outcome: &Outcome, desk: &Desk) {
+    let origin = &push.message.origin;
     settle(push, outcome, desk);
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),
     }
-    if message.redrive_of.is_some() {
+    if push.message.redrive_of.is_some() {
         desk.reporters.stats().count(Metric::Redriven, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
     }
     if let Outcome::Expired(_) = outcome {
@@ -211,46 +242,6 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
     }
     if push.sent {
         desk.reporters.observe(origin, outcome.invalid_token().is_some());
-    }
-    let wants_feedback = desk.feedback.success || !matches!(outcome, Outcome::Delivered(_));
-    if wants_feedback {
-        push.receipt.set_reporting(); // from here on it may wait for a broker
-    }
-    let kept = async {
-        if let Outcome::Failed(why) = outcome {
-            let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
-            lane.dead_letter(fate == Some(FeedbackFate::Acknowledged));
-        }
-    };
-    if wants_feedback && desk.reporters.wants_feedback() {
-        let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
-        let deletion = async {
-            if let Some(token) = outcome.invalid_token() {
-                desk.reporters.invalid_token(origin, token).await;
-            }
-        };
-        let (fate, (), ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion, kept);
-        lane.feedback(fate == FeedbackFate::Acknowledged);
-    } else {
-        if let Some(token) = outcome.invalid_token() {
-            desk.reporters.invalid_token(origin, token).await;
-        }
-        kept.await;
-    }
-}
-
-/// What is kept of a message that was given up.
-fn dead_letter<'a>(push: &'a Push, why: &'a Refusal) -> DeadLetter<'a> {
-    let last = push.mark.as_ref().map_or(push.message.lent_at, |mark| mark.began);
-    let wall = |moment: Instant| SystemTime::now().checked_sub(moment.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    DeadLetter {
-        message: &push.message,
-        reason: why.key,
-        description: &why.description,
-        status: why.status,
-        attempts: push.attempts,
-        first_attempt: wall(push.message.lent_at),
-        last_attempt: wall(last),
     }
 }
 
@@ -263,30 +254,9 @@ pub struct FeedbackSwitches {
     pub metadata: bool,
 }
 
-struct Record<'a> {
-    message: &'a QueueMessage,
-    outcome: &'a Outcome,
-    handler: &'a dyn MessageHandler,
-    metadata: bool,
-}
-
-impl RecordSource for Record<'_> {
-    /// A panic in the provider's code would drop the receipt of a message that has been sent, and send it again for ever:
-    /// the record then names the message and its reason, and nothing else.
-    fn record(&self, truncated: bool) -> Vec<u8> {
-        let form = RecordForm { metadata: self.metadata, truncated };
-        catch_unwind(AssertUnwindSafe(|| self.handler.feedback(self.message, self.outcome, form))).unwrap_or_else(|_| {
-            let place = format!("{:?}", self.message);
-            tracing::error!(alarm = true, app = %self.message.origin.app, reason = "internal", place, "a handler panicked over a feedback record; a bare one is written");
-            let metadata = serde_json::json!({ "pusherId": self.message.identity() });
-            serde_json::json!({ "Reason": self.outcome.key(), "truncated": true, "metadata": metadata }).to_string().into_bytes()
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
     use std::fmt::Write as _;
     use std::time::Duration;
 
@@ -296,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::handlers::BoxFuture;
+    use crate::handlers::RecordForm;
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
     use crate::message::{Lane, Origin, Platform};
@@ -357,24 +327,23 @@ mod tests {
         }
     }
 
+    /// A desk for the one app of the log.
+    fn desk_of(handler: impl MessageHandler + 'static, in_flight: &Arc<InFlight>) -> Desk {
+        let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
+        let share = in_flight.share("game");
+        let circuit = Circuit::new("game".into(), APNS, share, breaker, ShareSettings::default(), Stats::default());
+        let tools = AppTools { handler: Arc::new(handler), load: Load::default(), circuit: Arc::new(circuit) };
+        let (waiting_room, _) = mpsc::channel(1);
+        let switches = FeedbackSwitches { success: false, metadata: true };
+        let (apps, reporters) = (BTreeMap::from([("game".into(), tools)]), Arc::new(Reporters::default()));
+        Desk::new(apps, reporters, switches, Policy::default(), waiting_room)
+    }
+
     #[test]
     fn a_panic_in_a_handler_is_one_failed_message_and_one_alarm() {
         let (log, in_flight) = (log(), InFlight::new(10, 100));
         let (push, mut queue) = one(&log, &in_flight);
-        let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
-        let circuit = Circuit::new(
-            "game".into(),
-            APNS,
-            in_flight.share("game"),
-            breaker,
-            ShareSettings::default(),
-            Stats::default(),
-        );
-        let tools = AppTools { handler: Arc::new(Panics), load: Load::default(), circuit: Arc::new(circuit) };
-        let (waiting_room, _waiters) = mpsc::channel(1);
-        let switches = FeedbackSwitches { success: false, metadata: true };
-        let apps = HashMap::from([("game".into(), tools)]);
-        let desk = Desk::new(apps, Arc::new(Reporters::default()), switches, Policy::default(), waiting_room);
+        let desk = desk_of(Panics, &in_flight);
         let alarms = Alarms::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
@@ -395,6 +364,17 @@ mod tests {
             (1, 1, 1),
             "resolved: it does not come again"
         );
+    }
+
+    /// One for each push in flight; see the handlers' test of the same.
+    #[test]
+    fn a_delivery_under_way_is_small() {
+        let in_flight = InFlight::new(1, 100);
+        let (push, _queue) = one(&log(), &in_flight);
+        let delivery = deliver(push, Arc::new(desk_of(Panics, &in_flight)));
+        let size = size_of_val(&delivery);
+        drop(delivery); // an alarm in the log: its message ends without an outcome
+        assert!(size <= 640, "{size} bytes");
     }
 
     #[test]

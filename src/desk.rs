@@ -1,6 +1,6 @@
 //! What a sender thread has at hand for its messages: handlers, reporters, counters, the way to the waiting room.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,7 +62,7 @@ pub struct Desk {
     pub feedback: FeedbackSwitches,
     /// Rate limit and dedup; `None`: everything is admitted.
     pub admission: Option<Admission>,
-    apps: HashMap<Arc<str>, AppTools>,
+    apps: BTreeMap<Arc<str>, AppTools>,
     retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
 }
@@ -70,7 +70,7 @@ pub struct Desk {
 impl Desk {
     /// A desk for these apps; `waiting_room` must have room for every message that can be in flight.
     pub fn new(
-        apps: HashMap<Arc<str>, AppTools>,
+        apps: BTreeMap<Arc<str>, AppTools>,
         reporters: Arc<Reporters>,
         feedback: FeedbackSwitches,
         retry: Policy,

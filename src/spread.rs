@@ -1,7 +1,7 @@
 //! Which sender thread gets a message: as few threads as a credential's load needs, so that an idle key keeps one
 //! connection and a busy one uses every core. Pure but for one shared counter per key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -25,7 +25,8 @@ struct Key {
 pub struct Spread {
     senders: usize,
     keys: Vec<Key>,
-    apps: HashMap<Arc<str>, usize>,
+    /// Few, and asked for each message: comparing texts beats hashing them.
+    apps: BTreeMap<Arc<str>, usize>,
 }
 
 /// A credential's load: how many of its messages are being attempted in this process.
@@ -65,7 +66,7 @@ impl Spread {
     ) -> Self {
         let senders = senders.max(1);
         let mut by_key: HashMap<String, usize> = HashMap::new();
-        let mut spread = Spread { senders, keys: Vec::new(), apps: HashMap::new() };
+        let mut spread = Spread { senders, keys: Vec::new(), apps: BTreeMap::new() };
         for (app, pool_key) in apps {
             let home = home(&pool_key, senders) % senders;
             let index = *by_key.entry(pool_key).or_insert_with(|| {

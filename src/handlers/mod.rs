@@ -185,6 +185,11 @@ async fn turned_away<'a>(gate: &'a dyn Gate, subject: impl FnOnce() -> Option<Su
     Some(Attempt::local(Verdict::Resolved(outcome)))
 }
 
+/// An attempt that ended before a request left us.
+fn without_request<'a>(outcome: Outcome) -> BoxFuture<'a, Attempt> {
+    Box::pin(std::future::ready(Attempt::local(Verdict::Resolved(outcome))))
+}
+
 /// A gate that is always open, for tests and tools.
 #[derive(Debug)]
 pub struct OpenGate;

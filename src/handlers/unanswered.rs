@@ -30,11 +30,14 @@ pub(in crate::handlers) fn failed(error: &SendError) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::http2::ConnectionRef;
 
     fn verdict(failure: Failure, fate: Fate) -> Verdict {
-        failed(&SendError { failure, fate, detail: "127.0.0.1:443: gone".into(), connection: ConnectionRef::default() })
+        let (connection, after) = (ConnectionRef::default(), Duration::ZERO);
+        failed(&SendError { failure, fate, detail: "127.0.0.1:443: gone".into(), connection, after })
     }
 
     #[test]

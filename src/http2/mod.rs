@@ -190,4 +190,6 @@ pub struct SendError {
     pub detail: String,
     /// The connection that it happened on, if one was had.
     pub connection: ConnectionRef,
+    /// From the request's first byte until then; nothing when it did not leave.
+    pub after: Duration,
 }

@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
@@ -45,56 +44,53 @@ impl Slot {
         self.peer
     }
 
-    /// Sends one request and waits for the whole answer, within the request timeout. The request's URI must be absolute
-    /// (`https://host/path`): scheme and authority become pseudo-headers.
+    /// Sends one request at once; the future waits for the whole answer, within the request timeout. The request's URI must
+    /// be absolute (`https://host/path`): scheme and authority become pseudo-headers.
     ///
     /// A value that is new in each request (`apns-id`) is best marked sensitive, so that `h2` does not push useful
     /// entries out of the header table with it.
-    pub async fn send(mut self, request: Request<()>, body: Bytes) -> Result<Answer, SendError> {
-        let begun = Instant::now();
-        let written = self.traffic.written();
-        let (response, stream) = match self.send.send_request(request, body.is_empty()) {
-            Ok(sent) => sent,
-            Err(error) => return Err(self.failed(&error)),
-        };
-        self.written = Some(written);
-        let (head, body) = match self.exchange(begun, response, stream, body).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.failed(&error)),
-        };
-        self.answered = Some(head.status);
-        let connection = self.connection();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-            round_trip: begun.elapsed(),
-            peer: self.peer,
-            connection,
-        })
-    }
-
-    /// Marks this connection as not to be used for new streams.
-    pub fn retire(&self) {
-        self.shared.retire(self.id, "retired");
-    }
-
-    async fn exchange(
-        &mut self,
-        begun: Instant,
-        mut response: ResponseFuture,
-        mut stream: SendStream<Bytes>,
+    pub fn send(
+        mut self,
+        request: Request<()>,
         body: Bytes,
-    ) -> Result<(http::response::Parts, Bytes), h2::Error> {
-        let len = body.len();
+    ) -> impl Future<Output = Result<Answer, SendError>> + Send + use<> {
+        let begun = Instant::now();
+        let mut sent = self.begin(begun, request, body);
+        async move {
+            // Borrowed: what an async block moves has a place in it before and one after.
+            let answer = match &mut sent {
+                Ok(response) => receive(response).await,
+                Err(error) => return Err(self.failed(error, begun)),
+            };
+            match answer {
+                Ok((head, body)) => Ok(self.answered(begun, head, body)),
+                Err(error) => Err(self.failed(&error, begun)),
+            }
+        }
+    }
+
+    fn begin(&mut self, begun: Instant, request: Request<()>, body: Bytes) -> Result<ResponseFuture, h2::Error> {
+        let (written, len) = (self.traffic.written(), body.len());
+        let (response, mut stream) = self.send.send_request(request, len == 0)?;
+        self.written = Some(written);
         if len > 0 {
             // A peer may answer before it has read the body; then this is refused and the answer is what counts.
             let _ = stream.send_data(body, true);
         }
         self.open(Open { begun, stream: Some(stream) }, len);
-        let (head, stream) = poll_fn(|cx| Pin::new(&mut response).poll(cx)).await?.into_parts();
-        let body = if stream.is_end_stream() { Bytes::new() } else { collect(stream).await? };
-        Ok((head, body))
+        Ok(response)
+    }
+
+    fn answered(&mut self, begun: Instant, head: http::response::Parts, body: Bytes) -> Answer {
+        self.answered = Some(head.status);
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+            round_trip: begun.elapsed(),
+            peer: self.peer,
+            connection: self.connection(),
+        }
     }
 
     /// Enters the request among those that the connection watches.
@@ -112,7 +108,7 @@ impl Slot {
     }
 
     /// An error in words and in kind.
-    fn failed(&self, error: &h2::Error) -> SendError {
+    fn failed(&self, error: &h2::Error, begun: Instant) -> SendError {
         let sent = self.written.is_some_and(|before| self.traffic.written() > before);
         let (failure, fate) = judge(error, sent);
         let mut state = self.shared.state.lock();
@@ -127,7 +123,7 @@ impl Slot {
             (Failure::ConnectionLost, Some(end)) => format!("connection to {host} ({}) lost: {end}", self.peer),
             _ => format!("{host} ({}): {error}", self.peer),
         };
-        SendError { failure, fate, detail, connection: self.connection() }
+        SendError { failure, fate, detail, connection: self.connection(), after: begun.elapsed() }
     }
 }
 
@@ -165,6 +161,15 @@ impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
     }
+}
+
+async fn receive(response: &mut ResponseFuture) -> Result<(http::response::Parts, Bytes), h2::Error> {
+    let (head, stream) = response.await?.into_parts();
+    if stream.is_end_stream() {
+        return Ok((head, Bytes::new()));
+    }
+    // Few answers have a body: it is not to make every request's future larger.
+    Box::pin(async move { Ok((head, collect(stream).await?)) }).await
 }
 
 /// The body of an answer, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.

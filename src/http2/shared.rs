@@ -278,6 +278,7 @@ impl Shared {
             fate: Fate::NotProcessed,
             detail: format!("connections to {} are closed", self.settings.host),
             connection: ConnectionRef::default(),
+            after: Duration::ZERO,
         }
     }
 
@@ -287,6 +288,7 @@ impl Shared {
             fate: Fate::NotProcessed,
             detail: reason.to_owned(),
             connection: ConnectionRef::default(),
+            after: Duration::ZERO,
         }
     }
 }

@@ -117,7 +117,10 @@ impl Queue for KafkaQueue {
         }
         let (lent, full) = self.take(now, out)?;
         if !lent {
-            self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
+            let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
+            if !woken && !full {
+                self.partitions.iter().for_each(Partition::look_again); // idle: a look costs nothing
+            }
             let now = Instant::now();
             self.serve(now, out)?;
             self.take(now, out)?;

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map;
 use super::offsets::{Ledger, Lend};
+use super::wakeup::{Readable, Wakeup};
 use super::{Lent, Observer};
 use crate::message::{self, Origin, QueueMessage};
 
@@ -87,6 +88,7 @@ pub(super) struct Partition {
     pub(super) last_ms: Option<i64>,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
+    readable: Readable,
     /// There until the first record is read.
     belief: Option<Belief>,
     last_read: Option<Instant>,
@@ -100,9 +102,12 @@ impl Partition {
         origin: Arc<Origin>,
         assignment: Arc<Assignment>,
         share: Arc<Share>,
-        queue: PartitionQueue<Context>,
+        mut queue: PartitionQueue<Context>,
         belief: Belief,
+        wakeup: Wakeup,
     ) -> Self {
+        let readable = Readable::default();
+        queue.set_nonempty_callback(readable.notifier(wakeup));
         let anchors = Anchors::new(assignment.ledger.lock().next());
         Partition {
             origin,
@@ -114,6 +119,7 @@ impl Partition {
             last_ms: None,
             share,
             queue,
+            readable,
             belief: Some(belief),
             last_read: None,
             is_other_log: false,
@@ -132,6 +138,29 @@ impl Partition {
         if self.share.is_paused() {
             return Turn::Paused;
         }
+        if !self.readable.take() {
+            return Turn::Empty;
+        }
+        let turn = self.take_readable(burst, now, context, observer, out);
+        if turn != Turn::Empty {
+            self.look_again();
+        }
+        turn
+    }
+
+    /// Its queue is to be looked at in the next turn, whatever the client has said.
+    pub(super) fn look_again(&self) {
+        self.readable.set();
+    }
+
+    fn take_readable(
+        &mut self,
+        burst: usize,
+        now: Instant,
+        context: &Context,
+        observer: &dyn Observer,
+        out: &mut Vec<Lent>,
+    ) -> Turn {
         for _ in 0..burst {
             if !self.share.has_room() || self.is_map_full() {
                 return Turn::Full;
@@ -145,6 +174,7 @@ impl Partition {
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
                 Some(Err(error)) => {
                     context.complain(&error, "");
+                    self.look_again();
                     return Turn::Empty;
                 }
             };

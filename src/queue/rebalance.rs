@@ -170,18 +170,16 @@ impl KafkaQueue {
 
     fn begin(&mut self, place: &Place, start: Start) -> Option<Partition> {
         let origin = self.origin(&place.topic, place.partition)?;
-        let Some(mut queue) = self.consumer.split_partition_queue(&place.topic, place.partition) else {
+        let Some(queue) = self.consumer.split_partition_queue(&place.topic, place.partition) else {
             tracing::error!(alarm = true, topic = %place.topic, partition = place.partition, "the client has no queue for this partition");
             return None;
         };
         Partition::discard_stale(&queue);
-        let wakeup = self.wakeup.clone();
-        queue.set_nonempty_callback(move || wakeup.wake());
         let lane = self.in_flight.tally().lane(&origin);
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
-        Some(Partition::new(origin, assignment, share, queue, belief))
+        Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
     }
 
     /// Acknowledges all that the group has announced and nobody will act on: the client waits for that before it leaves.

@@ -1,6 +1,6 @@
 //! Dispatch, senders, delivery and desk on the queue in memory, with a handler that does as it is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -181,7 +181,7 @@ fn sender(
 ) -> SenderHandle {
     let (script, reporters, circuit) = (script.clone(), reporters.clone(), circuit.clone());
     let desk = move |waiting_room| {
-        let apps = HashMap::from([("game".into(), AppTools { handler: script, load, circuit })]);
+        let apps = BTreeMap::from([("game".into(), AppTools { handler: script, load, circuit })]);
         Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, policy, waiting_room)
     };
     SenderHandle::start(&format!("send-{index}"), capacity, shutdown, desk).expect("a thread")

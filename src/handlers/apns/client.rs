@@ -50,33 +50,32 @@ enum Next {
 impl Client {
     /// One attempt.
     pub(super) async fn send(&self, push: &Push<'_>, gate: &dyn Gate) -> Attempt {
-        let mut attempt = Attempt::local(Verdict::Released);
+        let (mut requests, mut round_trip) = (0, Duration::ZERO);
         let mut replacement: Option<HeaderValue> = None;
         loop {
             let slot = match self.pool.acquire().await {
                 Ok(slot) => slot,
-                Err(error) => return Attempt { verdict: failed(&error), ..attempt },
+                Err(error) => return Attempt { verdict: failed(&error), requests, round_trip },
             };
             if !gate.pass() {
-                return attempt;
+                return Attempt { verdict: Verdict::Released, requests, round_trip };
             }
             let authorization = match &replacement {
                 Some(new) => new.clone(),
                 None => self.token.current((self.clock)()).authorization,
             };
             let request = request::build(push, &self.target, authorization.clone());
-            attempt.requests += 1;
-            let started = Instant::now();
+            requests += 1;
             let result = slot.send(request, push.body.clone()).await;
-            attempt.round_trip = result.as_ref().map_or_else(|_| started.elapsed(), |answer| answer.round_trip);
-            let may_resend = attempt.requests < MOST_REQUESTS;
+            round_trip = result.as_ref().map_or_else(|error| error.after, |answer| answer.round_trip);
+            let may_resend = requests < MOST_REQUESTS;
             let next = match &result {
                 Ok(answer) => self.answered(answer, push, &authorization, replacement.is_none()),
                 Err(error) if may_resend && was_turned_away(error) => Next::Again,
                 Err(error) => Next::Done(failed(error)),
             };
             match next {
-                Next::Done(verdict) => return Attempt { verdict, ..attempt },
+                Next::Done(verdict) => return Attempt { verdict, requests, round_trip },
                 Next::Again => {}
                 Next::AgainWith(new) => replacement = Some(new),
             }

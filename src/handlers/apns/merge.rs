@@ -9,34 +9,54 @@ use serde_json::value::RawValue;
 
 use crate::handlers::json::{Members, push_member};
 
+/// Keys that are compared faster one by one than by their hashes. Producers' metadata has no more.
+const FEW: usize = 16;
+
 /// The payload with `metadata` merged in; `None` when it goes out as it is.
 pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>> {
-    let members = Members::of(payload)?;
-    let metadata = Members::of(metadata)?;
     let text = payload.get();
-    match members.get("M") {
-        Some(old) if old.get() != "null" => {
-            let old_members = Members::of(old)?;
-            let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-            let (before, after) = (&text[..start], &text[start + old.get().len()..]);
-            Some(spliced(before, &joined(&old_members, &metadata), after))
-        }
-        Some(null) => {
-            let start = null.get().as_ptr() as usize - text.as_ptr() as usize;
-            Some(spliced(&text[..start], &joined(&Members(Vec::new()), &metadata), &text[start + "null".len()..]))
-        }
-        None => {
-            let end = text.len() - 1; // an object's raw text ends with its brace
-            let comma = if members.0.is_empty() { "" } else { "," };
-            let before = format!("{}{comma}\"M\":", &text[..end]);
-            Some(spliced(&before, &joined(&Members(Vec::new()), &metadata), "}"))
-        }
+    if !text.starts_with('{') {
+        return None;
+    }
+    let new = Members::of(metadata)?;
+    // Most payloads hold no `M`: one search for it in all spellings spares them the look inside.
+    let old = if may_hold_m(text) { Members::of(payload)?.get("M") } else { None };
+    let Some(old) = old else { return Some(with_new(text, metadata, &new)) };
+    let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
+    let (before, after) = (&text[..start], &text[start + old.get().len()..]);
+    let members = if old.get() == "null" { Members(Vec::new()) } else { Members::of(old)? };
+    Some(spliced(&[before], &joined(&members, &new), after))
+}
+
+/// An object's text with an `M` as its last member.
+fn with_new(text: &str, metadata: &RawValue, members: &Members<'_>) -> Vec<u8> {
+    let end = text.len() - 1; // an object's raw text ends with its brace
+    let comma = if text[1..end].trim_ascii().is_empty() { "" } else { "," };
+    let before = [&text[..end], comma, "\"M\":"];
+    if has_repeated(members) {
+        spliced(&before, &joined(&Members(Vec::new()), members), "}")
+    } else {
+        spliced(&before, metadata.get().as_bytes(), "}")
     }
 }
 
-fn spliced(before: &str, middle: &[u8], after: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(before.len() + middle.len() + after.len());
-    bytes.extend_from_slice(before.as_bytes());
+/// Whether an object may have a member `M`, be it written as `\u004d`.
+fn may_hold_m(object: &str) -> bool {
+    object.contains("\"M\"") || object.contains("\\u00")
+}
+
+/// Whether a key stands twice in it, or it has too many to say so quickly.
+fn has_repeated(members: &Members<'_>) -> bool {
+    members.0.len() > FEW
+        || members.0.iter().enumerate().any(|(at, (key, _))| members.0[..at].iter().any(|(earlier, _)| earlier == key))
+}
+
+fn spliced(before: &[&str], middle: &[u8], after: &str) -> Vec<u8> {
+    let before_len: usize = before.iter().map(|part| part.len()).sum();
+    let mut bytes = Vec::with_capacity(before_len + middle.len() + after.len());
+    for part in before {
+        bytes.extend_from_slice(part.as_bytes());
+    }
     bytes.extend_from_slice(middle);
     bytes.extend_from_slice(after.as_bytes());
     bytes

@@ -40,11 +40,13 @@ use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
 use super::preview::{NOT_SHOWN, Preview, Previewed};
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
+use super::{
+    BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request,
+};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::outcome::{Attempt, Outcome};
 use crate::proof::{Finding, Proof};
 
 /// The platform's name in topics, tables and tags.
@@ -241,17 +243,23 @@ struct ApnsHandler {
     client: Client,
 }
 
-impl MessageHandler for ApnsHandler {
-    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+impl ApnsHandler {
+    fn attempt<'a>(&'a self, push: Push<'a>, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            match read(message, clock::epoch_ms(), &self.topic) {
-                Ok(push) => match super::turned_away(gate, || Some(push.subject())).await {
-                    Some(attempt) => attempt,
-                    None => self.client.send(&push, gate).await,
-                },
-                Err(not_sent) => Attempt::local(Verdict::Resolved(not_sent.into())),
+            match super::turned_away(gate, || Some(push.subject())).await {
+                Some(attempt) => attempt,
+                None => self.client.send(&push, gate).await,
             }
         })
+    }
+}
+
+impl MessageHandler for ApnsHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        match read(message, clock::epoch_ms(), &self.topic) {
+            Ok(push) => self.attempt(push, gate),
+            Err(not_sent) => without_request(not_sent.into()),
+        }
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {

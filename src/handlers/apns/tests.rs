@@ -9,6 +9,7 @@ use super::*;
 use crate::config::Config;
 use crate::handlers::OpenGate;
 use crate::message::{Lane, Origin};
+use crate::outcome::Verdict;
 use crate::outcome::{Acceptance, Class, InvalidToken, Refusal};
 
 const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
@@ -216,4 +217,15 @@ async fn a_refused_message_costs_no_request_and_an_expired_one_neither() {
     assert_eq!(handler.handle(&old, 0, &OpenGate).await.verdict, Verdict::Resolved(Outcome::Expired(None)));
     assert_eq!(handler.expires_at_ms(&old), Some(1_000_000));
     assert_eq!(handler.expires_at_ms(&message("?")), None);
+}
+
+/// One for each push in flight. Above 1032 bytes glibc serves no allocation from a thread's cache.
+#[tokio::test]
+async fn an_attempt_under_way_is_small() {
+    let keys = Keys::new();
+    let provider = keys.provider(&[("game", "a", "K1")]).unwrap();
+    let handler = provider.handler("game", Sender { index: 0, of: 1 });
+    let push = message(r#"{"DeviceToken":"a","Payload":{"aps":{}},"metadata":{}}"#);
+    let size = size_of_val(&*handler.handle(&push, 0, &OpenGate));
+    assert!((300..=1032).contains(&size), "{size} bytes; the lower bound: it is the attempt, and no answer at once");
 }

@@ -50,34 +50,33 @@ enum Next {
 impl Client {
     /// One attempt.
     pub(super) async fn send(&self, push: &Push<'_>, gate: &dyn Gate) -> Attempt {
-        let mut attempt = Attempt::local(Verdict::Released);
+        let (mut requests, mut round_trip) = (0, Duration::ZERO);
         let mut renewed = false;
         loop {
             if let Err(refusal) = self.token.current().await {
-                return Attempt { verdict: token::verdict(refusal), ..attempt };
+                return Attempt { verdict: token::verdict(refusal), requests, round_trip };
             }
             let slot = match self.pool.acquire().await {
                 Ok(slot) => slot,
-                Err(error) => return Attempt { verdict: failed(&error), ..attempt },
+                Err(error) => return Attempt { verdict: failed(&error), requests, round_trip },
             };
             // A place can be waited for longer than a token lives, and a token must not be waited for on a place.
             let Some(token) = self.token.at_hand() else { continue };
             if !gate.pass() {
-                return attempt;
+                return Attempt { verdict: Verdict::Released, requests, round_trip };
             }
             let request = request::build(&self.target, token.authorization.clone());
-            attempt.requests += 1;
-            let started = Instant::now();
+            requests += 1;
             let result = slot.send(request, push.body.clone()).await;
-            attempt.round_trip = result.as_ref().map_or_else(|_| started.elapsed(), |answer| answer.round_trip);
-            let may_resend = attempt.requests < MOST_REQUESTS;
+            round_trip = result.as_ref().map_or_else(|error| error.after, |answer| answer.round_trip);
+            let may_resend = requests < MOST_REQUESTS;
             let next = match &result {
                 Ok(answer) => self.answered(answer, push, &token, !renewed).await,
                 Err(error) if may_resend && was_turned_away(error) => Next::Again,
                 Err(error) => Next::Done(failed(error)),
             };
             match next {
-                Next::Done(verdict) => return Attempt { verdict, ..attempt },
+                Next::Done(verdict) => return Attempt { verdict, requests, round_trip },
                 Next::Again => {}
                 Next::Renewed => renewed = true,
             }

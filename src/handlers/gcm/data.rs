@@ -13,6 +13,9 @@ use super::message::object;
 use crate::handlers::json::{Members, Text, push_member, push_text};
 use crate::outcome::Refusal;
 
+/// Keys that are compared faster one by one than by their hashes.
+const FEW: usize = 16;
+
 /// Writes the member `data`, when there is something in it. Returns its size: bytes of keys and values.
 pub(super) fn write(
     json: &mut Vec<u8>,
@@ -41,6 +44,13 @@ pub(super) fn write(
 /// Which entries count: of a key the last one of `data` (`true`), else the last one of metadata.
 fn counting<'k>(keys: &(impl DoubleEndedIterator<Item = (&'k str, bool)> + ExactSizeIterator + Clone)) -> Vec<bool> {
     let mut counts = vec![false; keys.len()];
+    if keys.len() <= FEW {
+        for (index, (key, own)) in keys.clone().enumerate() {
+            let outdone = |(at, (other, of))| other == key && if of == own { at > index } else { of };
+            counts[index] = !keys.clone().enumerate().any(outdone);
+        }
+        return counts;
+    }
     let mut known = HashSet::with_capacity(keys.len());
     for own in [true, false] {
         for (index, (key, _)) in keys.clone().enumerate().rev().filter(|(_, (_, of))| *of == own) {
@@ -67,7 +77,7 @@ fn entry(json: &mut Vec<u8>, key: &str, value: &RawValue) -> Result<usize, Box<R
 
 /// Bytes of a text as the device gets it; `None` for what is no text.
 pub(super) fn size_of_text(value: &RawValue) -> Option<usize> {
-    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|Text(text)| text.len())
+    Text::of(value).map(|Text(text)| text.len())
 }
 
 /// Refuses keys that FCM keeps for itself (Google: Message.data), no more than these.

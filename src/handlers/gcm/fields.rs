@@ -89,7 +89,7 @@ pub(super) fn wrong_type(name: &str, expected: &str) -> Box<Refusal> {
 /// A text, decoded; `None` when it is not given or empty, as in the original.
 pub(super) fn text<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, str>>, Box<Refusal>> {
     let Some(raw) = raw else { return Ok(None) };
-    let Text(text) = serde_json::from_str(raw.get()).map_err(|_| wrong_type(name, "a string"))?;
+    let Text(text) = Text::of(raw).ok_or_else(|| wrong_type(name, "a string"))?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 

@@ -50,11 +50,13 @@ use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
 use super::preview::{NOT_SHOWN, Preview, Previewed};
-use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
+use super::{
+    BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender, without_request,
+};
 use crate::admission::PlatformKeys;
 use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
+use crate::outcome::{Attempt, Outcome, Refusal};
 use crate::proof::Proof;
 
 /// The platform's name in topics, tables and tags.
@@ -251,17 +253,23 @@ struct GcmHandler {
     client: Client,
 }
 
-impl MessageHandler for GcmHandler {
-    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+impl GcmHandler {
+    fn attempt<'a>(&'a self, push: message::Push<'a>, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            match message::parse(&message.payload, clock::epoch_ms()) {
-                Ok(push) => match super::turned_away(gate, || push.subject()).await {
-                    Some(attempt) => attempt,
-                    None => self.client.send(&push, gate).await,
-                },
-                Err(not_sent) => Attempt::local(Verdict::Resolved(not_sent.into())),
+            match super::turned_away(gate, || push.subject()).await {
+                Some(attempt) => attempt,
+                None => self.client.send(&push, gate).await,
             }
         })
+    }
+}
+
+impl MessageHandler for GcmHandler {
+    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+        match message::parse(&message.payload, clock::epoch_ms()) {
+            Ok(push) => self.attempt(push, gate),
+            Err(not_sent) => without_request(not_sent.into()),
+        }
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {

@@ -124,6 +124,6 @@ fn member<'a>(members: &Members<'a>, name: &str) -> Option<Members<'a>> {
 /// The token that the message names, or its topic as `/topics/name`.
 pub(super) fn addressee(raw: &RawValue) -> Option<Cow<'_, str>> {
     let members = Members::of(raw)?;
-    let of = |name| members.get(name).and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
+    let of = |name| members.get(name).and_then(Text::of);
     of("token").map(|Text(token)| token).or_else(|| Some(Cow::Owned(format!("/topics/{}", of("topic")?.0))))
 }

@@ -120,7 +120,7 @@ fn list(json: &mut Vec<u8>, name: &str, value: &RawValue) -> Result<usize, Box<R
     let size = if value.get().starts_with('[') {
         elements(json, value.get()).ok_or_else(wrong)?
     } else {
-        let Text(inner) = serde_json::from_str(value.get()).map_err(|_| wrong())?;
+        let Text(inner) = Text::of(value).ok_or_else(wrong)?;
         let start = json.len();
         let listed = inner.trim_start().starts_with('[').then(|| elements(json, &inner)).flatten();
         if let Some(size) = listed {
@@ -144,11 +144,7 @@ fn elements(json: &mut Vec<u8>, list: &str) -> Option<usize> {
         if index > 0 {
             json.push(b',');
         }
-        let text = if element.get().starts_with('"') {
-            serde_json::from_str::<Text<'_>>(element.get()).ok()?.0
-        } else {
-            Cow::Borrowed(element.get())
-        };
+        let text = if element.get().starts_with('"') { Text::of(element)?.0 } else { Cow::Borrowed(element.get()) };
         push_text(json, &text);
         size += text.len();
     }

@@ -158,7 +158,7 @@ pub(super) fn is_named(key: &str, snake: &str) -> bool {
 
 /// Refuses what Google would refuse. `path` is where `raw` is, for the description: it holds names of fields alone.
 pub(super) fn check(raw: &RawValue, kind: &Kind, path: &str) -> Result<(), Box<Refusal>> {
-    let text = || serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|Text(text)| text);
+    let text = || Text::of(raw).map(|Text(text)| text);
     let judged = |fits: bool, what: &str| if fits { Ok(()) } else { Err(wrong_type(path, what)) };
     match kind {
         Plain => judged(text().is_some(), "a string"),

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::Config;
 use crate::handlers::OpenGate;
 use crate::message::{Lane, Origin};
+use crate::outcome::Verdict;
 use crate::outcome::{Acceptance, Class, InvalidToken};
 
 fn provider(pairs: &[(&str, &str)]) -> Result<GcmProvider, ProviderError> {
@@ -184,4 +185,15 @@ fn the_pool_follows_googles_rules() {
     assert_eq!((settings.host.as_str(), settings.port, settings.max_connections), ("fcm.googleapis.com", 443, 8));
     assert_eq!((settings.ping_after, settings.streams_unless_named), (None, 100));
     assert!(settings.request_timeout >= Duration::from_secs(10) && settings.max_age < Some(Duration::from_hours(1)));
+}
+
+/// One for each push in flight. Above 1032 bytes glibc serves no allocation from a thread's cache.
+#[tokio::test]
+async fn an_attempt_under_way_is_small() {
+    let key = account("p1", "k1");
+    let provider = provider(&[("gcm.apps", "game"), ("gcm.firebaseCredentials.game", &key)]).unwrap();
+    let handler = provider.handler("game", Sender { index: 0, of: 1 });
+    let push = message(r#"{"to":"t1","data":{}}"#);
+    let size = size_of_val(&*handler.handle(&push, 0, &OpenGate));
+    assert!((300..=1032).contains(&size), "{size} bytes; the lower bound: it is the attempt, and no answer at once");
 }

@@ -127,7 +127,8 @@ impl AccessToken {
         if let Some(ready) = self.state.borrow().ready(Instant::now()) {
             return ready;
         }
-        self.settled(|state| state.ready(Instant::now()).is_some()).await
+        // Rare and large: not to be a part of every push.
+        Box::pin(self.settled(|state| state.ready(Instant::now()).is_some())).await
     }
 
     /// The token to send now, if there is one; waits for nothing.
@@ -145,7 +146,7 @@ impl AccessToken {
             }
             self.state.send_if_modified(|state| same(state) && !std::mem::replace(&mut state.refused, true));
             self.wanted.notify_one();
-            let new = self.settled(|state| !same(state) || state.fetches > before).await?;
+            let new = Box::pin(self.settled(|state| !same(state) || state.fetches > before)).await?;
             if Arc::ptr_eq(&new, refused) {
                 return Err(self.trouble(Instant::now()));
             }
