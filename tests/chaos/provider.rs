@@ -67,8 +67,8 @@ pub(crate) trait Provider: Send + Sync {
 /// Starts the provider of a platform, for this app.
 pub(crate) fn start(platform: &str, app: &str) -> Box<dyn Provider> {
     match platform {
-        apns::Simulator::PLATFORM => Box::new(apns::Simulator::start(apns::Simulator::faults(None), &[app])),
-        _ => Box::new(fcm::Simulator::start(fcm::Simulator::faults(None), &[app])),
+        "apns" => Box::new(<apns::Simulator as Far>::start(apns::Simulator::faults(None), &[app])),
+        _ => Box::new(<fcm::Simulator as Far>::start(fcm::Simulator::faults(None), &[app])),
     }
 }
 
