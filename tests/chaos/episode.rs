@@ -77,11 +77,13 @@ pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Op
     let (begun, over) = acted.unwrap_or_else(|| (began, Instant::now()));
     let judge = |side: &mut &mut Side| judge(side, fault, options, (begun, over), complaints.clone());
     let mut lines: Vec<_> = stage.sides.iter_mut().map(judge).collect();
-    // Their last statistics are on the way.
-    pause(STATISTICS);
-    for ((line, side), before) in lines.iter_mut().zip(&stage.sides).zip(timed_out) {
-        let now = side.timed_out(&neighbours.statsd);
-        line.allow((now.0 - before.0).saturating_sub(now.1 - before.1));
+    if lines.iter().any(Line::has_excess) {
+        // The last statistics are on their way.
+        pause(STATISTICS);
+        for ((line, side), before) in lines.iter_mut().zip(&stage.sides).zip(timed_out) {
+            let now = side.timed_out(&neighbours.statsd);
+            line.allow((now.0 - before.0).saturating_sub(now.1 - before.1));
+        }
     }
     lines
 }

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Least pushes per fault and platform; traffic goes on until they are reached.
     #[arg(long, default_value_t = 0)]
     pub(crate) pushes: u64,
-    /// Seconds that an outage lasts [default: 60, short: 4].
+    /// Seconds that an outage lasts [default: 60, short: 3].
     #[arg(long, global = true)]
     pub(crate) outage: Option<u64>,
     /// How the workers share the partitions.
@@ -42,7 +42,7 @@ impl Options {
     }
 
     pub(crate) fn outage(&self) -> Duration {
-        Duration::from_secs(self.outage.unwrap_or(if self.short { 4 } else { 60 }))
+        Duration::from_secs(self.outage.unwrap_or(if self.short { 3 } else { 60 }))
     }
 
     /// What deadlines get beside what is promised. The short form runs beside compilers, where seconds mean little; it

@@ -78,7 +78,8 @@ pub(crate) fn recovered(samples: &[Sample], end: Instant) -> Option<Duration> {
 /// accepted within that time.
 pub(crate) fn at_stake(samples: &[Sample], moment: Instant, before: Duration) -> u64 {
     let begin = moment.checked_sub(before).unwrap_or(moment);
-    let base = samples.iter().take_while(|sample| sample.at <= begin).last().map_or(0, |sample| sample.acceptances);
+    let before = samples.iter().take_while(|sample| sample.at <= begin).last();
+    let base = before.or(samples.first()).map_or(0, |sample| sample.acceptances);
     let accepted = samples.last().map_or(0, |sample| sample.acceptances).saturating_sub(base);
     accepted + most_streams(samples, begin)
 }

@@ -29,6 +29,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Whether more was repeated than the fault explains.
+    pub(crate) fn has_excess(&self) -> bool {
+        self.findings.repeated > self.may_repeat
+    }
+
     /// So many more repeats are not the fault's doing.
     pub(crate) fn allow(&mut self, more: u64) {
         self.may_repeat += more;

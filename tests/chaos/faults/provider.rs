@@ -9,12 +9,15 @@ use crate::provider::Ill;
 fn ill(stage: &mut Stage<'_>, ill: Ill, felt: impl Fn(&Counts, &Counts) -> bool) {
     let before = stage.each(|side| side.provider().counts());
     stage.sides.iter().for_each(|side| side.provider().set(Some(ill)));
+    if matches!(ill, Ill::Refused | Ill::TlsFails) {
+        cut_off(stage);
+    }
     stage.hold(stage.outage);
     stage.until("the fault is felt", |index, side| felt(&before[index], &side.provider().counts()));
     stage.sides.iter().for_each(|side| side.provider().set(None));
 }
 
-/// Open connections break at the beginning: what is on them may have been accepted.
+/// Open connections break: what is on them may have been accepted.
 fn cut_off(stage: &mut Stage<'_>) {
     for side in &mut stage.sides {
         side.provider().close_connections();
@@ -33,7 +36,6 @@ pub(super) fn unavailable(stage: &mut Stage<'_>) {
 
 pub(super) fn refused(stage: &mut Stage<'_>) {
     // What the worker tries never reaches the simulator: that nothing is open any more is what shows.
-    cut_off(stage);
     ill(stage, Ill::Refused, |_, now| now.open_connections == 0);
 }
 
@@ -42,7 +44,6 @@ pub(super) fn silent(stage: &mut Stage<'_>) {
 }
 
 pub(super) fn tls_fails(stage: &mut Stage<'_>) {
-    cut_off(stage);
     ill(stage, Ill::TlsFails, |before, now| now.tls_failures > before.tls_failures);
 }
 
