@@ -37,10 +37,11 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         let goal = (row.count as f64 * (f64::from(kill) + rng.f64()) / f64::from(row.kills + 1)) as u64;
         until(&mut world.sides[0], "to the next kill", goal, Side::accepted);
         let (way, act) = WAYS[rng.usize(..WAYS.len())];
-        let stake = world.sides[0].may_repeat;
+        let (counted, promised) = (world.sides[0].may_repeat, world.sides[0].promised);
         act(&mut stage(&mut world, &mut rng, options));
         let side = &world.sides[0];
-        eprintln!("killed {way} at {}: at most {} again", side.accepted(), side.may_repeat - stake);
+        let (counted, promised) = (side.may_repeat - counted, side.promised - promised);
+        eprintln!("killed {way} at {}: {counted} may come again, {promised} are promised", side.accepted());
         ways.push(way);
     }
     let side = &mut world.sides[0];
