@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_content_is_claimed_by_one_message_for_a_while() {
-        let contents = Contents::new(Duration::from_secs(60));
+        let contents = Contents::new(Duration::from_mins(1));
         let (start, key) = (Instant::now(), ContentKey(1));
         let [a, b] = [1, 2].map(Uuid::from_u128);
         let after = |seconds| start + Duration::from_secs(seconds);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_given_up_by_its_owner_alone_and_the_next_one_lives_as_long() {
-        let contents = Contents::new(Duration::from_secs(60));
+        let contents = Contents::new(Duration::from_mins(1));
         let (start, key) = (Instant::now(), ContentKey(1));
         let [a, b] = [1, 2].map(Uuid::from_u128);
         let after = |seconds| start + Duration::from_secs(seconds);

@@ -99,7 +99,10 @@ impl Plan {
 
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plan").field("limiter", &self.limiter.is_some()).field("shares", &self.shares).finish()
+        f.debug_struct("Plan")
+            .field("limiter", &self.limiter.is_some())
+            .field("shares", &self.shares)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The demo's providers, each by its simulator over TLS, and all that tells them apart.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -34,12 +34,12 @@ impl FarEnd {
         let key = simulator.key();
         let settings = vec![
             ("APNS_APPS", APP.to_owned()),
-            ("APNS_CERTS_GAME_AUTHKEYPATH", written(folder.join("key.p8"), &key.pem)?),
+            ("APNS_CERTS_GAME_AUTHKEYPATH", written(folder, "key.p8", &key.pem)?),
             ("APNS_CERTS_GAME_KEYID", key.key_id.clone()),
             ("APNS_CERTS_GAME_TEAMID", key.team_id.clone()),
             ("APNS_CERTS_GAME_TOPIC", "com.example.game".into()),
             ("APNS_ENDPOINT", format!("https://{}", simulator.address())),
-            ("APNS_CAFILE", written(folder.join("apns.pem"), simulator.ca_pem())?),
+            ("APNS_CAFILE", written(folder, "apns.pem", simulator.ca_pem())?),
         ];
         Ok(FarEnd {
             title: "APNs",
@@ -58,9 +58,9 @@ impl FarEnd {
         let account = simulator.credentials(PROJECT).context("the simulator knows its project")?;
         let settings = vec![
             ("GCM_APPS", APP.to_owned()),
-            ("GCM_FIREBASECREDENTIALSFILE_GAME", written(folder.join("account.json"), &account)?),
+            ("GCM_FIREBASECREDENTIALSFILE_GAME", written(folder, "account.json", &account)?),
             ("GCM_ENDPOINT", format!("https://{}", simulator.address())),
-            ("GCM_CAFILE", written(folder.join("fcm.pem"), simulator.ca_pem())?),
+            ("GCM_CAFILE", written(folder, "fcm.pem", simulator.ca_pem())?),
         ];
         Ok(FarEnd {
             title: "FCM",
@@ -93,7 +93,8 @@ impl FarEnd {
     }
 }
 
-fn written(file: PathBuf, text: &str) -> Result<String> {
+fn written(folder: &Path, name: &str, text: &str) -> Result<String> {
+    let file = folder.join(name);
     std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(file.to_string_lossy().into_owned())
 }

@@ -105,7 +105,7 @@ fn fcm_has_the_same_limits() {
 fn a_retry_does_not_pay_again_and_is_no_duplicate_of_itself() {
     let port = redis().port.to_string();
     let mut ends = Ends::<Apns>::start(Faults::default());
-    let pushes = ends.generate("game", 300, fastrand::u64(..1 << 40), Mix([5, 0, 0, 0, 0, 3, 3]));
+    let pushes = Ends::<Apns>::generate("game", 300, fastrand::u64(..1 << 40), Mix([5, 0, 0, 0, 0, 3, 3]));
     ends.produce(pushes.iter().map(|push| &push.line));
     let more = [("apns.rateLimit.rpm", "1"), ("dedup.games.game", "100")];
     let running = ends.worker_with(&keys(&port, &more));

@@ -41,7 +41,7 @@ fn all_accepted(ends: &Ends, running: Running, count: u64) -> OAuthStats {
 #[test]
 fn short_lives_under_load_cost_one_refresh_each_and_no_push() {
     let mut ends = Ends::start(narrow(OAuthFaults { expires_in_s: 4, delay_ms: 300, ..OAuthFaults::default() }));
-    ends.produce(ends.calm(2_000));
+    ends.produce(Ends::calm(2_000));
     let begun = Instant::now();
     let oauth = all_accepted(&ends, ends.worker_with(&NARROW), 2_000);
     // Each is replaced after 2.75 to 3 s.
@@ -53,7 +53,7 @@ fn short_lives_under_load_cost_one_refresh_each_and_no_push() {
 #[test]
 fn tokens_that_die_early_are_replaced_once_for_all() {
     let mut ends = Ends::start(narrow(OAuthFaults { lifetime_s: 3, ..OAuthFaults::default() }));
-    ends.produce(ends.calm(2_000));
+    ends.produce(Ends::calm(2_000));
     let begun = Instant::now();
     let running = ends.worker_with(&NARROW);
     let oauth = all_accepted(&ends, running, 2_000);
@@ -67,7 +67,7 @@ fn tokens_that_die_early_are_replaced_once_for_all() {
 fn a_token_endpoint_that_is_slow_then_fails_then_recovers_costs_no_push() {
     let slow = OAuthFaults { delay_ms: 1_500, expires_in_s: 6, ..OAuthFaults::default() };
     let mut ends = Ends::start(narrow(slow));
-    ends.produce(ends.calm(1_500));
+    ends.produce(Ends::calm(1_500));
     let running = ends.worker_with(&NARROW);
     running.until("deliveries", |totals| totals.delivered >= 50);
     change(&ends, |faults| faults.oauth.answer = Some(OAuthAnswer::Internal));
@@ -85,11 +85,11 @@ fn a_token_endpoint_that_is_slow_then_fails_then_recovers_costs_no_push() {
 fn a_clock_that_is_a_little_wrong_does_not_matter_and_one_that_is_far_off_holds_the_pushes() {
     for ahead in [-240, 240] {
         let mut ends = Ends::start(narrow(OAuthFaults { clock_ahead_s: ahead, ..OAuthFaults::default() }));
-        ends.produce(ends.calm(20));
+        ends.produce(Ends::calm(20));
         assert_eq!(all_accepted(&ends, ends.worker(), 20).requests, 1, "{ahead} s ahead");
     }
     let mut ends = Ends::start(narrow(OAuthFaults { clock_ahead_s: 4_000, ..OAuthFaults::default() }));
-    ends.produce(ends.calm(50));
+    ends.produce(Ends::calm(50));
     let running = ends.worker();
     running.until("all held", |totals| totals.holds >= 50);
     assert_eq!((running.totals().requests, running.totals().resolved()), (0, 0));
@@ -108,11 +108,11 @@ fn an_app_without_its_token_endpoint_waits_and_another_goes_on() {
     let account = account.replace(ends.simulator.token_uri(), &format!("https://127.0.0.1:{nobody}/token"));
     let file = folder.path().join("other.json");
     std::fs::write(&file, account).expect("the account's file");
-    let waiting = ends.generate("other", 300, 1_000_000, Mix::CALM);
+    let waiting = Ends::generate("other", 300, 1_000_000, Mix::CALM);
     ends.produce_for("other", waiting.iter().map(|push| &push.line));
     let running = ends.worker_with(&[("gcm.firebaseCredentialsFile.other", file.to_str().expect("a path"))]);
     eventually("waiting pushes", Duration::from_mins(1), || (running.totals_of("other").retries >= 300).then_some(()));
-    ends.produce(ends.calm(1_000));
+    ends.produce(Ends::calm(1_000));
     eventually("our app's pushes", Duration::from_mins(1), || ends.is_settled("game").then_some(()));
     let (ours, theirs) = (running.totals_of("game"), running.totals_of("other"));
     assert_eq!((ours.delivered, ours.retries), (1_000, 0));
@@ -124,7 +124,7 @@ fn an_app_without_its_token_endpoint_waits_and_another_goes_on() {
 fn statistics_have_the_originals_names() {
     let statsd = Statsd::start();
     let mut ends = Ends::start(Faults::default());
-    let pushes = ends.generate("game", 500, 0, Mix([80, 10, 0, 10, 0, 0, 0]));
+    let pushes = Ends::generate("game", 500, 0, Mix([80, 10, 0, 10, 0, 0, 0]));
     ends.produce(pushes.iter().map(|push| &push.line));
     let running = ends.worker_with(&[
         ("stats.reporters", "statsd"),
@@ -153,13 +153,13 @@ fn statistics_have_the_originals_names() {
 /// the process goes on as if it were alone.
 fn outage(fault: Faults, beside: impl FnOnce(&Ends)) {
     let mut ends = Ends::of(&["game", "other"], Faults { project: Some("other".into()), ..fault });
-    let backlog = ends.generate("other", 3_000, 1_000_000, Mix::CALM);
+    let backlog = Ends::generate("other", 3_000, 1_000_000, Mix::CALM);
     ends.produce_for("other", backlog.iter().map(|push| &push.line));
     let running = ends.worker_with(&[("maxInFlight", "1000"), ("gcm.timeout", "10s")]);
     eventually("the other app's share is used up", Duration::from_mins(1), || {
         (running.totals_of("other").lent >= 500).then_some(())
     });
-    ends.produce(ends.calm(3_000));
+    ends.produce(Ends::calm(3_000));
     eventually("our app's pushes", Duration::from_mins(1), || ends.is_settled("game").then_some(()));
     beside(&ends);
     let (ours, theirs) = (running.totals_of("game"), running.totals_of("other"));
@@ -176,7 +176,7 @@ fn a_silent_project_slows_neither_another_app_nor_apns() {
     outage(Faults { silent_share: 1.0, ..Faults::default() }, |fcm| {
         // In the same group, as the original's default configuration has it.
         let mut apns = EndsOf::<apns::Simulator>::on(fcm.mock.clone(), &["game"], apns::faults::Faults::default());
-        apns.produce(apns.calm(1_000));
+        apns.produce(EndsOf::<apns::Simulator>::calm(1_000));
         let running = apns.worker();
         apns.settle();
         let totals = running.stop().totals;

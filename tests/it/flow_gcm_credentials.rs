@@ -17,7 +17,7 @@ use crate::support::worker::Worker;
 
 /// Pushes through a worker that is told the project and nothing else, but for these variables.
 fn pushes_without_a_key(ends: &mut Ends<Simulator>, environment: &[(&str, &str)]) {
-    ends.produce(ends.calm(200));
+    ends.produce(Ends::<Simulator>::calm(200));
     let settings = ends.settings().into_iter().filter(|(key, _)| !key.contains("firebaseCredentials"));
     let settings = settings.chain([("gcm.projectId.game".to_owned(), "game".to_owned())]);
     let ours = settings.map(|(key, value)| (format!("PUSHER_{}", key.to_uppercase().replace('.', "_")), value));

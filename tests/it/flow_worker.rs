@@ -29,7 +29,7 @@ fn the_books_of_fcm_agree_as_well() {
 /// `kinds`: how many reasons the platform's generator has.
 fn books<F: Far>(kinds: usize) {
     let mut ends = EndsOf::<F>::start(<F::Levers as Provider>::Faults::default());
-    let pushes = ends.generate("game", 1_500, 0, Mix([800, 40, 30, 30, 60, 20, 20]));
+    let pushes = EndsOf::<F>::generate("game", 1_500, 0, Mix([800, 40, 30, 30, 60, 20, 20]));
     ends.produce(pushes.iter().map(|push| &push.line));
     let running = ends.worker();
     ends.settle();
@@ -52,7 +52,7 @@ fn books<F: Far>(kinds: usize) {
 #[test]
 fn a_stop_in_the_middle_loses_and_repeats_nothing() {
     let mut ends = Ends::start(Faults { processing_ms: 30, ..Faults::default() });
-    ends.produce(ends.calm(3_000));
+    ends.produce(Ends::calm(3_000));
     let first = ends.worker();
     first.until("a good part", |totals| totals.delivered >= 400);
     let first = first.stop();
@@ -71,7 +71,7 @@ fn a_stop_in_the_middle_loses_and_repeats_nothing() {
 fn a_provider_that_refuses_everything_for_a_while_gets_everything_in_the_end() {
     let refusing = Faults { answers: vec![AnswerFault::all(503, "ServiceUnavailable")], ..Faults::default() };
     let mut ends = Ends::start(refusing);
-    ends.produce(ends.calm(300));
+    ends.produce(Ends::calm(300));
     let running = ends.worker();
     running.until("every message refused", |totals| totals.retries >= 300);
     assert_eq!(running.totals().resolved(), 0, "a provider's fault fails no message");
@@ -113,7 +113,7 @@ fn a_message_that_expires_while_it_waits_says_why_it_was_not_delivered() {
 #[test]
 fn a_kafka_that_is_away_for_a_while_costs_nothing() {
     let mut ends = Ends::start(Faults { processing_ms: 20, ..Faults::default() });
-    let pushes = ends.generate("game", 2_000, 0, Mix([90, 5, 5, 0, 0, 0, 0]));
+    let pushes = Ends::generate("game", 2_000, 0, Mix([90, 5, 5, 0, 0, 0, 0]));
     ends.produce(pushes.iter().map(|push| &push.line));
     let running = ends.worker();
     running.until("a good part", |totals| totals.delivered >= 200);

@@ -204,12 +204,12 @@ async fn a_connection_that_is_ended_at_once_counts_as_no_connection() {
 /// A front end that goes down: it answers what it took, says GOAWAY and is gone, all in one packet.
 #[tokio::test]
 async fn a_goaway_after_work_is_no_failure_even_when_no_task_has_looked_at_the_answers() {
-    let server = Server::start(Manner::default(), |seen| match seen.nth {
-        0..9 => vec![],
-        _ => {
-            let answers = (0..10).map(|nth| Act::Answer(2 * nth + 1, 200, vec![]));
-            vec![Act::AtOnce(answers.chain([Act::GoAway(19, NO_ERROR, "max_age")]).collect()), Act::Close]
+    let server = Server::start(Manner::default(), |seen| {
+        if seen.nth < 9 {
+            return vec![];
         }
+        let answers = (0..10).map(|nth| Act::Answer(2 * nth + 1, 200, vec![]));
+        vec![Act::AtOnce(answers.chain([Act::GoAway(19, NO_ERROR, "max_age")]).collect()), Act::Close]
     })
     .await;
     let pool = pool(&server, |settings| {

@@ -66,10 +66,10 @@ fn refusals_that_pass_delay_and_lose_nothing() {
 #[test]
 fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     let (mut rig, mut worker) = warm("network", &[("APNS_TIMEOUT", "1s")]);
-    // Silent at first: the requests are on their streams when the time is up.
+    // Silent at first: requests are on their streams when the time is up. Of so many the breaker takes an outage for one.
     let silence =
         |handle: &Handle| handle.set_faults(Faults { silent_share: 1.0, ..Faults::default() }).expect("valid faults");
-    outage(&mut rig, &mut worker, 300, silence, |handle| handle.stats().counts.cancelled >= 300);
+    outage(&mut rig, &mut worker, 300, silence, |handle| handle.stats().counts.unanswered >= 20);
     let levers: [fn(&mut Faults); 2] =
         [|faults| faults.connection.refuse_connections = true, |faults| faults.connection.fail_tls = true];
     for lever in levers {
@@ -82,11 +82,7 @@ fn a_provider_that_cannot_be_reached_delays_and_loses_nothing() {
     }
     let ledger = worker.stop();
     assert_eq!(assert_all_delivered(&rig, &ledger), Repeats::default());
-    let cancelled = rig.simulator.stats().counts.cancelled;
-    assert!(
-        ledger.possible_duplicates >= cancelled && cancelled >= 300,
-        "{cancelled} unanswered, then sent again: {ledger:?}"
-    );
+    assert!(ledger.possible_duplicates >= 20, "what was not answered was sent again: {ledger:?}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ async fn one_too_large_for_its_topic_keeps_everything_but_the_payload() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_missing_or_forbidden_stops_the_start() {
+async fn a_topic_that_is_missing_or_forbidden_is_named_with_what_mends_it() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     let reporter = reporter(&mock, &[]);
     let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];

@@ -6,8 +6,8 @@
 //! | limit | 0 | `pusher:paid:<device>` | the last 32 messages counted, 8 bytes each | 120 s |
 //! | dedup | 1 | `pusher:dedup:<hash of device and content>` | the claiming message's identity | `dedup.ttl` |
 //!
-//! Each sender thread has one connection per server, whatever it asks there ([`link`]): calls of many pushes go as one
-//! pipeline of a few scripts ([`batch`]), so that a push costs microseconds and a decision is atomic. `connect` opens the
+//! Each sender thread has one connection per server, whatever it asks there (`link`): calls of many pushes go as one
+//! pipeline of a few scripts (`batch`), so that a push costs microseconds and a decision is atomic. `connect` opens the
 //! connection, `health` says who is away. The only user of the client crate.
 
 mod batch;

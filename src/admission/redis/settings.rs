@@ -84,7 +84,10 @@ impl PartialEq for Settings {
 impl std::fmt::Debug for Settings {
     /// Shows no secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("address", &self.address()).field("tls", &self.tls.is_some()).finish()
+        f.debug_struct("Settings")
+            .field("address", &self.address())
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,7 +133,7 @@ mod tests {
         assert!(read(&[]).unwrap().tls.is_some());
         let plain = read(&[("dedup.tls.disabled", "true"), ("dedup.redis.password", "s3cret")]).unwrap();
         assert!(plain.tls.is_none() && plain.password.as_deref() == Some("s3cret"));
-        assert_eq!(format!("{plain:?}"), r#"Settings { address: "localhost:6379", tls: false }"#);
+        assert_eq!(format!("{plain:?}"), r#"Settings { address: "localhost:6379", tls: false, .. }"#);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(super) struct Push<'a> {
 
 impl Push<'_> {
     /// Metadata does not count: a copy of a push has its own.
-    pub(super) fn subject(&self) -> Option<Subject<'_>> {
-        Some(Subject { device: &self.token, content: [self.payload, ""] })
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject { device: &self.token, content: [self.payload, ""] }
     }
 }
 

@@ -231,7 +231,7 @@ impl MessageHandler for ApnsHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
             match message::parse(&message.payload, clock::epoch_ms(), &self.topic, || message.identity()) {
-                Ok(push) => match super::turned_away(gate, || push.subject()).await {
+                Ok(push) => match super::turned_away(gate, || Some(push.subject())).await {
                     Some(attempt) => attempt,
                     None => self.client.send(&push, gate).await,
                 },

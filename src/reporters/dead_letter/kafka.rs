@@ -1,5 +1,5 @@
 //! Dead letters by Kafka: topic `deadletters-<app>-<platform>`, the message's payload as it was consumed for value, the rest
-//! as headers. How they are sent, and waited for, is the business of [`crate::reporters::kafka`].
+//! as headers. How they are sent, and waited for, is the business of `crate::reporters::kafka`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

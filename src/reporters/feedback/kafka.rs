@@ -1,5 +1,5 @@
 //! Feedback records by Kafka: topic `push-<app>-<platform>-feedbacks`. How they are sent, and waited for, is the business of
-//! [`crate::reporters::kafka`].
+//! `crate::reporters::kafka`.
 
 use std::sync::Arc;
 use std::time::Duration;

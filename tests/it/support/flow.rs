@@ -131,13 +131,13 @@ impl<F: Far> Ends<F> {
     }
 
     /// Messages as producers write them for `app`.
-    pub(crate) fn generate(&self, app: &str, count: u64, first_serial: u64, mix: Mix) -> Vec<Generated> {
+    pub(crate) fn generate(app: &str, count: u64, first_serial: u64, mix: Mix) -> Vec<Generated> {
         Generator::new(F::shape(app), Settings { count, first_serial, mix, ..Settings::default() }).collect()
     }
 
     /// Messages for the app `game` that are delivered at once.
-    pub(crate) fn calm(&self, count: u64) -> Vec<String> {
-        self.generate("game", count, 0, Mix::CALM).into_iter().map(|push| push.line).collect()
+    pub(crate) fn calm(count: u64) -> Vec<String> {
+        Self::generate("game", count, 0, Mix::CALM).into_iter().map(|push| push.line).collect()
     }
 }
 
