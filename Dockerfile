@@ -33,6 +33,9 @@ COPY --from=build /build/target/dist/pusher /usr/local/bin/pusher
 COPY config/default.yaml /app/config/default.yaml
 WORKDIR /app
 USER 10001
+# From outside of the container, unlike the default. `pusher health` asks it from within.
+ENV PUSHER_ADMIN_LISTEN=0.0.0.0:8080
+EXPOSE 8080
 # The worker handles SIGTERM itself and starts no children, so it may be process 1.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["pusher"]

@@ -70,6 +70,10 @@ bench: deps-build ## CPU per push of both workers, beside a bare HTTP/2 client: 
 bench-quick: deps-build ## the same in under two minutes
 	$(CARGO) bench --locked --bench push -- --quick
 
+bench-listener: deps-test kafka ## tokens per second from Kafka to PostgreSQL, by the feedback listener, both real
+	$(CARGO) test --locked --release --test it -- --nocapture --exact \
+		real_listener::a_backlog_of_dead_tokens_is_worked_off_exactly_and_soon
+
 bench-produce: PLATFORMS = $(or $(PLATFORM),apns gcm)
 bench-produce: deps-build ## how to fill topics: by the console producer, or by the generator itself
 	@if [ -n "$(TOPIC)" ] && [ -z "$(PLATFORM)" ]; then echo "TOPIC is one platform's: name it, PLATFORM=apns or gcm" >&2; exit 1; fi
@@ -97,4 +101,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release docker test test-fast check kafka chaos fuzz bench bench-quick bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release docker test test-fast check kafka chaos fuzz bench bench-quick bench-listener bench-produce clean deps-build deps-test

@@ -170,6 +170,7 @@ impl Worker {
             .env("PUSHER_QUEUE_BROKERS", &brokers)
             .env("PUSHER_QUEUE_GROUP", format!("{app}-{}", platform.name()))
             .env("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest")
+            .env("PUSHER_ADMIN_LISTEN", "off")
             .env("PUSHER_STATS_REPORTERS", "statsd")
             .env("PUSHER_STATS_STATSD_HOST", "127.0.0.1:9")
             .env("PUSHER_FEEDBACK_REPORTERS", "kafka")

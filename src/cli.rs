@@ -1,13 +1,16 @@
 //! The command line: what can be asked, and the help that teaches it. A command is listed when it works.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigFile, FromValue as _, Value};
-use crate::simulator::apns::Key;
+use crate::config::ConfigFile;
+
+mod simulate;
+mod valve;
+
+pub use simulate::{SimulateApns, SimulateFcm};
+pub use valve::{Resume, Valve};
 
 /// Where the configuration is without `--config`, as with the original.
 pub const DEFAULT_CONFIG: &str = "./config/default.yaml";
@@ -87,6 +90,51 @@ Examples:
 The last one runs without a key on Google's machines, by their metadata server. FCM has no
 development hosts: --production changes nothing. It stops as pusher apns does.")]
     Gcm,
+    /// Prove a configuration before it is deployed, without consuming or sending anything
+    #[command(after_help = "\
+Examples:
+  pusher check                     Every platform that has apps
+  pusher check listener            The feedback listener: its topics and tables
+  pusher check apns -p --json      For a pipeline: exit code 0 or 2, and the report as JSON
+
+Prints the configuration in effect with where each value came from, what is odd about it, and what
+was proved: that credentials sign and are granted, hosts answer, topics and tables are there and
+may be used. With --json as JSON. docs/check.md says what each proof means.")]
+    Check(Check),
+    /// Run the feedback listener: dead tokens from feedback topics to PostgreSQL
+    ///
+    /// Reads the feedback topics of both platforms (push-<app>-<platform>-feedbacks, written by this program's workers or the
+    /// original's) and deletes the tokens that they call dead from the table <app>_<platform>, in batches. A record's
+    /// offset moves only after the DELETE has committed: while PostgreSQL is away, records wait in Kafka.
+    #[command(after_help = "\
+Examples:
+  pusher start-feedback-listener --config config/default.yaml
+  PUSHER_FEEDBACKLISTENERS_QUEUE_BROKERS=kafka:9092 \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_HOST=postgres \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_USER=pusher \\
+  PUSHER_FEEDBACKLISTENERS_INVALIDTOKEN_PG_DATABASE=push pusher start-feedback-listener -j
+
+It deletes for the apps in apns.apps and gcm.apps; where a list is unset, for every app whose
+topic matches feedbackListeners.queue.topics. A table needs an index on its column token.
+
+SIGINT and SIGTERM stop it: statements under way are waited for
+(feedbackListeners.gracefulShutdownTimeout), the rest stays in Kafka.")]
+    StartFeedbackListener,
+    /// Show and open safety valves, which stop the deletion of tokens
+    ///
+    /// A valve closes when too many tokens die: the worker's (invalidToken.maxShare) when too many of a provider's last
+    /// answers call the token dead, as with a wrong host; the feedback listener's
+    /// (feedbackListeners.invalidToken.valve) when too large a part of a table has gone. It stays closed over
+    /// restarts, in the topic control.topic, until it is opened here; the worker's opens by itself too.
+    #[command(after_help = "\
+Examples:
+  pusher valve status
+  pusher valve resume game")]
+    Valve {
+        /// What to do.
+        #[command(subcommand)]
+        action: Valve,
+    },
     /// Run a stand-in for a provider
     #[command(after_help = "\
 Examples:
@@ -113,9 +161,27 @@ Examples:
   pusher demo                      20000 pushes through each as fast as they go, then the balances
   pusher demo --keep --rate 50     Stay up, and print how to push by hand and read the feedback")]
     Demo(Demo),
+    /// Ask a running worker whether it is healthy, or ready
+    #[command(after_help = "\
+Examples:
+  pusher health                                Exit code 0: healthy; 1: a part stands still, or no answer
+  pusher health --ready                        Whether pushes can go through now, and why not
+  pusher health --admin 127.0.0.1:9000         The worker whose admin.listen says so
+
+As a container's health check (the image has no HTTP client): CMD pusher health
+The same by HTTP: /healthz and /readyz, and /metrics for Prometheus.")]
+    Health(Health),
     /// Print the version
     #[command(after_help = "Example:\n  pusher version")]
     Version,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Whose configuration; without it every platform's that has apps
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::check::names()))]
+    pub what: Option<String>,
 }
 
 /// The stand-ins.
@@ -137,84 +203,6 @@ Examples:
   pusher simulate fcm --project one --project two --credentials-out account.json
       writes account.one.json and account.two.json")]
     Fcm(SimulateFcm),
-}
-
-/// Arguments of `simulate apns`.
-#[derive(Args, Debug)]
-pub struct SimulateApns {
-    /// Address to listen on; port 0 takes a free one and prints it
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
-    pub listen: SocketAddr,
-    /// Host name or address that the certificate holds besides localhost and the address listened on; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub name: Vec<String>,
-    /// Write the CA's certificate here, for the client's trust store (apns.caFile). The CA's own key is kept beside it
-    /// (ca.pem: ca.key) and used again by the next start, so that who trusts the file goes on to trust
-    #[arg(long, value_name = "FILE")]
-    pub ca_out: Option<PathBuf>,
-    /// Keep the signing key here (.p8): made when the file is missing, else used as it is. Only provider tokens that it
-    /// signed are accepted, so without this flag every push is refused with 403
-    #[arg(long, value_name = "FILE")]
-    pub key_out: Option<PathBuf>,
-    /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
-    #[arg(long, value_name = "ADDRESS")]
-    pub control: Option<SocketAddr>,
-    /// The key id that provider tokens must name
-    #[arg(long, value_name = "ID", default_value = Key::KEY_ID)]
-    pub key_id: String,
-    /// The team id that provider tokens must name
-    #[arg(long, value_name = "ID", default_value = Key::TEAM_ID)]
-    pub team_id: String,
-    /// A topic (bundle id) that may be pushed to; repeatable; without it any is accepted
-    #[arg(long, value_name = "BUNDLE")]
-    pub topic: Vec<String>,
-    /// Network round trip: delays everything the client sees
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
-    pub rtt: Duration,
-    /// Time to an answer, on top of the round trip
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
-    pub processing: Duration,
-}
-
-/// Arguments of `simulate fcm`.
-#[derive(Args, Debug)]
-pub struct SimulateFcm {
-    /// Address to listen on for messages; port 0 takes a free one and prints it
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8453")]
-    pub listen: SocketAddr,
-    /// Address to listen on for token requests
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8454")]
-    pub oauth: SocketAddr,
-    /// Address of the control endpoint, plain HTTP: read the counts, steer the answers
-    #[arg(long, value_name = "ADDRESS")]
-    pub control: Option<SocketAddr>,
-    /// Host name or address that the certificate holds besides localhost and the addresses listened on; repeatable. The
-    /// first one is the host in the credentials' address for tokens
-    #[arg(long, value_name = "NAME")]
-    pub name: Vec<String>,
-    /// Write the CA's certificate here, for the client's trust store. The CA's own key is kept beside it (ca.pem: ca.key)
-    /// and used again by the next start, so that who trusts the file goes on to trust
-    #[arg(long, value_name = "FILE")]
-    pub ca_out: Option<PathBuf>,
-    /// Write the service account's JSON here; with several projects, one file for each. The private key of a file that
-    /// is there already is used again
-    #[arg(long, value_name = "FILE")]
-    pub credentials_out: Option<PathBuf>,
-    /// A project that messages may be sent for; repeatable
-    #[arg(long, value_name = "ID", default_value = "simulated-project")]
-    pub project: Vec<String>,
-    /// Messages a minute that each project may send; 0: any
-    #[arg(long, value_name = "N", default_value_t = 600_000)]
-    pub quota: u64,
-    /// Life of an access token
-    #[arg(long, value_name = "TIME", default_value = "3599s", value_parser = time)]
-    pub token_lifetime: Duration,
-    /// Network round trip: delays everything the client sees of the push endpoint
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
-    pub rtt: Duration,
-    /// Time to an answer, on top of the round trip
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
-    pub processing: Duration,
 }
 
 /// For whom messages are made.
@@ -285,12 +273,21 @@ pub struct Demo {
     pub seed: u64,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    Duration::from_value(&Value::Scalar(text.to_owned()))
+/// Arguments of `health`.
+#[derive(Args, Debug)]
+pub struct Health {
+    /// The worker's admin server (admin.listen)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub admin: String,
+    /// Ask whether it is ready (/readyz) instead of whether it is healthy (/healthz)
+    #[arg(long)]
+    pub ready: bool,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     use super::*;

@@ -122,8 +122,9 @@ async fn deliver_with(tools: &AppTools, mut push: Push, pass: Pass, desk: &Desk)
     let held = matches!(attempt.verdict, Verdict::Hold(_));
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
-            report(&push, &with_history(outcome, push.last.as_deref()), handler.as_ref(), desk).await;
-            push.receipt.resolve();
+            let outcome = with_history(outcome, push.last.as_deref());
+            report(&push, &outcome, handler.as_ref(), desk).await;
+            push.receipt.resolve_as(&outcome);
         }
         // Its app was paused meanwhile: the backlog is Kafka's to keep. A probe waits here, so that the next one is another.
         Verdict::Retry(_) | Verdict::Hold(_) if !circuit.still(pass) => desk.give_back(push),
@@ -143,7 +144,7 @@ pub async fn give_up(push: Push, desk: Arc<Desk>) {
     );
     let outcome = Outcome::Failed(Refusal { description: description.into(), ..Refusal::clone(last) });
     report(&push, &outcome, tools.handler.as_ref(), &desk).await;
-    push.receipt.resolve();
+    push.receipt.resolve_as(&outcome);
 }
 
 /// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
@@ -165,7 +166,7 @@ async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> 
 fn note(push: &mut Push, attempt: &Attempt, handler: &dyn MessageHandler, desk: &Desk) {
     let duplicate = push.attempted(attempt);
     let origin = &push.message.origin;
-    desk.tally(&push.message).attempted(attempt, duplicate);
+    push.receipt.lane().attempted(&push.message, attempt, duplicate);
     if attempt.requests == 0 {
         return;
     }
@@ -196,7 +197,7 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
 /// Tells everybody who must know. Completes when the outcome is safe: only then may the offset move.
 async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
     let (message, origin) = (&push.message, &push.message.origin);
-    let tally = desk.tally(message);
+    let lane = push.receipt.lane();
     settle(push, outcome, desk);
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
@@ -208,15 +209,16 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
     if push.sent {
         desk.reporters.observe(origin, outcome.invalid_token().is_some());
     }
-    let accepted_after = Instant::now().duration_since(message.lent_at);
     let wants_feedback = desk.feedback.success || !matches!(outcome, Outcome::Delivered(_));
     if wants_feedback {
         push.receipt.set_reporting(); // from here on it may wait for a broker
     }
-    if let Outcome::Failed(why) = outcome {
-        let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
-        tally.dead_letter(fate == Some(FeedbackFate::Acknowledged));
-    }
+    let kept = async {
+        if let Outcome::Failed(why) = outcome {
+            let fate = desk.reporters.dead_letter(&dead_letter(push, why)).await;
+            lane.dead_letter(fate == Some(FeedbackFate::Acknowledged));
+        }
+    };
     if wants_feedback && desk.reporters.wants_feedback() {
         let record = Record { message, outcome, handler, metadata: desk.feedback.metadata };
         let deletion = async {
@@ -224,12 +226,14 @@ async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, de
                 desk.reporters.invalid_token(origin, token).await;
             }
         };
-        let (fate, ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion);
-        tally.feedback(fate == FeedbackFate::Acknowledged);
-    } else if let Some(token) = outcome.invalid_token() {
-        desk.reporters.invalid_token(origin, token).await;
+        let (fate, (), ()) = tokio::join!(desk.reporters.feedback(origin, &record), deletion, kept);
+        lane.feedback(fate == FeedbackFate::Acknowledged);
+    } else {
+        if let Some(token) = outcome.invalid_token() {
+            desk.reporters.invalid_token(origin, token).await;
+        }
+        kept.await;
     }
-    tally.resolved(outcome, accepted_after);
 }
 
 /// What is kept of a message that was given up.
@@ -299,7 +303,6 @@ mod tests {
     use crate::reporters::Reporters;
     use crate::reporters::stats::Stats;
     use crate::spread::Load;
-    use crate::tally::Tally;
 
     const APNS: Platform = Platform("apns");
 
@@ -353,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_handler_is_one_failed_message_and_one_alarm() {
-        let (log, in_flight, tally) = (log(), InFlight::new(10, 100), Arc::new(Tally::default()));
+        let (log, in_flight) = (log(), InFlight::new(10, 100));
         let (push, mut queue) = one(&log, &in_flight);
         let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
         let circuit = Circuit::new(
@@ -368,8 +371,7 @@ mod tests {
         let (waiting_room, _waiters) = mpsc::channel(1);
         let switches = FeedbackSwitches { success: false, metadata: true };
         let apps = HashMap::from([("game".into(), tools)]);
-        let desk =
-            Desk::new(apps, Arc::new(Reporters::default()), switches, tally.clone(), Policy::default(), waiting_room);
+        let desk = Desk::new(apps, Arc::new(Reporters::default()), switches, Policy::default(), waiting_room);
         let alarms = Alarms::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
@@ -384,7 +386,7 @@ mod tests {
             "{alarm}"
         );
         queue.lend(Duration::ZERO, &mut Vec::new()).expect("a queue that goes on");
-        let totals = tally.totals();
+        let totals = in_flight.tally().totals();
         assert_eq!(
             (totals.failed, totals.reasons["internal"], log.committed(0).offset),
             (1, 1, 1),

@@ -12,12 +12,10 @@ use crate::circuit::{Circuit, Pass};
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
-use crate::message::QueueMessage;
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
 use crate::spread::Load;
-use crate::tally::{LaneTally, Tally};
 
 /// A retry that found no leave looks again after a pause of this length, more or less.
 const NO_LEAVE: Duration = Duration::from_millis(200);
@@ -65,7 +63,6 @@ pub struct Desk {
     /// Rate limit and dedup; `None`: everything is admitted.
     pub admission: Option<Admission>,
     apps: HashMap<Arc<str>, AppTools>,
-    tally: Arc<Tally>,
     retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
 }
@@ -76,11 +73,10 @@ impl Desk {
         apps: HashMap<Arc<str>, AppTools>,
         reporters: Arc<Reporters>,
         feedback: FeedbackSwitches,
-        tally: Arc<Tally>,
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, admission: None, apps, tally, retry, waiting_room }
+        Desk { reporters, feedback, admission: None, apps, retry, waiting_room }
     }
 
     /// The same desk, where pushes are admitted or not.
@@ -92,11 +88,6 @@ impl Desk {
     /// What belongs to an app.
     pub fn app(&self, app: &str) -> Option<&AppTools> {
         self.apps.get(app)
-    }
-
-    /// The counters of the message's lane.
-    pub fn tally(&self, message: &QueueMessage) -> Arc<LaneTally> {
-        self.tally.lane(&message.origin)
     }
 
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.
@@ -111,7 +102,7 @@ impl Desk {
         let origin = &push.message.origin;
         let tags = [("platform", origin.platform.0), ("game", &*origin.app), ("reason", why.key)];
         self.reporters.stats().count(if held { Metric::Holds } else { Metric::Retries }, &tags, 1);
-        self.tally(&push.message).waits(held);
+        push.receipt.lane().waits(held);
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
@@ -149,13 +140,12 @@ impl Desk {
     pub fn give_back(&self, push: Push) {
         let origin = &push.message.origin;
         let tags = [("platform", origin.platform.0), ("game", &*origin.app)];
-        let (stats, tally) = (self.reporters.stats(), self.tally(&push.message));
+        let stats = self.reporters.stats();
         stats.count(Metric::Released, &tags, 1);
-        tally.released();
         if push.maybe_delivered {
             // Whoever sends it next does not know.
             stats.count(Metric::PossibleDuplicates, &tags, 1);
-            tally.possible_duplicate();
+            push.receipt.lane().possible_duplicate();
         }
         push.receipt.release();
     }

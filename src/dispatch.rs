@@ -25,7 +25,7 @@ pub struct Ended {
 
 /// Runs until `stop` (or a fatal queue error), then drains within `grace`, commits and leaves the group.
 ///
-/// `on_stop` is called once when the end begins, before the senders are told: it closes the pools.
+/// `on_stop` is called once when the end begins: it closes the pools.
 /// `before_close` is called when the senders are done, with what is left of the grace: it flushes what must be flushed
 /// before the last commit.
 pub fn run(
@@ -41,6 +41,7 @@ pub fn run(
     let deadline = Instant::now() + grace;
     stop.cancel();
     queue.stop();
+    senders.iter().for_each(SenderHandle::stop);
     on_stop();
     let drained = drain(queue.as_mut(), senders, deadline);
     let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
@@ -74,9 +75,9 @@ fn serve(
                 is_gone = true;
             }
         }
-        // Senders stop by themselves when the end begins, which may be between the look above and now. Before that, one that is
-        // gone has panicked outside of a message's task: the process ends, so that its supervisor starts a whole one.
-        if is_gone && !stop.is_cancelled() {
+        // It has panicked outside of a message's task, which has begun the end: the process ends, so that its supervisor
+        // starts a whole one.
+        if is_gone {
             return Err(QueueError::Fatal("a sender thread ended unexpectedly".into()));
         }
     }

@@ -14,35 +14,49 @@
 //!   messages may be attempted now: breaker, share of retries.
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
 //! - [`handlers`]: one folder per provider, and the policies of retries and of the breaker. [`http2`]: their transport, which knows no provider.
-//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the worker's own ledger. [`observer`]: tells
-//!   them what the queue saw.
+//! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the process's own ledger, kept by the
+//!   queue's receipts. [`observer`]: tells them what the queue saw. [`control`]: what outlives a process and is known to all,
+//!   such as a closed valve.
+//! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
+//! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
+//!   what we may do there. [`check`]: asks every room for its proofs.
+//! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
-//! `queue`, `handlers`, `reporters`, `admission` and `http2` never use each other, but for `handlers → http2, admission`; only `delivery`,
+//! `queue`, `handlers`, `reporters`, `admission` and `http2` never use each other, but for `handlers → http2, admission`; each
+//! knows what can be proved about its own neighbours, and a start and a check ask it; only `delivery`,
 //! `dispatch` and what they stand on join them, through traits; only [`worker`] knows concrete types. A crate of the outside
 //! world is named in the one or two files whose job it is. A test reads the sources and holds them to this.
 //!
 //! Adding a provider is one folder and one line in [`handlers::providers`]; adding a reporter is one file and one line in its
 //! kind's registry.
 
+pub mod admin;
 pub mod admission;
+pub mod check;
 pub mod circuit;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod demo;
 pub mod desk;
 pub mod dispatch;
+pub mod feedback_listener;
 pub mod gate;
 pub mod generate;
 pub mod handlers;
+pub mod histogram;
 pub mod http2;
+pub mod kafka_acl;
 pub mod message;
 pub mod observer;
 pub mod outcome;
+pub mod proof;
+pub mod pulse;
 pub mod pusher;
 pub mod queue;
 pub mod registry;
@@ -56,4 +70,5 @@ pub mod spread;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;
+pub mod valve;
 pub mod worker;

@@ -4,12 +4,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+
+use pusher::admin::ask::AskError;
+use pusher::check::NotWell;
 use pusher::cli::{Cli, Command, Flags};
-use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Notice};
+use pusher::config::{self, Config, ConfigError, ConfigErrors, LoadError, Loaded, Notice};
+use pusher::pusher::Unwell;
 use pusher::shutdown::{Reason, Shutdown};
 use pusher::telemetry::{self, Telemetry};
 use pusher::worker::StartError;
 use pusher::{pusher as commands, settings};
+use tracing::level_filters::LevelFilter;
 
 /// A part failed at run time.
 const FAILED: u8 = 1;
@@ -25,16 +30,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (loaded, telemetry) = match prepare(&cli) {
-        Ok((config, notices, telemetry)) => {
-            notices.iter().for_each(log_notice);
-            (Ok(config), telemetry)
+        Ok((loaded, telemetry)) => {
+            if !matches!(cli.command, Command::Check(_)) {
+                loaded.notices.iter().for_each(log_notice);
+            }
+            (Ok(loaded), telemetry)
         }
         Err(error) => (Err(error), start_telemetry(telemetry::Settings::default(), &cli.flags)),
     };
     let shutdown = Shutdown::default();
-    let result = loaded.and_then(|config| {
+    let result = loaded.and_then(|loaded| {
         shutdown.on_signals()?;
-        commands::run(&cli, &config, &shutdown)
+        commands::run(&cli, &loaded, &shutdown)
     });
     let code = exit_code(&result, shutdown.reason());
     telemetry.flush(FLUSH);
@@ -43,18 +50,23 @@ fn main() -> ExitCode {
 }
 
 /// The commands that make their own configuration read neither file nor environment.
-fn prepare(cli: &Cli) -> anyhow::Result<(Config, Vec<Notice>, Telemetry)> {
-    let (config, notices) = match cli.command {
-        Command::Apns | Command::Gcm => {
-            let loaded = config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?;
-            (loaded.config, loaded.notices)
+fn prepare(cli: &Cli) -> anyhow::Result<(Loaded, Telemetry)> {
+    let loaded = match cli.command {
+        Command::Apns | Command::Gcm | Command::StartFeedbackListener | Command::Valve { .. } | Command::Check(_) => {
+            config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?
         }
-        _ => (Config::default(), Vec::new()),
+        _ => Loaded { config: Config::default(), notices: Vec::new() },
     };
+    if let Command::Check(_) = cli.command {
+        // Its report says all, what is wrong with these keys included, and is no alarm.
+        let mut quiet = telemetry::Settings::default();
+        quiet.level = LevelFilter::ERROR;
+        return Ok((loaded, start_telemetry(quiet, &cli.flags)));
+    }
     let mut problems = config::Problems::default();
-    let telemetry = problems.take(telemetry::Settings::from_config(&config));
-    config.check(problems)?;
-    Ok((config, notices, start_telemetry(telemetry.unwrap_or_default(), &cli.flags)))
+    let telemetry = problems.take(telemetry::Settings::from_config(&loaded.config));
+    loaded.config.check(problems)?;
+    Ok((loaded, start_telemetry(telemetry.unwrap_or_default(), &cli.flags)))
 }
 
 fn start_telemetry(settings: telemetry::Settings, flags: &Flags) -> Telemetry {
@@ -77,6 +89,17 @@ fn exit_code(result: &anyhow::Result<()>, reason: Option<&Reason>) -> u8 {
             Some(Reason::Asked(_)) | None => 0,
         };
     };
+    if error.is::<NotWell>() {
+        // The report has said it all.
+        return MISCONFIGURED;
+    }
+    if error.is::<Unwell>() {
+        return FAILED;
+    }
+    if let Some(error) = error.downcast_ref::<AskError>() {
+        tracing::error!("{error}");
+        return FAILED;
+    }
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         errors.lines().for_each(|line| tracing::error!(alarm = true, reason = "configuration", "{line}"));
         return MISCONFIGURED;

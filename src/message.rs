@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -81,6 +81,17 @@ impl QueueMessage {
     pub fn identity(&self) -> Uuid {
         identity(&self.origin.topic, self.origin.partition, self.offset)
     }
+
+    /// How long ago it was produced, by the wall clock; `None` when it carries no timestamp.
+    pub fn age(&self) -> Option<Duration> {
+        self.timestamp_ms.map(age)
+    }
+}
+
+/// How long ago a record was produced; zero for one from the future, whose producer's clock is ahead of ours.
+pub fn age(timestamp_ms: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(timestamp_ms.max(0) as u64))
 }
 
 /// The identity of the message at `offset` of `topic`/`partition`; see [`QueueMessage::identity`].

@@ -1,37 +1,87 @@
-//! Turns the queue's facts into counters, gauges and log lines.
+//! Turns the queue's facts into counters, gauges, log lines and signs of life, and remembers how the queue stands.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::message::Origin;
-use crate::queue::Observer;
-use crate::reporters::stats::Metric;
-use crate::reporters::{Reporters, StatsReporter as _};
+use crate::pulse::{Pulse, Pulses};
+use crate::queue::{Observer, Standing};
+use crate::reporters::StatsReporter as _;
+use crate::reporters::stats::{Metric, Stats};
 use crate::tally::Tally;
 
-/// The observer of a worker's queue.
-#[derive(Debug)]
-pub struct WorkerObserver {
-    tally: Arc<Tally>,
-    reporters: Arc<Reporters>,
+/// A poll thread that has not come round for so long stands still. A turn may ask brokers that do not answer, a few seconds
+/// for each question.
+const STANDSTILL: Duration = Duration::from_mins(1);
+
+/// Where this process stands with its consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The group has not given an assignment yet.
+    Joining,
+    /// It has. There may be no partition for us.
+    Member,
+    /// All partitions were taken back, to be handed out anew.
+    Rebalancing,
 }
 
-impl WorkerObserver {
-    /// Tells both.
-    pub fn new(tally: Arc<Tally>, reporters: Arc<Reporters>) -> Self {
-        WorkerObserver { tally, reporters }
+impl Group {
+    /// Why nothing can be done in this state; `None` when something can.
+    pub fn why_not(self) -> Option<&'static str> {
+        match self {
+            Group::Member => None,
+            Group::Joining => Some("no assignment yet: the brokers are away, or no topic of a configured app exists"),
+            Group::Rebalancing => Some("partitions are being handed out anew"),
+        }
+    }
+}
+
+/// The observer of a queue.
+#[derive(Debug)]
+pub struct QueueObserver {
+    tally: Arc<Tally>,
+    stats: Stats,
+    poll: Pulse,
+    commit_clock: Pulse,
+    group: Mutex<Group>,
+    standing: Mutex<Standing>,
+}
+
+impl QueueObserver {
+    /// Tells both; beats for the poll thread and for the commit clock, which strikes once per `interval`.
+    pub fn new(tally: Arc<Tally>, stats: Stats, pulses: &Pulses, interval: Duration) -> Self {
+        QueueObserver {
+            tally,
+            stats,
+            poll: pulses.start("poll thread", STANDSTILL),
+            commit_clock: pulses.start("commit clock", STANDSTILL + interval),
+            group: Mutex::new(Group::Joining),
+            standing: Mutex::default(),
+        }
+    }
+
+    /// Where we stand with the group.
+    pub fn group(&self) -> Group {
+        *self.group.lock()
+    }
+
+    /// How our partitions stand, as of the last strike of the commit clock.
+    pub fn last_standing(&self) -> Standing {
+        self.standing.lock().clone()
     }
 
     fn count(&self, metric: Metric, tags: &[(&'static str, &str)], n: u64) {
-        self.reporters.stats().count(metric, tags, n);
+        self.stats.count(metric, tags, n);
     }
 
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64) {
-        self.reporters.stats().gauge(metric, tags, value);
+        self.stats.gauge(metric, tags, value);
     }
 }
 
-impl Observer for WorkerObserver {
+impl Observer for QueueObserver {
     fn skipped(&self, origin: &Origin, n: u64) {
         self.tally.lane(origin).skipped(n);
         self.count(Metric::Skipped, &[("platform", origin.platform.0), ("game", &*origin.app)], n);
@@ -46,7 +96,6 @@ impl Observer for WorkerObserver {
     }
 
     fn receipts_lost(&self, origin: &Origin, n: u64) {
-        self.tally.lane(origin).dropped(n);
         self.count(Metric::ReceiptsLost, &[("topic", &*origin.topic)], n);
     }
 
@@ -77,5 +126,22 @@ impl Observer for WorkerObserver {
 
     fn oldest_in_flight(&self, age: Duration) {
         self.gauge(Metric::InFlightOldestSeconds, &[], age.as_secs_f64());
+    }
+
+    fn polled(&self) {
+        self.poll.beat();
+    }
+
+    fn standing(&self, standing: Standing) {
+        self.commit_clock.beat();
+        *self.standing.lock() = standing;
+    }
+
+    fn joined(&self) {
+        *self.group.lock() = Group::Member;
+    }
+
+    fn rebalancing(&self) {
+        *self.group.lock() = Group::Rebalancing;
     }
 }

@@ -6,22 +6,32 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{Cli, Command, Demo, Generate, GenerateFor, Simulate};
-use crate::config::Config;
+use crate::admin::ask::ask;
+use crate::check::{self, NotWell};
+use crate::cli::{self, Cli, Command, Demo, Generate, GenerateFor, Health, Simulate};
+use crate::config::{Config, Loaded};
 use crate::demo;
+use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
+use crate::handlers;
+use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
+use crate::valve;
 use crate::worker::{StartError, Worker};
 
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
 
 /// Runs the command until it is done or `shutdown` begins.
-pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
+pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
+    let config = &loaded.config;
     match &cli.command {
         Command::Apns => work("apns", cli.flags.production, config, shutdown),
         Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
+        Command::StartFeedbackListener => listen(config, shutdown),
+        Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
+        Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
         Command::Simulate { provider: Simulate::Fcm(arguments) } => simulate::fcm(arguments, shutdown),
         Command::Generate { provider: Generate::Apns(arguments) } => {
@@ -30,9 +40,26 @@ pub fn run(cli: &Cli, config: &Config, shutdown: &Shutdown) -> Result<()> {
         Command::Generate { provider: Generate::Gcm(arguments) } => {
             generate("gcm", Gcm { app: arguments.app.clone() }, arguments, shutdown)
         }
+        Command::Check(arguments) => {
+            let request = check::Request { what: arguments.what.clone(), production: cli.flags.production };
+            run_check(loaded, &request, cli.flags.json, shutdown)
+        }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
+        Command::Health(arguments) => health(arguments),
         Command::Version => Ok(()),
     }
+}
+
+/// A process that was asked is not well. What it said is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not well")]
+pub struct Unwell;
+
+/// Prints what the process says of itself.
+fn health(arguments: &Health) -> Result<()> {
+    let answer = ask(&arguments.admin, if arguments.ready { "/readyz" } else { "/healthz" })?;
+    writeln!(io::stdout(), "{}", answer.body)?;
+    if answer.well { Ok(()) } else { Err(Unwell.into()) }
 }
 
 /// A worker, from start to ledger.
@@ -46,6 +73,36 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
     let summary = worker.join();
     let ledger = serde_json::to_string(&summary.totals)?;
     tracing::info!(platform, drained = summary.drained, ledger, "stopped");
+    Ok(())
+}
+
+/// Prints what was found; an error when something must be mended.
+fn run_check(loaded: &Loaded, request: &check::Request, json: bool, shutdown: &Shutdown) -> Result<()> {
+    let report = check::look(loaded, request, &shutdown.token())?;
+    if json {
+        println!("{:#}", report.json());
+    } else {
+        println!("{report}");
+    }
+    match report.failures() {
+        0 => Ok(()),
+        failures => Err(NotWell(failures).into()),
+    }
+}
+
+/// The feedback listener, from start to ledger.
+fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
+    let settings = WorkerSettings::from_config(config);
+    let bounds = settings.map(|all| Bounds { messages: all.max_in_flight, bytes: all.max_in_flight_bytes });
+    let platforms = handlers::providers().iter().map(|known| Apps::new(known.platform, known.apps(config))).collect();
+    let listener = Listener::start(config, bounds, platforms, shutdown.clone()).map_err(|error| match error {
+        feedback_listener::StartError::Config(errors) => anyhow::Error::new(errors),
+        other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
+    })?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    let summary = listener.join();
+    let ledger = serde_json::to_string(&summary.totals)?;
+    tracing::info!(drained = summary.drained, ledger, "stopped");
     Ok(())
 }
 

@@ -19,10 +19,14 @@ use crate::shutdown::Shutdown;
 /// once; a held one would keep its place in the bounds for minutes, beside its second copy when the partition has come back.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A runtime that has not served its own heartbeat for so long stands still: nothing in a sender blocks its thread.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
 /// The poll thread's end of a sender.
 #[derive(Debug)]
 pub struct SenderHandle {
     intake: mpsc::Sender<Vec<Lent>>,
+    stop: CancellationToken,
     thread: JoinHandle<()>,
 }
 
@@ -36,24 +40,30 @@ impl SenderHandle {
         make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
     ) -> std::io::Result<SenderHandle> {
         let (intake, batches) = mpsc::channel(capacity.max(1));
-        let stop = shutdown.token();
+        let (stop, pulse) = (CancellationToken::new(), shutdown.pulses().start(name, STANDSTILL));
+        let stopped = stop.clone();
         let thread = shutdown.thread(name, move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(alarm = true, %error, "a sender's runtime could not start"),
             };
-            runtime.block_on(async {
+            runtime.block_on(pulse.during(async {
                 let (waiting_room, waiters) = mpsc::channel(capacity.max(1));
                 let desk = Arc::new(make_desk(waiting_room));
-                run(batches, waiters, desk, stop).await;
-            });
+                run(batches, waiters, desk, stopped).await;
+            }));
         })?;
-        Ok(SenderHandle { intake, thread })
+        Ok(SenderHandle { intake, stop, thread })
     }
 
     /// Hands over a batch. Comes back when the sender is gone.
     pub fn send(&self, batch: Vec<Lent>) -> Result<(), Vec<Lent>> {
         self.intake.try_send(batch).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// Begins its end. To be called when the queue lends no more: what a sender gives back before that is lent again.
+    pub fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// Whether the thread has ended: after a drain, or unasked for.
@@ -89,7 +99,6 @@ async fn run(
             },
             batch = batches.recv() => match batch {
                 Some(batch) => for lent in batch {
-                    desk.tally(&lent.message).lent();
                     pushes.spawn(deliver(lent.into(), desk.clone()));
                 },
                 None => break,
@@ -99,7 +108,6 @@ async fn run(
     batches.close();
     while let Some(batch) = batches.recv().await {
         for lent in batch {
-            desk.tally(&lent.message).lent();
             desk.give_back(lent.into());
         }
     }

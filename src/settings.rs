@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
-use crate::config::{Alias, Catalogue, Config, ConfigError, Ignored, Key};
+use crate::config::{Alias, Catalogue, Config, ConfigError, Ignored, Key, Plugin};
 
 /// Sender threads.
 pub const WORKERS: Key =
@@ -62,6 +62,7 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::shutdown::KEYS,
     crate::telemetry::KEYS,
     KEYS,
+    crate::admin::KEYS,
     crate::queue::config::KEYS,
     crate::handlers::retry::KEYS,
     crate::handlers::breaker::KEYS,
@@ -77,6 +78,10 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::reporters::dead_letter::kafka::KEYS,
     crate::reporters::invalid_token::KEYS,
     crate::reporters::invalid_token::postgres::KEYS,
+    crate::control::config::KEYS,
+    crate::feedback_listener::config::KEYS[0],
+    crate::feedback_listener::config::KEYS[1],
+    crate::feedback_listener::config::KEYS[2],
 ];
 
 /// Names that the original's README and older manifests use.
@@ -86,14 +91,15 @@ pub const ALIASES: &[Alias] = &[
     Alias { written: "dedup.games.<app>.percentage", name: "dedup.games.<app>" },
 ];
 
+const COLLECTED: &str = "a push waits for its token's deletion: invalidToken.batch bounds for how long";
+
 /// Keys of the original that belong to no room here.
 const HOMELESS: &[Ignored] = &[
-    Ignored {
-        name: "feedbackListeners.*",
-        because: "this version has no feedback listener: the worker deletes (invalidToken.handlers)",
-    },
     Ignored { name: "feedback.cache.*", because: "the original stopped reading it in its version 4" },
     Ignored { name: "pprof.*", because: "it belongs to the original's runtime" },
+    Ignored { name: "invalidToken.flush.time.ms", because: COLLECTED },
+    Ignored { name: "invalidToken.buffer.size", because: COLLECTED },
+    Ignored { name: "push.db.*", because: "the original gave it up in its version 2: use invalidToken.pg" },
 ];
 
 /// Keys of the original that change nothing here, room by room. A key of [`ALL_KEYS`] goes before a line of this list.
@@ -104,12 +110,23 @@ pub const IGNORED: &[&[Ignored]] = &[
     crate::reporters::stats::statsd::IGNORED,
     crate::reporters::feedback::kafka::IGNORED,
     crate::reporters::invalid_token::postgres::IGNORED,
+    crate::feedback_listener::config::IGNORED,
     HOMELESS,
+];
+
+/// Sections that are read when a list names them.
+pub const PLUGINS: &[Plugin] = &[
+    Plugin { list: "stats.reporters", name: "statsd", section: "stats.statsd.*" },
+    Plugin { list: "feedback.reporters", name: "kafka", section: "feedback.kafka.*" },
+    Plugin { list: "deadLetters.reporters", name: "kafka", section: "deadLetters.kafka.*" },
+    Plugin { list: "invalidToken.handlers", name: "pg", section: "invalidToken.pg.*" },
+    Plugin { list: "rateLimiter.store", name: "redis", section: "rateLimiter.redis.*" },
+    Plugin { list: "dedup.store", name: "redis", section: "dedup.redis.*" },
 ];
 
 /// Everything that a file or the environment may name.
 pub fn catalogue() -> Catalogue<'static> {
-    Catalogue { keys: ALL_KEYS, aliases: ALIASES, ignored: IGNORED }
+    Catalogue { keys: ALL_KEYS, aliases: ALIASES, ignored: IGNORED, plugins: PLUGINS }
 }
 
 #[cfg(test)]
@@ -187,6 +204,31 @@ mod tests {
         dedup.games.game.percentage: read as dedup.games.game, which is its name now
         PUSHER_DEDUP_GAMES_OTHER_PERCENTAGE: read as dedup.games.other, which is its name now
         ");
+    }
+
+    /// A section that is named after a plug-in is that plug-in's.
+    #[test]
+    fn every_plug_in_that_has_keys_has_its_section() {
+        use crate::admission::settings::{DEDUPS, LIMITERS};
+        use crate::reporters::{dead_letter, feedback, invalid_token, stats};
+        let names: [(&str, Vec<&str>); 6] = [
+            ("stats.reporters", stats::REPORTERS.names().collect()),
+            ("feedback.reporters", feedback::REPORTERS.names().collect()),
+            ("deadLetters.reporters", dead_letter::REPORTERS.names().collect()),
+            ("invalidToken.handlers", invalid_token::HANDLERS.names().collect()),
+            ("rateLimiter.store", LIMITERS.names().collect()),
+            ("dedup.store", DEDUPS.names().collect()),
+        ];
+        let mut expected = Vec::new();
+        for (list, name) in names.iter().flat_map(|(list, names)| names.iter().map(move |name| (*list, *name))) {
+            let section = format!("{}.{name}.", list.split('.').next().unwrap());
+            if catalogue().keys().any(|key| key.name.starts_with(&section)) {
+                expected.push((list, name, format!("{section}*")));
+            }
+        }
+        let listed: Vec<_> = PLUGINS.iter().map(|one| (one.list, one.name, one.section.to_owned())).collect();
+        assert_eq!(listed, expected);
+        assert!(PLUGINS.iter().all(|one| catalogue().keys().any(|key| key.name == one.list)));
     }
 
     #[test]

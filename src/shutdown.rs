@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Key};
+use crate::pulse::Pulses;
 
 /// How long the end may take.
 pub const GRACE: Key = Key::new(
@@ -89,6 +90,7 @@ struct Inner {
     reason: OnceLock<Reason>,
     at_work: Mutex<BTreeMap<Cow<'static, str>, usize>>,
     count: watch::Sender<usize>,
+    pulses: Pulses,
 }
 
 /// The handle to the end of the process; clones are the same one.
@@ -102,6 +104,7 @@ impl Default for Shutdown {
             reason: OnceLock::new(),
             at_work: Mutex::default(),
             count: watch::Sender::new(0),
+            pulses: Pulses::default(),
         }))
     }
 }
@@ -187,6 +190,11 @@ impl Shutdown {
             let _at_work = at_work;
             body()
         })
+    }
+
+    /// The signs of life of those who are at work.
+    pub fn pulses(&self) -> &Pulses {
+        &self.0.pulses
     }
 
     /// Who is at work now.

@@ -6,26 +6,29 @@
 //! dead letters have librdkafka's threads besides.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::admin::{self, Admin};
 use crate::admission;
 use crate::circuit::Circuit;
-use crate::config::{Config, ConfigErrors, Problems};
+use crate::config::{Config, Problems};
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
-use crate::observer::WorkerObserver;
+use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
+use crate::queue::topic::PushTopics;
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::stats::Metric;
-use crate::reporters::{CheckError, Reporters, StatsReporter as _, feedback};
+use crate::reporters::{Reporters, StatsReporter as _, feedback};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
@@ -33,40 +36,20 @@ use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
 mod clocks;
+pub mod readings;
+mod start_error;
+mod status;
 
-/// How long the start waits for the topics of feedback and dead letters to be confirmed.
+use readings::Readings;
+pub use start_error::StartError;
+use status::Status;
+
+/// How long the topics of feedback, and of dead letters, may take to be confirmed.
 const CHECK: Duration = Duration::from_secs(30);
+/// A housekeeping runtime that has not served its own heartbeat for so long stands still.
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long the last statistics may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// Why a worker did not start. All of them are found before anything is consumed.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Values that the operator must mend.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A credential that the operator must mend.
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    /// A topic of feedback or dead letters that the operator must mend.
-    #[error(transparent)]
-    Feedback(#[from] CheckError),
-    /// The machine refused a thread or a runtime.
-    #[error("{what} could not be started: {error}")]
-    Machine {
-        /// What was to be started.
-        what: &'static str,
-        /// The system's answer.
-        error: std::io::Error,
-    },
-}
-
-impl StartError {
-    /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
-    pub fn is_configuration(&self) -> bool {
-        !matches!(self, StartError::Machine { .. })
-    }
-}
 
 /// What a worker leaves behind.
 #[derive(Clone, Debug)]
@@ -83,9 +66,9 @@ pub struct Worker {
     poll: std::thread::JoinHandle<dispatch::Ended>,
     house: Runtime,
     reporters: Arc<Reporters>,
-    tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    admin: Option<Admin>,
 }
 
 impl Worker {
@@ -93,17 +76,24 @@ impl Worker {
     /// `production` chooses the provider's production hosts. It runs until `shutdown` begins, or begins it when the
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
-        let house = house()?;
-        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission } =
+        let house = clocks::house()?;
+        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin } =
             Configured::read(config, platform, production, &house)?;
+        // First of all: who watches must not take a slow start for a hanging one.
+        let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
         house.block_on(reporters.check(&with_platform, CHECK))?;
-        let tally = Arc::new(Tally::default());
+        let looking = reporters.clone();
+        house.spawn(async move { looking.look_for_dead_letters(&with_platform, CHECK).await });
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
-        let observer = Arc::new(WorkerObserver::new(tally.clone(), reporters.clone()));
+        let (tally, stats, interval) = (in_flight.tally().clone(), reporters.stats().clone(), queue.commit_interval);
+        let observer = Arc::new(QueueObserver::new(tally, stats, shutdown.pulses(), interval));
         let known: Vec<_> = handlers::providers().iter().map(|registration| registration.platform).collect();
-        let queue = KafkaQueue::start(queue, provider.platform(), &known, &apps, in_flight.clone(), observer)
+        let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
+            .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;
+        in_flight.set_apps(&apps);
+        let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         // The queue has told the bounds which apps share them.
@@ -112,13 +102,17 @@ impl Worker {
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
         let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
-        let parts = Parts { settings, provider, reporters, tally, in_flight, switches, circuits, admission };
-        parts.assemble(Box::new(queue), house, shutdown)
+        if let Some(admin) = &admin {
+            let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
+            admin.open(Arc::new(Status { provider, reporters, in_flight, observer, shutdown: shutdown.clone() }));
+        }
+        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission };
+        parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
     /// The worker's own ledger.
     pub fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+        self.in_flight.tally()
     }
 
     /// What is lent and not resolved.
@@ -129,6 +123,11 @@ impl Worker {
     /// The way of an app to its provider; `None` for an app that is not configured.
     pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
         self.circuits.get(app)
+    }
+
+    /// Where its admin server listens, when it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Waits for the end: what was on its way finished or the deadline come, feedback flushed, offsets committed.
@@ -143,7 +142,7 @@ impl Worker {
             // The panic itself has begun the end and raised the alarm; see `shutdown`.
             Err(_) => false,
         };
-        let totals = self.tally.totals();
+        let totals = self.in_flight.tally().totals();
         if !drained {
             tracing::warn!(in_flight = totals.unaccounted(), left = ?self.shutdown.at_work(), "the deadline came first; what is left stays uncommitted and is sent after the next start");
         }
@@ -155,7 +154,7 @@ impl Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("totals", &self.tally.totals()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("totals", &self.tally().totals()).finish_non_exhaustive()
     }
 }
 
@@ -169,44 +168,34 @@ struct Configured {
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
     admission: Option<Arc<admission::Plan>>,
+    admin: admin::Settings,
 }
 
 impl Configured {
     /// Reads all rooms before it gives up: one start names everything that is wrong. Connects to nothing.
     fn read(config: &Config, platform: &str, production: bool, house: &Runtime) -> Result<Configured, StartError> {
         let mut problems = Problems::default();
-        let settings = problems.take(WorkerSettings::from_config(config));
-        let queue = problems.take(queue::config::Settings::from_config(config));
-        let feedback = problems.take(feedback::Settings::from_config(config));
-        let reporters = problems.take(Reporters::from_config(config, house.handle()));
-        let provider = match handlers::provider(platform, config, production) {
-            Err(ProviderError::Config(error)) => problems.take(Err(error)),
-            other => Some(other),
-        };
-        let own_ramp = provider.as_ref().and_then(|built| built.as_ref().ok()).map(|provider| provider.ramp());
-        let breaker = problems.take(breaker::Settings::from_config(config, own_ramp.unwrap_or_default()));
-        let retries = problems.take(ShareSettings::from_config(config));
-        let admission = problems.take(match &provider {
-            Some(Ok(provider)) => admission::Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
-            _ => Ok(None),
-        });
+        let readings = Readings::take(config, platform, production, house.handle(), &mut problems);
         config.check(problems)?;
-        let (
-            Some(settings),
-            Some(queue),
-            Some(feedback),
-            Some(breaker),
-            Some(retries),
-            Some(reporters),
-            Some(provider),
-            Some(admission),
-        ) = (settings, queue, feedback, breaker, retries, reporters, provider, admission)
+        let Readings {
+            settings: Some(settings),
+            queue: Some(queue),
+            feedback: Some(feedback),
+            breaker: Some(breaker),
+            retries: Some(retries),
+            control,
+            reporters: Some(reporters),
+            provider: Some(provider),
+            admission: Some(admission),
+            admin: Some(admin),
+        } = readings
         else {
             unreachable!("what is missing has left a problem, and there is none")
         };
+        control.start();
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
-        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission })
+        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin })
     }
 }
 
@@ -216,7 +205,6 @@ struct Parts {
     settings: WorkerSettings,
     provider: Arc<dyn Provider>,
     reporters: Arc<Reporters>,
-    tally: Arc<Tally>,
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
@@ -224,16 +212,25 @@ struct Parts {
 }
 
 impl Parts {
-    fn assemble(self, queue: Box<dyn Queue>, house: Runtime, shutdown: Shutdown) -> Result<Worker, StartError> {
+    fn assemble(
+        self,
+        queue: Box<dyn Queue>,
+        house: Runtime,
+        shutdown: Shutdown,
+        admin: Option<Admin>,
+    ) -> Result<Worker, StartError> {
         let apps: Vec<_> =
             self.provider.apps().into_iter().map(|app| (app.clone(), self.provider.pool_key(&app))).collect();
         let streams = self.provider.streams_per_connection();
         let spread = Spread::new(apps, self.settings.workers, streams, handlers::home_sender);
         self.provider.start(house.handle());
+        let told = self.reporters.stats().told();
+        self.provider.apps().iter().for_each(|app| told.begin(self.provider.platform(), app));
         let senders = self.start_senders(&spread, &shutdown)?;
-        house.spawn(clocks::tell_gauges(self.clone(), shutdown.clone()));
+        let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
+        house.spawn(pulse.during(clocks::tell_gauges(self.clone(), shutdown.clone())));
         house.spawn(clocks::keep_breakers(self.clone(), shutdown.clone()));
-        let Parts { settings, provider, reporters, tally, in_flight, circuits, .. } = self;
+        let Parts { settings, provider, reporters, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
             let before_close = |left| runtime.block_on(to_close.close(left));
@@ -241,7 +238,7 @@ impl Parts {
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, tally, in_flight, circuits })
+        Ok(Worker { shutdown, poll, house, reporters, in_flight, circuits, admin })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {
@@ -265,8 +262,7 @@ impl Parts {
         };
         let apps = loads.into_iter().map(tools).collect();
         let admission = self.admission.map(|plan| plan.open(sender.index));
-        Desk::new(apps, self.reporters, self.switches, self.tally, self.provider.retry(), waiting_room)
-            .with_admission(admission)
+        Desk::new(apps, self.reporters, self.switches, self.provider.retry(), waiting_room).with_admission(admission)
     }
 }
 
@@ -276,11 +272,4 @@ fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
         reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
         reporters.stats().close(LAST_WORDS);
     }
-}
-
-/// The runtime of everything that is not a push.
-fn house() -> Result<Runtime, StartError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
-    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
 }

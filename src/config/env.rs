@@ -147,7 +147,8 @@ mod tests {
 
     fn names(apps: &[&str]) -> Names<'static> {
         let apps: Vec<String> = apps.iter().map(|app| (*app).to_owned()).collect();
-        Names::plain(Catalogue { keys: &[KEYS], aliases: ALIASES, ignored: &[IGNORED] }).with_apps(|_| apps.clone())
+        Names::plain(Catalogue { keys: &[KEYS], aliases: ALIASES, ignored: &[IGNORED], plugins: &[] })
+            .with_apps(|_| apps.clone())
     }
 
     fn key(name: &str) -> Vec<Target> {

@@ -55,6 +55,17 @@ pub struct Ignored {
     pub because: &'static str,
 }
 
+/// A section that is read when a list names its plug-in, and only then.
+#[derive(Clone, Copy, Debug)]
+pub struct Plugin {
+    /// The key of the list (`stats.reporters`).
+    pub list: &'static str,
+    /// The name in it (`statsd`).
+    pub name: &'static str,
+    /// The section (`stats.statsd.*`).
+    pub section: &'static str,
+}
+
 /// Everything that may stand in the file or the environment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Catalogue<'a> {
@@ -64,6 +75,8 @@ pub struct Catalogue<'a> {
     pub aliases: &'a [Alias],
     /// Names without effect, room by room. A key or alias of the same name goes first.
     pub ignored: &'a [&'a [Ignored]],
+    /// Sections that may be written in vain.
+    pub plugins: &'a [Plugin],
 }
 
 impl<'a> Catalogue<'a> {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::env::{self, Names, Target};
-use super::key::{Catalogue, matches};
+use super::key::{Catalogue, Plugin, matches};
 use super::nearest::nearest;
 use super::notice::Notice;
 use super::value::{FromValue as _, Value};
@@ -103,6 +103,7 @@ pub fn load(
         }
     }
     values.extend(from_env);
+    notices.extend(in_vain(&values, catalogue));
     Ok(Loaded { config: Config { values }, notices: Notice::gathered(notices) })
 }
 
@@ -208,6 +209,28 @@ fn resolve_file(
     values
 }
 
+/// What is written for plug-ins that no list names.
+fn in_vain(values: &Values, catalogue: Catalogue<'_>) -> Vec<Notice> {
+    let named = |plugin: &&Plugin| {
+        let written = values.get(&plugin.list.to_lowercase()).map(|list| list.value.clone());
+        let default = || catalogue.keys().find(|key| key.name == plugin.list).and_then(|key| key.default);
+        let list = written.or_else(|| default().map(|text| Value::Scalar(text.to_owned())));
+        let names: Vec<String> = list.and_then(|list| Vec::from_value(&list).ok()).unwrap_or_default();
+        names.iter().any(|name| name.eq_ignore_ascii_case(plugin.name))
+    };
+    let as_written = |written: &Written| match &written.source {
+        Source::Environment { variable } => variable.clone(),
+        _ => written.name.clone(),
+    };
+    let of = |plugin: &Plugin| {
+        let below = values.iter().filter(|(name, _)| matches(plugin.section, name).is_some());
+        let names: Vec<_> = below.map(|(_, written)| as_written(written)).collect();
+        (!names.is_empty())
+            .then(|| Notice::NoEffect { names, because: format!("{} does not name {}", plugin.list, plugin.name) })
+    };
+    catalogue.plugins.iter().filter(|plugin| !named(plugin)).filter_map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -221,7 +244,9 @@ mod tests {
     const TIMEOUT: Key = Key::new("queue.sessionTimeout", "6000", "");
     const KAFKA: Key = Key::optional("queue.kafka.*", "");
     const GRACE: Key = Key::new("gracefulShutdownTimeout", "10", "");
-    const KEYS: &[Key] = &[APPS, KEY_ID, KEY_PATH, TIMEOUT, KAFKA, GRACE];
+    const REPORTERS: Key = Key::optional("reporters", "");
+    const STATSD: Key = Key::optional("statsd.host", "");
+    const KEYS: &[Key] = &[APPS, KEY_ID, KEY_PATH, TIMEOUT, KAFKA, GRACE, REPORTERS, STATSD];
     const CATALOGUE: Catalogue<'static> = Catalogue {
         keys: &[KEYS],
         aliases: &[
@@ -235,6 +260,7 @@ mod tests {
                 Ignored { name: "apns.responseChannelSize", because: "the pool is sized by load" },
             ],
         ],
+        plugins: &[Plugin { list: "reporters", name: "statsd", section: "statsd.*" }],
     };
 
     fn loaded(yaml: &str, env: &[(&str, &str)]) -> Loaded {
@@ -327,6 +353,16 @@ PUSHER_APNS_CERTS_GAME_KEY_ID: unknown, did you mean PUSHER_APNS_CERTS_GAME_KEYI
 PUSHER_GRACEFULLSHUTDOWNTIMEOUT: read as gracefulShutdownTimeout, which is its name now
 PUSHER_QUEUE_SESSION_TIMEOUT: unknown, did you mean PUSHER_QUEUE_SESSIONTIMEOUT?
 "#);
+    }
+
+    #[test]
+    fn a_section_that_no_list_names_is_written_in_vain() {
+        let vain = "statsd.host: accepted, no effect, because reporters does not name statsd";
+        assert_eq!(notices("statsd: {host: a}", &[]), vain);
+        assert_eq!(notices("statsd: {host: a}\nreporters: [other]", &[]), vain);
+        assert_eq!(notices("statsd: {host: a}\nreporters: [STATSD]", &[]), "");
+        assert_eq!(notices("statsd: {host: a}", &[("PUSHER_REPORTERS", "other statsd")]), "");
+        assert_eq!(notices("", &[("PUSHER_STATSD_HOST", "a")]), vain.replace("statsd.host", "PUSHER_STATSD_HOST"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - A key without a value (`key:`, an empty variable) counts as not written; an explicit `""` unsets a default.
 //! - A wrong value is an error of the room that reads the key; an unknown name is a [`Notice`] and never an error.
 
+mod effective;
 mod env;
 mod errors;
 mod key;
@@ -24,14 +25,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use effective::Row;
 pub use env::ambiguous;
 pub use errors::{ConfigError, ConfigErrors, Problems};
-pub use key::{Alias, Catalogue, Ignored, Key};
+pub use key::{Alias, Catalogue, Ignored, Key, Plugin};
 pub use load::{ConfigFile, LoadError, Loaded, load};
 pub use nearest::nearest;
 pub use notice::Notice;
 use value::parse_duration;
-pub use value::{FromValue, Value};
+pub use value::{Brokers, FromValue, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -74,18 +74,59 @@ impl FromValue for f64 {
     }
 }
 
-/// Lists: YAML lists, or text separated by commas or white space.
+/// Lists: YAML lists, or text separated by commas or white space. A comma within brackets separates nothing: the original
+/// splits variables at white space alone, and a regular expression (`^push-[a-z]{2,9}_apns`) must come through.
 impl FromValue for Vec<String> {
     fn from_value(value: &Value) -> Result<Self, String> {
-        Ok(match value {
-            Value::List(items) => items.clone(),
-            Value::Scalar(text) => text
-                .split(|c: char| c == ',' || c.is_whitespace())
-                .filter(|item| !item.is_empty())
-                .map(Into::into)
-                .collect(),
-        })
+        let text = match value {
+            Value::List(items) => return Ok(items.clone()),
+            Value::Scalar(text) => text,
+        };
+        let mut depth = 0_usize;
+        let separates = |c: char| {
+            match c {
+                '[' | '{' | '(' => depth += 1,
+                ']' | '}' | ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c.is_whitespace() || (c == ',' && depth == 0)
+        };
+        Ok(text.split(separates).filter(|item| !item.is_empty()).map(Into::into).collect())
     }
+}
+
+/// Kafka's brokers: `host` or `host:port`, each perhaps after a protocol (`SASL_SSL://`), separated like lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brokers(
+    /// As librdkafka takes them.
+    pub String,
+);
+
+impl FromValue for Brokers {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let brokers = Vec::<String>::from_value(value)?;
+        match brokers.iter().find(|broker| !is_broker(broker)) {
+            Some(wrong) => Err(format!("must hold brokers as host:port, separated by commas, unlike {wrong:?}")),
+            None if brokers.is_empty() => Err("must name at least one broker as host:port".into()),
+            None => Ok(Brokers(brokers.join(","))),
+        }
+    }
+}
+
+fn is_broker(text: &str) -> bool {
+    let address = match text.split_once("://") {
+        Some(("PLAINTEXT" | "SSL" | "SASL_PLAINTEXT" | "SASL_SSL", address)) => address,
+        Some(_) => return false,
+        None => text,
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-[]:%".contains(c);
+    !host.is_empty()
+        && host.chars().all(plain)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// Durations with a unit: `250ms`, `1s`, `50m`, `1h`. A bare number is refused unless the key is read with
@@ -135,6 +176,26 @@ mod tests {
         for text in ["a,b,c", "a b\tc", " a , b\n c ,", "a\r\nb,,c"] {
             assert_eq!(read::<Vec<String>>(text), Ok(expected.clone()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_regular_expression_with_commas_stays_whole() {
+        let topics = read::<Vec<String>>("^push-[a-z,]{2,9}_(apns|gcm) push-game_apns,push-other_apns").unwrap();
+        assert_eq!(topics, ["^push-[a-z,]{2,9}_(apns|gcm)", "push-game_apns", "push-other_apns"]);
+    }
+
+    #[test]
+    fn brokers_are_addresses() {
+        for good in
+            ["kafka", "kafka:9092", "a:1, b:2 c:3", "SASL_SSL://kafka:9093", "[::1]:9092", "kafka-0.kafka.svc:9092"]
+        {
+            assert!(read::<Brokers>(good).is_ok(), "{good}");
+        }
+        for wrong in ["http://kafka:9092", "kafka:port", "kafka:0", ":9092", "kafka:9092/path", "ka;fka"] {
+            let error = read::<Brokers>(wrong).unwrap_err();
+            assert!(error.contains("host:port") && error.contains(wrong), "{error}");
+        }
+        assert_eq!(read::<Brokers>(" , "), Err("must name at least one broker as host:port".into()));
     }
 
     #[test]

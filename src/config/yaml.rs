@@ -92,9 +92,14 @@ impl Format for Verbatim {
         let mut tree = Tree::default();
         Parser::new_from_str(text)
             .load(&mut tree, true)
-            .map_err(|error| Malformed { line: error.marker().line(), what: format!("not YAML: {}", error.info()) })?;
+            .map_err(|error| Malformed { line: error.marker().line(), what: not_yaml(error.info()) })?;
         Ok(tree.finish()?)
     }
+}
+
+fn not_yaml(info: &str) -> String {
+    let advice = if info.contains("tabs") { "; indent with spaces" } else { "" };
+    format!("not YAML: {info}{advice}")
 }
 
 enum Open {
@@ -236,7 +241,7 @@ mod tests {
     fn what_cannot_be_understood_names_its_line() {
         let error = |text| parse(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("a: 1\nb: [1, 2\n"), @"line 3: not YAML: while parsing a flow sequence, expected ',' or ']'");
-        insta::assert_snapshot!(error("a:\n\tb: 1\n"), @"line 2: not YAML: tabs disallowed within this context (block indentation)");
+        insta::assert_snapshot!(error("a:\n\tb: 1\n"), @"line 2: not YAML: tabs disallowed within this context (block indentation); indent with spaces");
         insta::assert_snapshot!(error("a: 1\nA: 2\n"), @"line 2: A is written twice, first in line 1: keep one");
         insta::assert_snapshot!(error("a: 1\nb: 2\na: 3\n"), @"line 3: a is written twice: keep one");
         insta::assert_snapshot!(error("a.b: 1\na:\n  b: 2\n"), @"line 3: a.b is written twice, first in line 1: keep one");

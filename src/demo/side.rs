@@ -140,6 +140,7 @@ fn environment(far: &FarEnd, kafka: &DemoKafka, statsd: &StatsdSink) -> Vec<(Str
         ("FEEDBACK_REPORTERS", "kafka".into()),
         ("FEEDBACK_KAFKA_BROKERS", kafka.brokers().to_owned()),
         ("LOG_LEVEL", "info".into()),
+        ("ADMIN_LISTEN", "127.0.0.1:0".into()),
     ];
     let all = far.settings.iter().cloned().chain(common);
     all.map(|(name, value)| (format!("PUSHER_{name}"), value)).collect()

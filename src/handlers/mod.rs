@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::http2::{PoolSettings, Stats, reach};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::proof::{Finding, Proof};
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -33,6 +35,16 @@ pub struct Registration {
     pub ignored: &'static [Ignored],
     /// Reads configuration and credentials.
     pub build: Build,
+}
+
+impl Registration {
+    /// The apps of its list (`<platform>.apps`), as far as that can be read.
+    pub fn apps(&self, config: &Config) -> Vec<Arc<str>> {
+        let list = format!("{}.apps", self.platform);
+        let key = self.keys.iter().find(|key| key.name == list);
+        let apps: Option<Vec<String>> = key.and_then(|key| config.get(key).ok().flatten());
+        apps.unwrap_or_default().into_iter().map(Into::into).collect()
+    }
 }
 
 /// Sets a platform up from configuration; the flag is `-p`.
@@ -96,7 +108,7 @@ pub enum ProviderError {
         rule: String,
     },
     /// TLS cannot be set up: no trusted certificates, or a file of them that cannot be read.
-    #[error("{platform}: {rule}")]
+    #[error("{platform}.caFile: {rule}")]
     Tls {
         /// The platform.
         platform: Platform,
@@ -114,6 +126,21 @@ pub fn home_sender(pool_key: &str, senders: usize) -> usize {
 fn share(all: usize, sender: Sender) -> usize {
     let senders = sender.of.max(1);
     (all / senders + usize::from(sender.index < all % senders)).max(1)
+}
+
+/// Whether a provider's host can be connected to as its pushes would.
+fn host_proof(subject: &'static str, settings: PoolSettings, tls: Arc<rustls::ClientConfig>) -> Proof {
+    Proof::new(subject, async move {
+        let place = format!("{}:{}", settings.host, settings.port);
+        vec![match reach(&settings, &tls).await {
+            Ok(at) => {
+                let said = format!("{place} at {}: {}, HTTP/2, streams: {}", at.peer, at.tls, at.streams);
+                Finding::proved(subject, said)
+            }
+            Err(error) => Finding::away(subject, error)
+                .fix("see that this machine may connect there, and that nothing in between ends TLS"),
+        }]
+    })
 }
 
 /// A boxed future, as an object-safe trait needs it.
@@ -235,8 +262,21 @@ pub trait Provider: Send + Sync {
         let _ = app;
     }
 
+    /// Its connections in numbers: one entry for each pool, with its key.
+    fn pools(&self) -> Vec<(String, Stats)> {
+        Vec::new()
+    }
+
+    /// Apps that nothing can be sent for now, because what authenticates them is not in hand.
+    fn without_credentials(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
     /// Streams that one connection can be expected to carry; beyond it a key widens to more senders.
     fn streams_per_connection(&self) -> usize;
+
+    /// What can be proved about credentials and hosts without a push. Asked before, or instead of, [`Provider::start`].
+    fn proofs(&self) -> Vec<Proof>;
 
     /// Begins the end: what waits for a stream is refused at once (`Verdict::Released`), open streams go on.
     fn close(&self);

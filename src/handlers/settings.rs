@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 pub(in crate::handlers) fn app_names(config: &Config, key: &Key) -> Result<Vec<String>, ConfigError> {
     let names: Vec<String> = config.get(key)?.unwrap_or_default();
     if names.is_empty() {
-        return Err(config.error(key, "must name at least one app"));
+        return Err(config.error(key, "must name at least one app, by the name that its topics have"));
     }
     for (index, name) in names.iter().enumerate() {
         // Apps become parts of topic and table names; letters, digits, `_` and `-` are what topics are parsed by.

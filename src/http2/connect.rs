@@ -51,6 +51,8 @@ pub(super) enum ConnectError {
     Untrusted { host: String, peer: SocketAddr, reason: String },
     #[error("TLS with {host} ({peer}) failed: {source}")]
     Tls { host: String, peer: SocketAddr, source: io::Error },
+    #[error("{host} ({peer}) did not choose HTTP/2 (ALPN h2): is there a proxy in between that ends TLS?")]
+    NoAlpn { host: String, peer: SocketAddr },
     #[error("{host} ({peer}) does not speak HTTP/2: {reason}")]
     Http2 { host: String, peer: SocketAddr, reason: String },
     #[error("no end of {stage} with {host} within {limit:?}")]
@@ -63,6 +65,8 @@ pub(super) struct Opened {
     pub(super) send: SendRequest<Bytes>,
     pub(super) peer: SocketAddr,
     pub(super) traffic: Arc<Traffic>,
+    /// The version of TLS, in words.
+    pub(super) tls: &'static str,
 }
 
 /// Opens one connection.
@@ -140,7 +144,12 @@ async fn secure(
         Ok(address) => ServerName::from(address),
         Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::BadName { host: host.to_owned() })?,
     };
-    TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(|error| refused_by_tls(host, peer, error))
+    let connecting = TlsConnector::from(tls.clone()).connect(name, stream);
+    let stream = connecting.await.map_err(|error| refused_by_tls(host, peer, error))?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Ok(stream),
+        _ => Err(ConnectError::NoAlpn { host: host.to_owned(), peer }),
+    }
 }
 
 fn refused_by_tls(host: &str, peer: SocketAddr, error: io::Error) -> ConnectError {
@@ -156,6 +165,10 @@ fn refused_by_tls(host: &str, peer: SocketAddr, error: io::Error) -> ConnectErro
 async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Result<Opened, ConnectError> {
     let refuse = |reason: String| ConnectError::Http2 { host: host.to_owned(), peer, reason };
     let traffic = Arc::new(Traffic::default());
+    let tls = match stream.get_ref().1.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS 1.3",
+    };
     let (mut send, mut connection) = h2::client::Builder::new()
         .initial_max_send_streams(0)
         .initial_connection_window_size(OUR_WINDOW)
@@ -173,7 +186,7 @@ async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Re
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Opened { connection, send, peer, traffic })
+    Ok(Opened { connection, send, peer, traffic, tls })
 }
 
 /// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when

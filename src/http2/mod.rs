@@ -31,6 +31,7 @@ mod waiters;
 mod width;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -157,6 +158,24 @@ pub enum Failure {
     Timeout,
     /// The pool is closed: the process is shutting down.
     Closed,
+}
+
+/// What a peer showed that was connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Which of the host's addresses answered.
+    pub peer: SocketAddr,
+    /// The version of TLS, in words.
+    pub tls: &'static str,
+    /// Streams that it allows on a connection, as a pool would use them.
+    pub streams: usize,
+}
+
+/// Opens one connection as a pool of these settings would, and closes it. An error names the peer and what to do.
+pub async fn reach(settings: &PoolSettings, tls: &Arc<rustls::ClientConfig>) -> Result<Reached, String> {
+    let opened = connect::open(settings, tls).await.map_err(|error| error.to_string())?;
+    let streams = settings.streams(opened.connection.max_concurrent_send_streams());
+    Ok(Reached { peer: opened.peer, tls: opened.tls, streams })
 }
 
 /// A request without an answer.

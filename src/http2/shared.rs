@@ -143,7 +143,7 @@ impl Shared {
 
     /// From the handshake to the end. Returns a pause when the connection was of no use.
     async fn live(self: &Arc<Self>, opened: Opened) -> Option<Duration> {
-        let Opened { connection, send, peer, traffic } = opened;
+        let Opened { connection, send, peer, traffic, .. } = opened;
         let probe = send.clone();
         let id = self.with_state(|state| {
             let id = state.join(&self.settings, send, peer, traffic.clone());

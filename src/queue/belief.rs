@@ -68,6 +68,8 @@ mod tests {
     use super::super::in_flight::LastPoll;
     use super::super::offsets::Ledger;
     use super::*;
+    use crate::message::{Lane, Origin, Platform};
+    use crate::tally::Tally;
 
     fn map(base_timestamp_ms: i64) -> OffsetMap {
         OffsetMap { base: 5, base_timestamp_ms, cluster: 1, resolved: std::iter::once(7..9).collect() }
@@ -77,7 +79,10 @@ mod tests {
         let last_poll = LastPoll::new(Duration::from_secs(1), Instant::now());
         let mut anchors = Anchors::new(5);
         anchors.read(5, timestamp);
-        let past = Past { assignment: Assignment::new(Ledger::new(5, vec![]), last_poll), anchors };
+        let (platform, lane) = (Platform("apns"), Lane::Single);
+        let origin = Origin { topic: "t".into(), partition: 0, app: "a".into(), platform, lane };
+        let assignment = Assignment::new(Ledger::new(5, vec![]), last_poll, Tally::default().lane(&origin));
+        let past = Past { assignment, anchors };
         past.assignment.suspend();
         past
     }

@@ -1,11 +1,13 @@
 //! The consumer's client: its options, and the errors after which it cannot go on.
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::QueueError;
 use super::config::Settings;
 use super::prefetch::Prefetch;
+use crate::config::ConfigError;
 
 /// What the promise fixes goes over what the configuration passes through.
 pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
@@ -34,6 +36,23 @@ pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
         client.set("max.poll.interval.ms", session.to_string());
     }
     client
+}
+
+/// Whether librdkafka takes all options.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let prefetch = Prefetch::of(settings.prefetch_bytes, 1);
+    client(settings, prefetch).create_native_config().map(drop).map_err(|error| option_error(settings, &error))
+}
+
+/// An option that librdkafka does not know or take.
+pub(super) fn option_error(settings: &Settings, error: &KafkaError) -> ConfigError {
+    let (name, why) = match error {
+        KafkaError::ClientConfig(_, description, name, _) => {
+            (settings.key(&format!(".kafka.{name}")), description.clone())
+        }
+        other => (settings.key(".kafka"), other.to_string()),
+    };
+    ConfigError { key: name, value: None, rule: format!("was refused by librdkafka: {why}") }
 }
 
 /// Errors after which trying on would be silence: somebody must mend the group or the permissions.

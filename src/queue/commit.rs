@@ -29,13 +29,16 @@ pub(super) struct Commits {
     accepted: bool,
     /// crc32 of the cluster's id.
     cluster: u32,
+    /// When nothing was left to commit, or a commit was taken, for the last time.
+    well_at: Instant,
 }
 
 impl Commits {
     /// A clock that strikes every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         let now = Instant::now();
-        Commits { interval, next: now + interval, under_way: 0, asked_at: now, accepted: false, cluster: 0 }
+        let next = now + interval;
+        Commits { interval, next, under_way: 0, asked_at: now, accepted: false, cluster: 0, well_at: now }
     }
 
     /// crc32 of the cluster's id. It is known before the first partition is ours.
@@ -65,6 +68,11 @@ impl Commits {
     /// Whether an answer is still to come.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way > 0
+    }
+
+    /// For how long what is resolved has waited for a commit that was taken.
+    pub(super) fn lag(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.well_at)
     }
 
     /// A commit was asked for.
@@ -103,6 +111,9 @@ impl Commits {
             asked.push(partition);
         }
         if list.count() == 0 {
+            if self.under_way == 0 {
+                self.well_at = Instant::now();
+            }
             return;
         }
         match native::commit(consumer, &list) {
@@ -134,6 +145,9 @@ impl Commits {
                 partition.commits_map = false;
             }
             refused = Some(error);
+        }
+        if refused.is_none() {
+            self.well_at = Instant::now();
         }
         refused
     }
@@ -224,10 +238,12 @@ impl KafkaQueue {
     /// Serves the common queue while something is waited for. What the group announces meanwhile is kept for later.
     pub(super) fn serve_while(&mut self, deadline: Instant, mut is_waiting: impl FnMut(&KafkaQueue) -> bool) {
         let consumer = self.consumer.clone();
-        let mut later = Vec::new();
+        let (mut later, mut stray) = (Vec::new(), Vec::new());
         while is_waiting(self) && Instant::now() < deadline {
-            if let Some(Err(error)) = consumer.poll(LOOK) {
-                consumer.context().complain(&error, "");
+            match consumer.poll(LOOK) {
+                None => {}
+                Some(Ok(message)) => self.on_stray(message, Instant::now(), &mut stray),
+                Some(Err(error)) => consumer.context().complain(&error, ""),
             }
             self.last_poll.touch(Instant::now());
             while let Some(event) = consumer.context().next_event() {
@@ -236,6 +252,10 @@ impl KafkaQueue {
                     other => later.push(other),
                 }
             }
+        }
+        for lent in stray {
+            // Nobody is there to send it now: it is lent again.
+            lent.receipt.release();
         }
         for event in later {
             consumer.context().put_back(event);

@@ -3,68 +3,36 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use super::{client, topic};
+use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 
-const BROKERS: Key = Key::new("queue.brokers", "localhost:9092", "Kafka, host:port separated by commas");
-const GROUP: Key = Key::new("queue.group", "test", "consumer group");
-const TOPICS: Key = Key::new(
-    "queue.topics",
-    "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
-    "topics to consume: names, or regular expressions that begin with ^; an app's own -single and -massive are added",
+mod section;
+
+pub use section::Section;
+pub(crate) use section::section;
+
+/// The worker's section.
+pub const WORKER: Section = section!(
+    "queue",
+    topics: "^push-[^-_]+_(apns|gcm)[_-](single|massive)",
+    "topics to consume: names, or regular expressions that begin with ^; an app's own -single and -massive are added"
 );
-const SESSION_TIMEOUT: Key = Key::new(
-    "queue.sessionTimeout",
-    "6000",
-    "milliseconds without a sign of life after which Kafka gives our partitions to others",
-);
-const FETCH_MIN_BYTES: Key = Key::new("queue.fetch.min.bytes", "1", "a fetch waits for this many bytes");
-const FETCH_WAIT: Key = Key::new("queue.fetch.wait.max.ms", "100", "at most for this many milliseconds");
-const RESET: Key = Key::new(
-    "queue.offsetResetStrategy",
-    "latest",
-    "where to begin without a committed offset: latest or earliest; a topic that appears later begins at its beginning",
-);
-const COMMIT_INTERVAL: Key =
-    Key::new("queue.commitInterval", "1s", "how often offsets are committed; also at each rebalance and at the end");
-const ASSIGNMENT: Key = Key::new(
-    "queue.assignment",
-    "range,roundrobin",
-    "how partitions are shared: range,roundrobin as the original; cooperative-sticky only when every member has it; without effect with queue.kafka.group.protocol: consumer",
-);
-const TOPIC_INTERVAL: Key = Key::new("queue.topicInterval", "10s", "how often new topics are looked for");
-const PREFETCH_BYTES: Key = Key::new(
-    "queue.prefetchBytes",
-    "67108864",
-    "bytes that are fetched ahead at most, shared by all partitions; each has 64 KiB at least",
-);
-const OPTIONS: Key = Key::optional("queue.kafka.*", "any other option of librdkafka's consumer");
 
 /// The keys of this room.
-pub const KEYS: &[Key] = &[
-    BROKERS,
-    GROUP,
-    TOPICS,
-    SESSION_TIMEOUT,
-    FETCH_MIN_BYTES,
-    FETCH_WAIT,
-    RESET,
-    COMMIT_INTERVAL,
-    ASSIGNMENT,
-    TOPIC_INTERVAL,
-    PREFETCH_BYTES,
-    OPTIONS,
-];
+pub const KEYS: &[Key] = &WORKER.keys();
 
 /// Keys of the original that are accepted without effect, and why.
 pub const IGNORED: &[Ignored] = &[
-    Ignored { name: "queue.channelSize", because: "one bound holds for everything that is lent: maxInFlight" },
-    Ignored {
-        name: "queue.handleAllMessagesBeforeExiting",
-        because: "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka",
-    },
+    Ignored { name: "queue.channelSize", because: CHANNEL_SIZE },
+    Ignored { name: "queue.handleAllMessagesBeforeExiting", because: HANDLE_ALL },
 ];
+/// Why a channel has no size here.
+pub const CHANNEL_SIZE: &str = "one bound holds for everything that is lent: maxInFlight";
+/// Why nothing needs to be handled before the exit.
+pub const HANDLE_ALL: &str =
+    "what is on its way is always waited for, up to gracefulShutdownTimeout, and the rest stays in Kafka";
 
-/// Options that carry the promise or have a key of their own: refused, each with the reason.
+/// Options that carry the promise or have a key of their own: refused, each with the reason, worded for the worker's section.
 const REFUSED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use queue.brokers"),
     ("metadata.broker.list", "use queue.brokers"),
@@ -93,6 +61,7 @@ pub enum Reset {
 /// What the configuration says about the queue.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    section: &'static str,
     /// `bootstrap.servers`.
     pub brokers: String,
     /// `group.id`.
@@ -114,44 +83,75 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Reads and checks the worker's section.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        Settings::read(config, &WORKER)
+    }
+
+    /// Reads and checks a section.
+    pub fn read(config: &Config, section: &Section) -> Result<Self, ConfigError> {
+        let session_timeout = config.millis(&section.session_timeout)?.unwrap_or(Duration::from_secs(6));
+        if !(Duration::from_secs(1)..=Duration::from_mins(30)).contains(&session_timeout) {
+            return Err(config.error(&section.session_timeout, "must be from 1000 to 1800000 (ms)"));
+        }
+        let commit_interval: Duration = config.require(&section.commit_interval)?;
+        if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
+            return Err(config.error(&section.commit_interval, "must be from 10ms to 1m"));
+        }
+        let topic_interval: Duration = config.require(&section.topic_interval)?;
+        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&topic_interval) {
+            return Err(config.error(&section.topic_interval, "must be from 100ms to 1h"));
+        }
+        let settings = Settings {
+            section: section.name,
+            brokers: config.require::<Brokers>(&section.brokers)?.0,
+            group: config.require(&section.group)?,
+            topics: topics(config, section)?,
+            session_timeout,
+            reset: reset(config, section)?,
+            commit_interval,
+            topic_interval,
+            prefetch_bytes: config.require(&section.prefetch_bytes)?,
+            options: options(config, section)?,
+        };
+        client::check(&settings)?;
+        Ok(settings)
+    }
+
     /// Whether partitions are shared by the brokers (`group.protocol: consumer`, KIP-848), not by a member.
     pub fn brokers_assign(&self) -> bool {
         brokers_assign(&self.options)
     }
 
-    /// Reads and checks the section.
-    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        let session_timeout = config.millis(&SESSION_TIMEOUT)?.unwrap_or(Duration::from_secs(6));
-        if !(Duration::from_secs(1)..=Duration::from_mins(30)).contains(&session_timeout) {
-            return Err(config.error(&SESSION_TIMEOUT, "must be from 1000 to 1800000 (ms)"));
-        }
-        let commit_interval: Duration = config.require(&COMMIT_INTERVAL)?;
-        if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&commit_interval) {
-            return Err(config.error(&COMMIT_INTERVAL, "must be from 10ms to 1m"));
-        }
-        let topic_interval: Duration = config.require(&TOPIC_INTERVAL)?;
-        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&topic_interval) {
-            return Err(config.error(&TOPIC_INTERVAL, "must be from 100ms to 1h"));
-        }
-        Ok(Settings {
-            brokers: config.require::<Vec<String>>(&BROKERS)?.join(","),
-            group: config.require(&GROUP)?,
-            topics: config.require(&TOPICS)?,
-            session_timeout,
-            reset: reset(config)?,
-            commit_interval,
-            topic_interval,
-            prefetch_bytes: config.require(&PREFETCH_BYTES)?,
-            options: options(config)?,
-        })
+    /// The name of what is below the section: `.topics` of the worker is `queue.topics`.
+    pub fn key(&self, below: &str) -> String {
+        format!("{}{below}", self.section)
+    }
+
+    /// An error about the topics: the rule that one of them breaks.
+    pub fn wrong_topics(&self, rule: String) -> ConfigError {
+        ConfigError { key: self.key(".topics"), value: None, rule }
     }
 }
 
-fn reset(config: &Config) -> Result<Reset, ConfigError> {
-    match config.require::<String>(&RESET)?.to_ascii_lowercase().as_str() {
+/// Patterns that make sense; one that is nobody's name is said, and no reason to stop: others may do.
+fn topics(config: &Config, section: &Section) -> Result<Vec<String>, ConfigError> {
+    let topics: Vec<String> = config.require(&section.topics)?;
+    for pattern in &topics {
+        topic::check(pattern).map_err(|rule| ConfigError { value: None, ..config.error(&section.topics, rule) })?;
+        if topic::is_nobodys(pattern) {
+            let key = section.topics.name;
+            tracing::warn!(key, pattern, "no topic can have this name: begin it with ^ if it is a regular expression");
+        }
+    }
+    Ok(topics)
+}
+
+fn reset(config: &Config, section: &Section) -> Result<Reset, ConfigError> {
+    match config.require::<String>(&section.reset)?.to_ascii_lowercase().as_str() {
         "latest" | "largest" | "end" => Ok(Reset::Latest),
         "earliest" | "smallest" | "beginning" => Ok(Reset::Earliest),
-        _ => Err(config.error(&RESET, "must be latest or earliest")),
+        _ => Err(config.error(&section.reset, "must be latest or earliest")),
     }
 }
 
@@ -159,20 +159,21 @@ fn brokers_assign(options: &BTreeMap<String, String>) -> bool {
     options.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
 }
 
-fn options(config: &Config) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut options = config.below(&OPTIONS);
+fn options(config: &Config, section: &Section) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut options = config.below(&section.options);
     if let Some((name, reason)) = REFUSED.iter().find(|(name, _)| options.contains_key(*name)) {
-        let (key, rule) = (format!("queue.kafka.{name}"), format!("cannot be set: {reason}"));
+        let reason = reason.replace("queue.", &format!("{}.", section.name));
+        let (key, rule) = (format!("{}.kafka.{name}", section.name), format!("cannot be set: {reason}"));
         return Err(ConfigError { key, value: None, rule });
     }
-    let assignment: Vec<String> = config.require(&ASSIGNMENT)?;
+    let assignment: Vec<String> = config.require(&section.assignment)?;
     let known = |name: &String| ["range", "roundrobin", "cooperative-sticky"].contains(&name.as_str());
     let mixed = assignment.len() > 1 && assignment.iter().any(|name| name == "cooperative-sticky");
     if assignment.is_empty() || mixed || !assignment.iter().all(known) {
-        return Err(config.error(&ASSIGNMENT, "must be range, roundrobin, both, or cooperative-sticky alone"));
+        return Err(config.error(&section.assignment, "must be range, roundrobin, both, or cooperative-sticky alone"));
     }
-    let whole: u64 = config.require(&FETCH_MIN_BYTES)?;
-    let wait = config.millis(&FETCH_WAIT)?.unwrap_or_default().as_millis().to_string();
+    let whole: u64 = config.require(&section.fetch_min_bytes)?;
+    let wait = config.millis(&section.fetch_wait)?.unwrap_or_default().as_millis().to_string();
     let members_assign = !brokers_assign(&options);
     let mut default = |name: &str, value: String| {
         options.entry(name.to_owned()).or_insert(value);
@@ -212,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn where_brokers_share_partitions_no_assignor_is_named() {
+        let of = |pairs: &[(&str, &str)]| {
+            Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("both may be set")
+        };
+        let settings = of(&[("queue.kafka.group.protocol", "consumer")]);
+        assert!(settings.brokers_assign() && !settings.options.contains_key("partition.assignment.strategy"));
+        assert!(!of(&[("queue.kafka.group.protocol", "classic")]).brokers_assign());
+    }
+
+    #[test]
     fn options_pass_through_but_for_those_that_carry_the_promise() {
         let pairs = [("queue.kafka.security.protocol", "SASL_SSL"), ("queue.kafka.fetch.queue.backoff.ms", "7")];
         let settings = Settings::from_config(&Config::from_pairs(pairs)).expect("both may be set");
@@ -223,16 +234,6 @@ mod tests {
             let key = format!("queue.kafka.{name}");
             assert_eq!(error(&[(&key, "x")]), format!("{key}: cannot be set: {reason}"));
         }
-    }
-
-    #[test]
-    fn where_brokers_share_partitions_no_assignor_is_named() {
-        let of = |pairs: &[(&str, &str)]| {
-            Settings::from_config(&Config::from_pairs(pairs.iter().copied())).expect("both may be set")
-        };
-        let settings = of(&[("queue.kafka.group.protocol", "consumer")]);
-        assert!(settings.brokers_assign() && !settings.options.contains_key("partition.assignment.strategy"));
-        assert!(!of(&[("queue.kafka.group.protocol", "classic")]).brokers_assign());
     }
 
     #[test]

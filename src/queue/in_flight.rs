@@ -1,5 +1,6 @@
-//! What is lent and not yet resolved: its bounds, each app's share of them, and the receipts. Nothing here waits; all of
-//! it is atomics, but for the ledger that an [`Assignment`] holds.
+//! What is lent and not yet resolved: its bounds, each app's share of them, and the receipts, which keep the books
+//! ([`crate::tally`]). Nothing here waits; all of it is atomics, but for the ledger that an [`Assignment`] holds and a lane's
+//! books.
 //!
 //! A receipt ends in one of three ways. *Resolved*: its offset may move. *Released*: its offset stays, the message comes
 //! again: from whoever owns the partition next, or, when it stays ours (an app that may not send now), from here. *Dropped*:
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
+
+use crate::tally::Tally;
 
 mod assignment;
 mod last_poll;
@@ -121,6 +124,7 @@ pub struct InFlight {
     total: Counters,
     lost: AtomicUsize,
     shares: RwLock<Vec<Arc<Share>>>,
+    tally: Arc<Tally>,
 }
 
 impl InFlight {
@@ -134,6 +138,7 @@ impl InFlight {
             total: Counters::default(),
             lost: AtomicUsize::new(0),
             shares: RwLock::default(),
+            tally: Arc::default(),
         })
     }
 
@@ -161,6 +166,11 @@ impl InFlight {
             share.gate.bytes.store((self.bytes / parts).max(1), Ordering::Relaxed);
         }
         Arc::clone(&shares[shares.len() - 1])
+    }
+
+    /// The books of all that was ever lent.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// What an app holds; nothing for one without a share.

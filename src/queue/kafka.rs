@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::belief::Past;
-use super::client::client;
+use super::client::{client, option_error};
 use super::commit::Commits;
 use super::config::Settings;
 use super::in_flight::{InFlight, LastPoll};
+use super::logs::Logs;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::place::Place;
@@ -16,19 +17,17 @@ use super::prefetch::Prefetch;
 use super::scout::Scout;
 use super::seek::{Searches, Seeks};
 use super::settling::Settling;
-use super::topic::Selection;
 use super::topics::Topics;
 use super::wakeup::Wakeup;
-use super::{Lent, Observer, Queue, QueueError};
+use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
-use crate::message::Platform;
 
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
 const NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
 
-/// The queue of one platform's push topics.
+/// The queue of the topics that its selection calls ours.
 pub struct KafkaQueue {
     pub(super) consumer: Membership,
     pub(super) settings: Settings,
@@ -46,9 +45,9 @@ pub struct KafkaQueue {
     /// Positions to go to, until the client has done it.
     pub(super) seeks: Seeks,
     pub(super) searches: Searches,
-    pub(super) platform: Platform,
-    pub(super) selection: Selection,
+    pub(super) selection: Box<dyn Selection>,
     pub(super) scout: Scout,
+    pub(super) logs: Logs,
     pub(super) topics: Topics,
     /// `None` before the first look.
     pub(super) subscribed: Option<Vec<String>>,
@@ -66,25 +65,20 @@ impl KafkaQueue {
     /// Connects lazily, and joins the group when the first topic of ours has been seen.
     ///
     /// # Errors
-    /// A pattern or an option of the client that makes no sense.
+    /// An option of the client that makes no sense.
     pub fn start(
         settings: Settings,
-        platform: Platform,
-        known_platforms: &[Platform],
-        apps: &[Arc<str>],
+        selection: Box<dyn Selection>,
         in_flight: Arc<InFlight>,
         observer: Arc<dyn Observer>,
     ) -> Result<KafkaQueue, ConfigError> {
-        let wrong = |key: &str, rule: String| ConfigError { key: key.into(), value: None, rule };
-        let selection = Selection::new(&settings.topics, platform, known_platforms, apps)
-            .map_err(|rule| wrong("queue.topics", rule))?;
-        in_flight.set_apps(apps);
         let (wakeup, prefetch) = (Wakeup::default(), Prefetch::of(settings.prefetch_bytes, 1));
-        let consumer = Membership::prepare(&settings, prefetch, &wakeup)
-            .map_err(|error| wrong("queue.kafka", error.to_string()))?;
+        let consumer =
+            Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| option_error(&settings, &error))?;
         let on_report = wakeup.clone();
-        let scout = Scout::start(&client(&settings, prefetch), settings.topic_interval, move || on_report.wake())
-            .map_err(|error| wrong("queue.kafka", error))?;
+        let (logs, interval) = (Logs::default(), settings.topic_interval);
+        let scout = Scout::start(&client(&settings, prefetch), interval, logs.clone(), move || on_report.wake())
+            .map_err(|rule| ConfigError { key: settings.key(".kafka"), value: None, rule })?;
         Ok(KafkaQueue {
             consumer,
             prefetch,
@@ -98,9 +92,9 @@ impl KafkaQueue {
             wakeup,
             seeks: Seeks::default(),
             searches: Searches::default(),
-            platform,
             selection,
             scout,
+            logs,
             topics: Topics::default(),
             subscribed: None,
             has_subscribed: false,

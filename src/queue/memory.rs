@@ -119,7 +119,8 @@ impl Reader {
         let map = partition.committed.map();
         let ours = map.filter(|map| (map.base, map.base_timestamp_ms, map.cluster) == (at, timestamp, CLUSTER));
         let ledger = Ledger::new(at, ours.map(|map| map.resolved).unwrap_or_default());
-        let assignment = Assignment::new(ledger, Arc::clone(last_poll));
+        let lane = in_flight.tally().lane(&partition.origin);
+        let assignment = Assignment::new(ledger, Arc::clone(last_poll), lane);
         Reader { assignment, share: in_flight.share(&partition.origin.app), at, again: VecDeque::new() }
     }
 
@@ -160,7 +161,7 @@ impl Reader {
                 lent_at: now,
                 payload: payload.clone(),
             };
-            let receipt = lend(&self.assignment, &self.share, offset, payload.len());
+            let receipt = lend(&self.assignment, &self.share, offset, Some(*timestamp), payload.len());
             out.push(Lent { message, receipt });
         }
         false

@@ -1,14 +1,15 @@
 //! Where messages come from: a queue lends each message with a receipt, and moves its offset when receipts are resolved.
 //!
 //! # Layout
-//! - Pure: [`topic`] (names), `topics` (which exist), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
+//! - Pure: [`topic`] (names), `topics` (which exist), [`selection`] (which of them are ours), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
 //!   beyond the committed offset, as text), `start` (where a partition begins), `settling` (partitions that have not begun),
 //!   `anchors` (what is committed), `commit_plan` (what to commit), `belief` (what the first record tells), `prefetch`,
 //!   `complaints`, `place`.
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `partition`, `rebalance`, `membership`, `commit`,
-//!   `seek`, `subscription`, `scout` (asks the brokers, aside), `client` (its options), `context` (callbacks), `native`
-//!   (what the crate does not wrap), [`config`].
+//!   `seek`, `subscription`, `scout` (asks the brokers, aside), `logs` (where they end, for whoever watches), `standing` (how
+//!   our partitions stand), `client` (its options), `context` (callbacks), `native` (what the crate does not wrap),
+//!   [`config`]; [`probe`] (what can be proved without joining the group).
 //!
 //! # Invariants
 //! - An offset is committed only when its message and all lent before it are resolved; what is resolved beyond it travels as a
@@ -38,6 +39,7 @@ pub mod config;
 mod context;
 pub mod in_flight;
 pub mod kafka;
+mod logs;
 pub mod map;
 mod membership;
 pub mod memory;
@@ -46,10 +48,13 @@ pub mod offsets;
 mod partition;
 mod place;
 mod prefetch;
+pub mod probe;
 mod rebalance;
 mod scout;
 mod seek;
+pub mod selection;
 mod settling;
+mod standing;
 mod start;
 mod subscription;
 pub mod topic;
@@ -58,6 +63,8 @@ mod turn;
 mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
+pub use selection::{Owner, Selection};
+pub use standing::{Standing, TopicStanding};
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]
@@ -109,10 +116,20 @@ pub trait Observer: Send + Sync {
     fn unsettled(&self, partitions: usize);
     /// Partitions that had something to read and no room for it, in the last second or so.
     fn starved(&self, partitions: usize);
-    /// Topics that look like push topics and are not ours to send.
+    /// Topics that look like ours and are not.
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
     fn oldest_in_flight(&self, age: Duration);
+    /// The poll thread goes on: told in every turn.
+    fn polled(&self) {}
+    /// The commit clock has struck, and how our partitions stand.
+    fn standing(&self, standing: Standing) {
+        let _ = standing;
+    }
+    /// The group has said which partitions are ours.
+    fn joined(&self) {}
+    /// The group has taken all of our partitions back, and has not said yet which are ours.
+    fn rebalancing(&self) {}
 }
 
 /// An observer that looks away, for tests and tools.

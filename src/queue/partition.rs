@@ -74,6 +74,8 @@ pub(super) struct Partition {
     pub(super) commit_is_in_vain: bool,
     /// Whether a better commit is possible when more has been read.
     pub(super) is_unfinished: bool,
+    /// When the last record read was produced.
+    pub(super) last_ms: Option<i64>,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
     /// There until the first record is read.
@@ -100,6 +102,7 @@ impl Partition {
             commits_map: true,
             commit_is_in_vain: false,
             is_unfinished: false,
+            last_ms: None,
             share,
             queue,
             belief: Some(belief),
@@ -166,7 +169,7 @@ impl Partition {
                 }
             }
         }
-        self.last_read = Some(now);
+        (self.last_read, self.last_ms) = (Some(now), timestamp);
         self.anchors.read(offset, timestamp_ms);
         let lend = self.assignment.ledger.lock().lend(offset, timestamp_ms, now);
         match lend {
@@ -177,7 +180,7 @@ impl Partition {
     }
 
     fn lent(&self, offset: i64, timestamp_ms: Option<i64>, lent_at: Instant, payload: Bytes) -> Lent {
-        let receipt = lend(&self.assignment, &self.share, offset, payload.len());
+        let receipt = lend(&self.assignment, &self.share, offset, timestamp_ms, payload.len());
         let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, lent_at, payload };
         Lent { message, receipt }
     }
@@ -218,7 +221,8 @@ impl Partition {
     /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
     pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
         self.assignment.end();
-        self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll);
+        let lane = self.assignment.lane().clone();
+        self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.anchors = Anchors::new(offset);
         self.belief = None;
         self.is_other_log = false;

@@ -27,13 +27,22 @@ const FAREWELL: Duration = Duration::from_secs(3);
 impl KafkaQueue {
     /// The group gave us these. It learns at once that we know; each begins when its start is settled.
     pub(super) fn on_assigned(&mut self, partitions: &TopicPartitionList) {
-        context::acknowledge(&self.consumer);
+        if self.partitions.is_empty() || context::is_cooperative(&self.consumer) {
+            context::acknowledge(&self.consumer);
+        } else if let Err(error) = self.positions().and_then(|all| self.consumer.assign(&all)) {
+            // Given twice without being taken away between: what is read goes on.
+            tracing::warn!(%error, "acknowledging an assignment");
+        }
+        self.observer.joined();
         if self.stopped {
             return;
         }
         let now = Instant::now();
         for element in partitions.elements() {
-            self.settling.add(Place::new(element.topic(), element.partition()), now);
+            let place = Place::new(element.topic(), element.partition());
+            if !self.partitions.iter().any(|one| Place::from(&*one.origin) == place) {
+                self.settling.add(place, now);
+            }
         }
     }
 
@@ -133,6 +142,7 @@ impl KafkaQueue {
                 self.settling.add(place, now);
             }
         }
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
     }
 
@@ -167,8 +177,9 @@ impl KafkaQueue {
         Partition::discard_stale(&queue);
         let wakeup = self.wakeup.clone();
         queue.set_nonempty_callback(move || wakeup.wake());
-        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone());
-        let share = self.in_flight.share(&origin.app);
+        let lane = self.in_flight.tally().lane(&origin);
+        let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
+        let share = self.in_flight.share(&self.selection.share(&origin));
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief))
     }
@@ -214,8 +225,14 @@ impl KafkaQueue {
                 self.remembered.insert(place, past);
             }
         }
+        // What is left stays ours meanwhile only where partitions are handed over one by one.
+        let keeps_rest = !lost && context::is_cooperative(&self.consumer);
         context::give_up(&self.consumer, revoked);
         tracing::info!(partitions = count, lost, "partitions revoked");
+        self.watch_logs();
         self.observer.assigned(self.partitions.len());
+        if !keeps_rest {
+            self.observer.rebalancing();
+        }
     }
 }

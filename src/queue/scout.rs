@@ -15,6 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
+use super::logs::Logs;
 use super::native;
 use super::place::Place;
 use super::start::{self, Log};
@@ -33,6 +34,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 const CALL: Duration = Duration::from_secs(2);
 /// How long a round of calls may take before what is left is called unknown.
 const ROUND: Duration = Duration::from_secs(5);
+/// The same when nothing waits for the answers but a metric: questions about partitions wait behind it.
+const GLANCE: Duration = Duration::from_secs(1);
 /// The client's own events are served at least this often.
 const SERVE: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,7 @@ pub(super) struct Found {
 }
 
 /// An answer, or the reason why there is none.
-type Answer<T> = Result<T, String>;
+pub(super) type Answer<T> = Result<T, String>;
 
 /// What the scout has seen.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ impl Scout {
     pub(super) fn start(
         config: &ClientConfig,
         refresh: Duration,
+        logs: Logs,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Scout, String> {
         let mut config = config.clone();
@@ -91,7 +95,7 @@ impl Scout {
         let client = config.create_with_context(heard.clone()).map_err(|error: KafkaError| error.to_string())?;
         let (questions, asked) = sync_channel(ROOM);
         let (told, reports) = sync_channel(ROOM);
-        let errand = Errand { client, cluster: None, refresh, told, wake };
+        let errand = Errand { client, config, cluster: None, refresh, logs, told, wake };
         // Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || errand.run(&asked));
         thread.map_err(|error| error.to_string())?;
@@ -137,9 +141,12 @@ impl ConsumerContext for Heard {}
 /// The scout's thread.
 struct Errand<Wake> {
     client: BaseConsumer<Heard>,
+    /// The client's options.
+    config: ClientConfig,
     /// crc32 of the cluster's id.
     cluster: Option<u32>,
     refresh: Duration,
+    logs: Logs,
     told: SyncSender<Report>,
     wake: Wake,
 }
@@ -152,7 +159,11 @@ impl<Wake: Fn()> Errand<Wake> {
             while self.client.poll(Duration::ZERO).is_some() {}
             let now = Instant::now();
             if next_look <= now {
-                next_look = now + if self.look() { self.refresh } else { AGAIN };
+                let well = self.look();
+                next_look = now + if well { self.refresh } else { AGAIN };
+                if well {
+                    self.look_at_logs();
+                }
             }
             let pause = next_look.saturating_duration_since(Instant::now()).min(SERVE);
             let report = match asked.recv_timeout(pause) {
@@ -199,6 +210,13 @@ impl<Wake: Fn()> Errand<Wake> {
             (topic.name().to_owned(), known)
         });
         self.tell(Report::Topics(listed.collect()))
+    }
+
+    /// Notes where our logs end, and now and then for how long they keep.
+    fn look_at_logs(&self) {
+        let survey = Survey { client: &self.client, until: Instant::now() + GLANCE };
+        self.logs.note_ends(survey.logs(self.logs.ours()));
+        self.logs.note_retention(&self.config);
     }
 
     /// A round of questions begins.
@@ -254,28 +272,22 @@ fn committed_at(committed: &TopicPartitionList, place: &Place) -> Answer<Found> 
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     /// Events of the client are served though no call succeeds: a client whose events nobody fetches says nothing, and
     /// keeps them all.
     #[test]
     fn what_the_client_complains_about_is_heard() {
-        // Accepts and closes.
-        let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = nobody.local_addr().expect("bound").to_string();
-        let door = std::thread::Builder::new().spawn(move || nobody.incoming().take(50).for_each(drop));
-        let config: ClientConfig = [("bootstrap.servers", address.as_str()), ("group.id", "test")]
+        // Nobody listens there.
+        let config: ClientConfig = [("bootstrap.servers", "127.0.0.1:1"), ("group.id", "test")]
             .into_iter()
-            .map(|(k, v)| (k.into(), v.into()))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let scout = Scout::start(&config, Duration::from_secs(10), || ()).expect("a client");
+        let scout = Scout::start(&config, Duration::from_secs(10), Logs::default(), || ()).expect("a client");
         let began = Instant::now();
         while scout.last_error().is_none() {
-            assert!(began.elapsed() < Duration::from_mins(1), "{:?}", scout.report());
+            assert!(began.elapsed() < Duration::from_mins(2), "{:?}", scout.report());
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        drop((scout, door));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
 
+use super::Owner;
 use super::kafka::KafkaQueue;
 use super::membership::Membership;
 use super::prefetch::Prefetch;
@@ -19,10 +20,10 @@ impl KafkaQueue {
     pub(super) fn on_topics(&mut self, listing: &Listing) {
         self.topics.look(listing, now_ms());
         let (ours, others): (Vec<String>, Vec<String>) =
-            self.topics.present().map(ToOwned::to_owned).partition(|topic| self.selection.origin(topic).is_some());
+            self.topics.present().map(ToOwned::to_owned).partition(|topic| self.selection.owner(topic).is_some());
         self.name_ignored(others);
         if ours.is_empty() && self.subscribed.is_none() {
-            tracing::warn!(platform = %self.platform, "no topic of a configured app exists yet; going on looking");
+            tracing::warn!("no topic of a configured app exists yet; going on looking");
         }
         if *self.subscribed.get_or_insert_default() == ours {
             return;
@@ -60,7 +61,7 @@ impl KafkaQueue {
                     partitions,
                     total,
                     bytes,
-                    "there are many more partitions than at the start: what is fetched ahead may exceed queue.prefetchBytes until the next start"
+                    "there are many more partitions than at the start: what is fetched ahead may exceed prefetchBytes until the next start"
                 );
             }
             return;
@@ -76,17 +77,17 @@ impl KafkaQueue {
     }
 
     fn name_ignored(&mut self, mut others: Vec<String>) {
-        others.retain(|topic| topic.starts_with("push-") || topic.starts_with("deadletters-"));
+        others.retain(|topic| self.selection.is_akin(topic));
         self.observer.ignored_topics(others.len());
         if others != self.ignored {
             let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            tracing::info!(platform = %self.platform, count = others.len(), topics = named, "topics that are not ours to send: not consumed");
+            tracing::info!(count = others.len(), topics = named, "topics of other apps or platforms: not consumed");
             self.ignored = others;
         }
     }
 
     pub(super) fn origin(&self, topic: &str, partition: i32) -> Option<Arc<Origin>> {
-        let (app, lane) = self.selection.origin(topic)?;
-        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform: self.platform, lane }))
+        let Owner { app, platform, lane } = self.selection.owner(topic)?;
+        Some(Arc::new(Origin { topic: topic.into(), partition, app, platform, lane }))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::selection::{Owner, Selection};
 use crate::message::{Lane, Platform};
 
 /// What a push topic's name says.
@@ -35,14 +36,26 @@ pub fn parse<'a>(topic: &'a str, platforms: &[Platform]) -> Option<Parsed<'a>> {
 }
 
 /// What stands before `[-_]word` at the end of `name`.
-fn before_word<'a>(name: &'a str, word: &str) -> Option<&'a str> {
+pub fn before_word<'a>(name: &'a str, word: &str) -> Option<&'a str> {
     name.strip_suffix(word)?.strip_suffix(['-', '_'])
 }
 
 /// Letters, digits and `_`, in groups joined by one `-` each: the original's `[\w]+(?:[_-][\w]+)*`.
-fn is_app(name: &str) -> bool {
+pub fn is_app(name: &str) -> bool {
     let is_word = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     name.split('-').all(is_word)
+}
+
+/// Whether a pattern makes sense; the rule that it breaks, to be put after its key's name.
+pub(super) fn check(pattern: &str) -> Result<(), String> {
+    Pattern::new(pattern).map(drop)
+}
+
+/// Whether a pattern is a name that no topic can have, being perhaps a regular expression without its `^`.
+pub(super) fn is_nobodys(pattern: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_name = (1..=249).contains(&pattern.len()) && pattern.bytes().all(fits);
+    !pattern.starts_with('^') && !is_name
 }
 
 #[derive(Debug)]
@@ -73,17 +86,36 @@ impl Pattern {
     }
 }
 
-/// Which topics are ours: those of the configured apps on one platform.
+/// The wishes of a key such as `queue.topics`: names, and regular expressions that begin with `^`.
 #[derive(Debug)]
-pub struct Selection {
-    patterns: Vec<Pattern>,
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The rule that one breaks, to be put after its key's name.
+    pub fn new(texts: &[String]) -> Result<Self, String> {
+        texts.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>().map(Patterns)
+    }
+
+    /// Whether one of them wants the topic.
+    pub fn want(&self, topic: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(topic))
+    }
+}
+
+/// The push topics of the configured apps on one platform.
+#[derive(Debug)]
+pub struct PushTopics {
+    patterns: Patterns,
     platform: Platform,
     known_platforms: Vec<Platform>,
     apps: Vec<Arc<str>>,
 }
 
-impl Selection {
-    /// Selects for `platform` and `apps`. A pattern that starts with `^` is a regular expression, any other a topic's name.
+impl PushTopics {
+    /// Selects for `platform` and `apps`.
     ///
     /// # Errors
     /// The rule that a pattern breaks, to be put after its key's name.
@@ -93,21 +125,30 @@ impl Selection {
         known_platforms: &[Platform],
         apps: &[Arc<str>],
     ) -> Result<Self, String> {
-        let patterns = patterns.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
-        Ok(Selection { patterns, platform, known_platforms: known_platforms.to_vec(), apps: apps.to_vec() })
+        let patterns = Patterns::new(patterns)?;
+        Ok(PushTopics { patterns, platform, known_platforms: known_platforms.to_vec(), apps: apps.to_vec() })
     }
 
-    /// The app, as configured, and the lane of a topic that is ours.
-    ///
     /// A topic named after an app letter by letter is ours whatever the patterns say: the original subscribes to these
     /// names for every app. One whose app differs in case alone is ours when a pattern wants it.
-    pub fn origin(&self, topic: &str) -> Option<(Arc<str>, Lane)> {
-        let parsed = parse(topic, &self.known_platforms).filter(|parsed| parsed.platform == self.platform)?;
-        if let Some(app) = self.apps.iter().find(|app| ***app == *parsed.app) {
-            return Some((Arc::clone(app), parsed.lane));
+    fn app(&self, topic: &str, spelled: &str) -> Option<&Arc<str>> {
+        if let Some(app) = self.apps.iter().find(|app| ***app == *spelled) {
+            return Some(app);
         }
-        let app = self.apps.iter().find(|app| app.eq_ignore_ascii_case(parsed.app))?;
-        self.patterns.iter().any(|pattern| pattern.matches(topic)).then(|| (Arc::clone(app), parsed.lane))
+        let app = self.apps.iter().find(|app| app.eq_ignore_ascii_case(spelled))?;
+        self.patterns.want(topic).then_some(app)
+    }
+}
+
+impl Selection for PushTopics {
+    fn owner(&self, topic: &str) -> Option<Owner> {
+        let parsed = parse(topic, &self.known_platforms).filter(|parsed| parsed.platform == self.platform)?;
+        let app = self.app(topic, parsed.app)?.clone();
+        Some(Owner { app, platform: self.platform, lane: parsed.lane })
+    }
+
+    fn is_akin(&self, topic: &str) -> bool {
+        topic.starts_with("push-") || topic.starts_with("deadletters-")
     }
 }
 
@@ -175,16 +216,16 @@ mod tests {
         }
     }
 
-    fn selection(patterns: &[&str], apps: &[&str]) -> Selection {
+    fn selection(patterns: &[&str], apps: &[&str]) -> PushTopics {
         let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
         let apps: Vec<Arc<str>> = apps.iter().map(|app| Arc::from(*app)).collect();
-        Selection::new(&patterns, APNS, &KNOWN, &apps).unwrap()
+        PushTopics::new(&patterns, APNS, &KNOWN, &apps).unwrap()
     }
 
     #[test]
     fn ours_are_the_apps_of_this_platform() {
         let ours = selection(&[DEFAULT], &["game", "my-game"]);
-        let origin = |topic| ours.origin(topic).map(|(app, lane)| (app.to_string(), lane));
+        let origin = |topic| ours.owner(topic).map(|owner| (owner.app.to_string(), owner.lane));
         assert_eq!(origin("push-game_apns-single"), Some(("game".into(), Lane::Single)));
         assert_eq!(
             origin("push-my-game_apns-massive"),
@@ -203,22 +244,23 @@ mod tests {
     fn an_app_is_compared_exactly_first() {
         let ours = selection(&[DEFAULT], &["game", "GAME", "Game"]);
         for app in ["game", "GAME", "Game"] {
-            assert_eq!(&*ours.origin(&format!("push-{app}_apns-single")).unwrap().0, app);
+            assert_eq!(&*ours.owner(&format!("push-{app}_apns-single")).unwrap().app, app);
         }
-        assert_eq!(&*ours.origin("push-gAme_apns-single").unwrap().0, "game");
+        assert_eq!(&*ours.owner("push-gAme_apns-single").unwrap().app, "game");
     }
 
     #[test]
     fn a_name_without_a_caret_is_taken_literally() {
         let ours = selection(&["push-GAME_apns", "push-.*"], &["game"]);
-        assert!(ours.origin("push-GAME_apns").is_some());
-        assert!(ours.origin("push-GAME_apns-single").is_none());
-        assert!(ours.origin("push-GaME_apns").is_none(), "not a regular expression");
+        assert!(ours.owner("push-GAME_apns").is_some());
+        assert!(ours.owner("push-GAME_apns-single").is_none());
+        assert!(ours.owner("push-GaME_apns").is_none(), "not a regular expression");
+        assert_eq!(["push-GAME_apns", "push-.*", "^push-.*"].map(is_nobodys), [false, true, false]);
     }
 
     #[test]
     fn a_broken_pattern_is_named() {
-        let error = Selection::new(&["^push-(".into()], APNS, &KNOWN, &[]).unwrap_err();
+        let error = PushTopics::new(&["^push-(".into()], APNS, &KNOWN, &[]).unwrap_err();
         insta::assert_snapshot!(error, @"holds `^push-(`, which is not a regular expression (unclosed group); write one, or a topic's name without `^`");
     }
 

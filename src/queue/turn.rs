@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::client::{fatal, is_hopeless};
 use super::context::Event;
@@ -28,6 +28,7 @@ impl KafkaQueue {
             );
             self.commits.hurry(now);
         }
+        self.observer.polled();
         self.poll_common_queue(now, out)?;
         self.act_on_events();
         if let Some(asked_at) = self.commits.proof()
@@ -73,17 +74,22 @@ impl KafkaQueue {
                     continue;
                 }
             };
-            // Not expected, every partition has its own queue before it is assigned; and not to be lost if it happens.
-            let is_its =
-                |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
-            if let Some(index) = self.partitions.iter().position(is_its).filter(|_| !self.stopped) {
-                let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
-                if let Some(seen_ms) = other {
-                    self.on_other_log(index, seen_ms);
-                }
-            }
+            self.on_stray(message, now, out);
         }
         Ok(())
+    }
+
+    /// A message on the common queue. Not expected, every partition has its own queue before it is assigned; and not to be
+    /// lost if it happens.
+    pub(super) fn on_stray(&mut self, message: BorrowedMessage<'_>, now: Instant, out: &mut Vec<Lent>) {
+        let is_its =
+            |one: &Partition| *one.origin.topic == *message.topic() && one.origin.partition == message.partition();
+        if let Some(index) = self.partitions.iter().position(is_its) {
+            let other = self.partitions[index].accept(message.into(), now, &*self.observer, out);
+            if let Some(seen_ms) = other {
+                self.on_other_log(index, seen_ms);
+            }
+        }
     }
 
     pub(super) fn act_on_events(&mut self) {
@@ -122,6 +128,7 @@ impl KafkaQueue {
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
         self.observer.unsettled(self.settling.len());
+        self.tell_standing(now);
     }
 
     /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.

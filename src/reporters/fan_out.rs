@@ -12,8 +12,10 @@ use super::{
     RecordSource, StatsReporter, dead_letter, feedback, invalid_token,
 };
 use crate::config::{Config, ConfigError};
+use crate::control::Control;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
+use crate::proof::{Proof, State};
 
 /// Everybody who is told what happened. An empty kind costs nothing and is always satisfied.
 #[derive(Clone, Default)]
@@ -54,8 +56,9 @@ impl Reporters {
     }
 
     /// The reporters that the configuration names under `stats.reporters`, `feedback.reporters` and
-    /// `invalidToken.handlers`, and dead letters unless they are switched off. `housekeeping` runs the deletion of tokens.
-    pub fn from_config(config: &Config, housekeeping: &Handle) -> Result<Self, ConfigError> {
+    /// `invalidToken.handlers`, and dead letters unless they are switched off. `housekeeping` runs the deletion of tokens, and
+    /// `control` keeps the state of their valves.
+    pub fn from_config(config: &Config, housekeeping: &Handle, control: &Control) -> Result<Self, ConfigError> {
         let stats = Stats::from_config(config)?;
         let settings = feedback::Settings::from_config(config)?;
         let feedback: Result<Vec<_>, _> = feedback::REPORTERS
@@ -66,7 +69,7 @@ impl Reporters {
         let tokens: Result<Vec<_>, _> = invalid_token::HANDLERS
             .chosen(config)?
             .into_iter()
-            .map(|(_, build)| build(config, housekeeping, stats.clone()))
+            .map(|(_, build)| build(config, housekeeping, stats.clone(), control))
             .collect();
         let dead_letters = dead_letter::from_config(config, &stats)?;
         Ok(Reporters::new(stats, feedback?, tokens?).with_dead_letters(dead_letters))
@@ -82,22 +85,42 @@ impl Reporters {
         !self.feedback.is_empty()
     }
 
-    /// At start: whether feedback and dead letters of these apps can be written.
+    /// At start: whether feedback of these apps can be written. Who does not answer is named in the log and waited for later.
     ///
     /// # Errors
-    /// A feedback topic that is missing or forbidden, with the line that mends it: stop with exit code 2. One of dead letters is
-    /// only named in the log.
+    /// Feedback topics that are missing or forbidden, each with the line that mends it: stop with exit code 2.
     pub async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
-        for reporter in &*self.feedback {
-            reporter.check(apps, deadline).await?;
+        let feedback = join_all(self.feedback.iter().map(|reporter| reporter.inspect(apps, deadline))).await.concat();
+        for finding in feedback.iter().filter(|finding| finding.state == State::Away) {
+            tracing::warn!(reason = %finding, "feedback is not checked: offsets wait until records are acknowledged");
         }
-        // Whoever comes from the original has no such topic and must be able to start: what is given up then waits for it.
-        for reporter in &*self.dead_letters {
-            if let Err(error) = reporter.check(apps, deadline).await {
-                tracing::warn!(%error, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
-            }
+        let wrong = feedback.iter().filter(|finding| finding.state == State::Wrong);
+        let lines: Vec<_> = wrong.map(|finding| format!("{}: {finding}", finding.subject)).collect();
+        if lines.is_empty() { Ok(()) } else { Err(CheckError(lines.join("; "))) }
+    }
+
+    /// Looks for the topics of dead letters of these apps, and names in the log what must be mended. It stops nothing: whoever
+    /// comes from the original has none and must be able to start, and what is given up waits for its topic.
+    pub async fn look_for_dead_letters(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) {
+        let letters =
+            join_all(self.dead_letters.iter().map(|reporter| reporter.inspect(apps, deadline))).await.concat();
+        for finding in letters.iter().filter(|finding| matches!(finding.state, State::Wrong | State::Away)) {
+            tracing::warn!(reason = %finding, "dead letters cannot be kept: the offset of a message that is given up waits until they can");
         }
-        Ok(())
+    }
+
+    /// What can be proved about all neighbours of these apps; each look at one may take `deadline`.
+    pub fn proofs(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Proof> {
+        let feedback = self.feedback.iter().map(|reporter| {
+            let (reporter, apps) = (Arc::clone(reporter), apps.to_vec());
+            Proof::new("feedback topic", async move { reporter.inspect(&apps, deadline).await })
+        });
+        let letters = self.dead_letters.iter().map(|reporter| {
+            let (reporter, apps) = (Arc::clone(reporter), apps.to_vec());
+            Proof::new("dead-letter topic", async move { reporter.inspect(&apps, deadline).await })
+        });
+        let tokens = self.tokens.iter().flat_map(|handler| handler.proofs(apps));
+        feedback.chain(letters).chain(tokens).chain(self.stats.proofs()).collect()
     }
 
     /// A message that was given up, to all who keep such; `None` when nobody does.
@@ -146,6 +169,7 @@ impl Reporters {
             waiting: sum.waiting + one.waiting,
             lost: sum.lost + one.lost,
             stalled_for: sum.stalled_for.max(one.stalled_for),
+            refused_topics: sum.refused_topics + one.refused_topics,
         })
     }
 
@@ -190,7 +214,7 @@ mod tests {
                 unreachable!("nobody wants it")
             }
         }
-        let reporters = Reporters::from_config(&Config::default(), &Handle::current()).unwrap();
+        let reporters = Reporters::from_config(&Config::default(), &Handle::current(), &Control::in_memory()).unwrap();
         let origin = Origin {
             topic: "push-game_apns".into(),
             partition: 0,
@@ -207,8 +231,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_name_lists_the_known() {
-        let wrong =
-            |key, value| Reporters::from_config(&Config::from_pairs([(key, value)]), &Handle::current()).unwrap_err();
+        let wrong = |key, value| {
+            Reporters::from_config(&Config::from_pairs([(key, value)]), &Handle::current(), &Control::in_memory())
+                .unwrap_err()
+        };
         insta::assert_snapshot!(wrong("stats.reporters", "statd"), @r#"stats.reporters: "statd" is not known; known are: statsd"#);
         insta::assert_snapshot!(wrong("feedback.reporters", "rabbit"), @r#"feedback.reporters: "rabbit" is not known; known are: kafka"#);
         insta::assert_snapshot!(wrong("invalidToken.handlers", "redis"), @r#"invalidToken.handlers: "redis" is not known; known are: pg"#);
@@ -217,7 +243,8 @@ mod tests {
     #[tokio::test]
     async fn an_option_unknown_to_the_client_library_is_a_configuration_error() {
         let pairs = [("feedback.reporters", "kafka"), ("feedback.kafka.options.no.such.thing", "1")];
-        let error = Reporters::from_config(&Config::from_pairs(pairs), &Handle::current()).unwrap_err();
+        let error =
+            Reporters::from_config(&Config::from_pairs(pairs), &Handle::current(), &Control::in_memory()).unwrap_err();
         assert_eq!(error.key, "feedback.kafka.options.no.such.thing");
     }
 }

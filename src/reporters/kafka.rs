@@ -22,16 +22,19 @@ mod next;
 mod producer;
 mod settings;
 mod state;
+mod topics;
 
 use next::Next;
 use producer::{Producer, Report};
 pub(super) use settings::{Section, Settings, refuse};
 use state::State;
+use topics::Topics;
 
 use super::stats::{Metric, Stats};
-use super::{Backlog, CheckError, FeedbackFate, RecordSource, StatsReporter};
+use super::{Backlog, FeedbackFate, RecordSource, StatsReporter};
 use crate::config::ConfigError;
 use crate::message::Origin;
+use crate::proof::Finding;
 
 /// What a reporter's records are, for the log, the statistics and the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -244,15 +247,17 @@ impl Records {
         }
     }
 
-    /// Whether these topics can be written; see [`super::FeedbackReporter::check`].
-    pub(super) async fn check(&self, topics: Vec<String>, deadline: Duration) -> Result<(), CheckError> {
-        let (kind, brokers) = (self.kind, self.settings.brokers.clone());
-        let life = self.life().map_err(|error| CheckError(kind.section.option_error(&error).to_string()))?;
-        let checked =
-            tokio::task::spawn_blocking(move || producer::check(&kind, &life.producer, &topics, &brokers, deadline));
-        checked
-            .await
-            .unwrap_or_else(|error| Err(CheckError(format!("the check of the {} topics failed: {error}", kind.name))))
+    /// Whether these topics can be written; see [`super::FeedbackReporter::inspect`].
+    pub(super) async fn inspect(&self, names: Vec<String>, deadline: Duration) -> Vec<Finding> {
+        let (kind, subject) = (self.kind, Topics::subject(&self.kind));
+        let life = match self.life() {
+            Ok(life) => life,
+            Err(error) => return vec![Finding::wrong(&subject, kind.section.option_error(&error).to_string())],
+        };
+        let (topics, state) = (Topics { kind, brokers: self.settings.brokers.clone(), names }, self.state.clone());
+        let look = move || topics.inspect(life.producer.client(), deadline, || state.last_words());
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.unwrap_or_else(|error| vec![Finding::away(&subject, format!("the look at it failed: {error}"))])
     }
 
     /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
@@ -272,7 +277,8 @@ impl Records {
         let waiting = self.waiting.load(Ordering::Relaxed);
         // A broker that nobody waits for stalls nothing.
         let stalled_for = if waiting == 0 { Duration::ZERO } else { self.state.stalled_for() };
-        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for }
+        let refused_topics = self.state.refused_topics().len();
+        Backlog { waiting, lost: self.lost.load(Ordering::Relaxed), stalled_for, refused_topics }
     }
 }
 

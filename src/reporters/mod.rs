@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::message::{Origin, Platform, QueueMessage};
 use crate::outcome::InvalidToken;
+use crate::proof::{Finding, Proof};
 use stats::Metric;
 
 pub mod dead_letter;
@@ -41,6 +42,10 @@ pub trait StatsReporter: Send + Sync {
     fn time(&self, metric: Metric, tags: &[(&'static str, &str)], took: Duration);
     /// Sets a gauge.
     fn gauge(&self, metric: Metric, tags: &[(&'static str, &str)], value: f64);
+    /// What can be proved about where they go.
+    fn proofs(&self) -> Vec<Proof> {
+        Vec::new()
+    }
     /// Sends what is left, waiting at most `deadline`. The last call.
     fn close(&self, deadline: Duration) {
         let _ = deadline;
@@ -73,9 +78,12 @@ pub trait FeedbackReporter: Send + Sync {
     /// Completes when the record is acknowledged, or lost by configuration. Waits as long as that takes: the message's
     /// offset waits with it.
     async fn send_feedback(&self, origin: &Origin, record: &dyn RecordSource) -> FeedbackFate;
-    /// At start: whether records of these apps can be written. A neighbour that is away is no error, a place that is
-    /// missing or forbidden is. Bounded by `deadline`.
-    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
+    /// Whether records of these apps can be written: one finding per place. What is missing or forbidden is wrong; a neighbour
+    /// that does not answer is away, and records will wait for it. Bounded by `deadline`.
+    async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
+        let _ = (apps, deadline);
+        Vec::new()
+    }
     /// Waits until all records given so far are acknowledged, at most `deadline`; whether they are.
     async fn flush(&self, deadline: Duration) -> bool;
     /// What is not acknowledged.
@@ -106,15 +114,18 @@ pub struct DeadLetter<'a> {
 pub trait DeadLetterReporter: Send + Sync {
     /// Completes when the letter is acknowledged; the message's offset waits with it.
     async fn send_dead_letter(&self, letter: &DeadLetter<'_>) -> FeedbackFate;
-    /// At start, as [`FeedbackReporter::check`].
-    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError>;
+    /// As [`FeedbackReporter::inspect`].
+    async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
+        let _ = (apps, deadline);
+        Vec::new()
+    }
     /// As [`FeedbackReporter::flush`].
     async fn flush(&self, deadline: Duration) -> bool;
     /// What is not acknowledged.
     fn backlog(&self) -> Backlog;
 }
 
-/// A neighbour that cannot be used as configured: says which, and the line that mends it.
+/// Neighbours that cannot be used as configured: says which, and the line that mends each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CheckError(pub String);
@@ -128,6 +139,8 @@ pub struct Backlog {
     pub lost: u64,
     /// For how long the broker has acknowledged nothing although it should; zero when all is well.
     pub stalled_for: Duration,
+    /// Topics that are missing or may not be written, as of the last attempts.
+    pub refused_topics: usize,
 }
 
 /// What became of a token's deletion.
@@ -150,6 +163,11 @@ pub trait InvalidTokenHandler: Send + Sync {
     fn observe(&self, origin: &Origin, invalid: bool);
     /// Tells statistics its gauges, on the housekeeping clock.
     fn publish(&self);
+    /// What can be proved about the place of these apps' tokens.
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let _ = apps;
+        Vec::new()
+    }
     /// Deletes what is collected and closes, waiting at most `deadline` for each. The last call.
     async fn close(&self, deadline: Duration);
 }

@@ -1,10 +1,11 @@
-//! What a worker's house does on the clock: gauges for statistics, the breakers' time.
+//! A worker's house, and what it does on the clock: gauges for statistics, the breakers' time.
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
-use super::Parts;
+use super::{Parts, StartError};
 use crate::handlers::breaker::Position;
 use crate::message::Platform;
 use crate::reporters::StatsReporter as _;
@@ -15,6 +16,13 @@ use crate::shutdown::Shutdown;
 const GAUGES: Duration = Duration::from_secs(1);
 /// How often the breakers look at the clock.
 const BREAKERS: Duration = Duration::from_millis(50);
+
+/// The runtime of everything that is not a push.
+pub(super) fn house() -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).max_blocking_threads(4).thread_name("house").enable_all();
+    builder.build().map_err(|error| StartError::Machine { what: "the housekeeping runtime", error })
+}
 
 /// Tells statistics what is under way, once a second.
 pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {

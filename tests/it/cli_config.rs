@@ -44,7 +44,7 @@ fn one_start_names_all_wrong_values_and_no_secret() {
 time="<time>" level=error msg="maxInFlight: \"0\" must be from 2 to 1000000 (pusher.yaml line 4)" alarm=true reason=configuration
 time="<time>" level=error msg="queue.offsetResetStrategy: \"newest\" must be latest or earliest (pusher.yaml line 1)" alarm=true reason=configuration
 time="<time>" level=error msg="stats.reporters: \"datadog\" is not known; known are: statsd (pusher.yaml line 2)" alarm=true reason=configuration
-time="<time>" level=error msg="apns.apps: must name at least one app" alarm=true reason=configuration
+time="<time>" level=error msg="apns.apps: must name at least one app, by the name that its topics have" alarm=true reason=configuration
 "#);
 }
 
@@ -88,7 +88,7 @@ fn without_file_and_environment_the_first_thing_to_set_is_named() {
     let output = command.env_clear().current_dir(tempfile::tempdir().unwrap().path()).arg("apns").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(log.contains("apns.apps: must name at least one app"), "{log}");
+    assert!(log.contains("apns.apps: must name at least one app, by the name that its topics have"), "{log}");
 }
 
 #[test]

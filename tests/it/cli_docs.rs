@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use pusher::admin::{self, family, told};
 use pusher::config::{Config, ConfigFile, Key, ambiguous, load};
 use pusher::reporters::stats::{Descent, Kind, Metric};
 use pusher::settings::{ALIASES, ALL_KEYS, catalogue};
@@ -112,6 +113,25 @@ fn metrics() -> String {
     out
 }
 
+/// Every family of the page that Prometheus reads: those with words of their own, then those that statistics are told.
+fn families() -> String {
+    let mut out =
+        String::from("\n## For Prometheus: `/metrics`\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    let told = Metric::ALL.iter().filter_map(|metric| told::family(*metric));
+    for family in family::ALL.iter().map(|family| (*family).clone()).chain(told) {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        let (kind, end) = match family.kind {
+            admin::Kind::Counter => ("counter", "_total"),
+            admin::Kind::Gauge => ("gauge", ""),
+            admin::Kind::Histogram => ("histogram", ""),
+        };
+        let meaning = family.meaning.trim().trim_end_matches('.');
+        let _ = writeln!(out, "| `{}{end}` | {kind} | {labels} | {meaning} |", family.name);
+    }
+    out
+}
+
 /// `UPDATE_DOCS=1 cargo test --test it cli_docs` writes what is below the mark.
 #[track_caller]
 fn written_below_the_mark(page: &str, written: &str) {
@@ -130,5 +150,5 @@ fn written_below_the_mark(page: &str, written: &str) {
 #[test]
 fn the_documentation_has_the_tables_of_the_code() {
     written_below_the_mark("docs/configuration.md", &tables());
-    written_below_the_mark("docs/metrics.md", &metrics());
+    written_below_the_mark("docs/metrics.md", &(metrics() + &families()));
 }

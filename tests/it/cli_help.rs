@@ -24,6 +24,11 @@ fn help_of_every_command() {
         &["--help"][..],
         &["apns", "--help"],
         &["gcm", "--help"],
+        &["check", "--help"],
+        &["start-feedback-listener", "--help"],
+        &["valve", "--help"],
+        &["valve", "status", "--help"],
+        &["valve", "resume", "--help"],
         &["simulate", "--help"],
         &["simulate", "apns", "--help"],
         &["simulate", "fcm", "--help"],
@@ -31,6 +36,7 @@ fn help_of_every_command() {
         &["generate", "apns", "--help"],
         &["generate", "gcm", "--help"],
         &["demo", "--help"],
+        &["health", "--help"],
         &["version", "--help"],
     ] {
         let output = pusher(arguments);

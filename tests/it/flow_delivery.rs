@@ -21,7 +21,7 @@ use pusher::queue::memory::MemoryLog;
 use pusher::queue::{InFlight, Queue as _};
 use pusher::reporters::stats::Stats;
 use pusher::reporters::{
-    Backlog, CheckError, DeadLetter, DeadLetterReporter, FeedbackFate, FeedbackReporter, RecordSource, Reporters,
+    Backlog, DeadLetter, DeadLetterReporter, FeedbackFate, FeedbackReporter, RecordSource, Reporters,
 };
 use pusher::sender::SenderHandle;
 use pusher::shutdown::Shutdown;
@@ -65,6 +65,8 @@ struct Script {
     door: Door,
     on_stream: AtomicUsize,
     outage: AtomicBool,
+    /// Blocks the thread, which a handler must not do.
+    block: Mutex<()>,
 }
 
 fn refusal(class: Class, key: &'static str) -> Refusal {
@@ -95,6 +97,10 @@ impl MessageHandler for Script {
                 b"expire" if attempt == 0 => Verdict::Retry(refusal(Class::Provider, "again")),
                 b"expire" => Verdict::Resolved(Outcome::Expired(None)),
                 b"panic" => panic!("on purpose"),
+                b"block" => {
+                    drop(self.block.lock());
+                    delivered()
+                }
                 b"slow" => {
                     self.on_stream.fetch_add(1, SeqCst);
                     self.door.pass().await;
@@ -138,9 +144,6 @@ impl FeedbackReporter for Records {
         self.written.lock().push(String::from_utf8(record.record(false)).expect("text"));
         FeedbackFate::Acknowledged
     }
-    async fn check(&self, _: &[(Arc<str>, Platform)], _: Duration) -> Result<(), CheckError> {
-        Ok(())
-    }
     async fn flush(&self, _: Duration) -> bool {
         true
     }
@@ -157,9 +160,6 @@ impl DeadLetterReporter for Records {
         self.letters.lock().push(format!("{} {reason} {attempts}", message.offset));
         FeedbackFate::Acknowledged
     }
-    async fn check(&self, _: &[(Arc<str>, Platform)], _: Duration) -> Result<(), CheckError> {
-        Ok(())
-    }
     async fn flush(&self, _: Duration) -> bool {
         true
     }
@@ -175,15 +175,14 @@ fn sender(
     shutdown: &Shutdown,
     script: &Arc<Script>,
     reporters: &Arc<Reporters>,
-    tally: &Arc<Tally>,
     load: Load,
     circuit: &Arc<Circuit>,
     policy: Policy,
 ) -> SenderHandle {
-    let (script, reporters, tally, circuit) = (script.clone(), reporters.clone(), tally.clone(), circuit.clone());
+    let (script, reporters, circuit) = (script.clone(), reporters.clone(), circuit.clone());
     let desk = move |waiting_room| {
         let apps = HashMap::from([("game".into(), AppTools { handler: script, load, circuit })]);
-        Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, tally, policy, waiting_room)
+        Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, policy, waiting_room)
     };
     SenderHandle::start(&format!("send-{index}"), capacity, shutdown, desk).expect("a thread")
 }
@@ -233,15 +232,15 @@ impl Middle {
 
     fn by(policy: Policy, log: &MemoryLog, max_in_flight: usize, grace: Duration, senders: usize) -> Middle {
         let (script, records) = (Arc::new(Script::default()), Arc::new(Records::default()));
-        let (in_flight, tally, shutdown) =
-            (InFlight::new(max_in_flight, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+        let (in_flight, shutdown) = (InFlight::new(max_in_flight, 1 << 20), Shutdown::default());
+        let tally = in_flight.tally().clone();
         let reporters = Reporters::new(Stats::default(), [records.clone() as Arc<dyn FeedbackReporter>], []);
         let reporters = Arc::new(reporters.with_dead_letters([records.clone() as Arc<dyn DeadLetterReporter>]));
         let circuit = circuit(&in_flight);
         let spread = Spread::new([("game".into(), "key".into())], senders, 1, |_, _| 0);
         let start = |index| {
             let load = spread.load("game");
-            sender(index, max_in_flight, &shutdown, &script, &reporters, &tally, load, &circuit, policy)
+            sender(index, max_in_flight, &shutdown, &script, &reporters, load, &circuit, policy)
         };
         let senders: Vec<_> = (0..senders).map(start).collect();
         let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
@@ -485,21 +484,47 @@ fn a_paused_app_leaves_its_backlog_to_the_queue_and_comes_back_by_a_probe() {
 /// Held messages wait half a minute and more; those of a partition that is gone leave their places to its next epoch.
 #[test]
 fn what_waits_for_a_partition_that_is_gone_makes_room() {
-    let (log, in_flight, tally, shutdown) =
-        (log(), InFlight::new(100, 1 << 20), Arc::new(Tally::default()), Shutdown::default());
+    let (log, in_flight, shutdown) = (log(), InFlight::new(100, 1 << 20), Shutdown::default());
     for _ in 0..30 {
         log.push(0, "hold");
     }
     let (script, reporters) = (Arc::new(Script::default()), Arc::new(Reporters::default()));
-    let sender = sender(0, 100, &shutdown, &script, &reporters, &tally, Load::default(), &circuit(&in_flight), POLICY);
+    let sender = sender(0, 100, &shutdown, &script, &reporters, Load::default(), &circuit(&in_flight), POLICY);
     let (mut queue, mut lent) = (log.queue(&in_flight), Vec::new());
     queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
     sender.send(lent).expect("a sender");
     eventually("waiters", LONG, || (in_flight.usage("game").waiting == 30).then_some(()));
     drop(queue);
     eventually("an empty waiting room", Duration::from_secs(8), || (in_flight.total().messages == 0).then_some(()));
-    let totals = tally.totals();
+    let totals = in_flight.tally().totals();
     assert_eq!((totals.released, totals.unaccounted(), in_flight.lost()), (30, 0, 0));
-    shutdown.begin("test");
+    sender.stop();
     eventually("the sender's end", LONG, || sender.is_finished().then_some(()));
+}
+
+/// A handler that blocks its thread holds all that this sender has: its pulse stops, and the others' do not.
+#[test]
+fn a_sender_that_stands_still_shows_no_sign_of_life() {
+    let (log, in_flight, shutdown) = (log(), InFlight::new(100, 1 << 20), Shutdown::default());
+    log.push(0, "block");
+    let (script, reporters) = (Arc::new(Script::default()), Arc::new(Reporters::default()));
+    let busy = sender(0, 100, &shutdown, &script, &reporters, Load::default(), &circuit(&in_flight), POLICY);
+    let idle = sender(1, 100, &shutdown, &script, &reporters, Load::default(), &circuit(&in_flight), POLICY);
+    // Within five seconds of the limit of thirty, so that this test need not wait for all of it.
+    let silent = |name: &str| {
+        let silent = shutdown.pulses().silent(Instant::now() + Duration::from_secs(25));
+        silent.iter().any(|silence| silence.name == name)
+    };
+    let (mut queue, mut lent) = (log.queue(&in_flight), Vec::new());
+    let held = script.block.lock();
+    queue.lend(Duration::ZERO, &mut lent).expect("a queue that goes on");
+    busy.send(lent).expect("a sender");
+    eventually("silence", LONG, || silent("send-0").then_some(()));
+    eventually("a sign of life of the other", LONG, || (!silent("send-1")).then_some(()));
+    assert!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)).len() >= 2, "both are watched");
+    drop(held);
+    eventually("a sign of life", LONG, || (!silent("send-0")).then_some(()));
+    [&busy, &idle].into_iter().for_each(SenderHandle::stop);
+    eventually("the senders' end", LONG, || (busy.is_finished() && idle.is_finished()).then_some(()));
+    assert_eq!(shutdown.pulses().silent(Instant::now() + Duration::from_hours(1)), [], "what has ended is not missed");
 }

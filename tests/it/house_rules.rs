@@ -10,32 +10,38 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "config", "registry", "shutdown", "tls"];
+const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("queue", &[]),
+    ("queue", &["kafka_acl", "tally"]), // what may be read; its receipts keep the ledger
     // A provider's client stands on the transport, and declares the keys of its limits.
     ("handlers", &["http2", "admission"]),
     ("admission", &[]),
-    ("reporters", &[]),
+    ("control", &[]),
+    ("reporters", &["control", "kafka_acl"]), // a closed valve outlives its process; what may be written
+    ("kafka_acl", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
     ("delivery", &["circuit", "desk", "gate", "handlers", "queue", "reporters"]), // joins the rooms through their traits
     ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "reporters"]), // joins admission to a delivery
     // What deliveries of one sender have at hand.
-    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread", "tally"]),
+    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread"]),
     ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
+    ("feedback_listener", &["admin", "control", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring
+    ("admin", &["http2", "queue", "reporters", "tally"]), // writes what their snapshots say
     ("telemetry", &[]),
     ("settings", &["*"]), // lists the keys of all rooms
     ("worker", &["*"]),   // the wiring
     ("pusher", &["*"]),   // what each command runs
     ("simulate", &["*"]), // what `simulate` runs: settings, files, the simulators
+    ("check", &["*"]),    // asks every room what it can prove
+    ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
     ("lib", &["*"]),      // the map
@@ -46,10 +52,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// The rooms of [`COMMON`] are leaves: what each may use.
 const LEAVES: &[(&str, &[&str])] = &[
     ("message", &[]),
+    ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),
-    ("registry", &["config"]), // chooses by configuration, fails with its error
-    ("shutdown", &["config"]), // its deadline is a key
+    ("registry", &["config"]),          // chooses by configuration, fails with its error
+    ("shutdown", &["config", "pulse"]), // its deadline is a key; who is at work shows signs of life
+    ("pulse", &[]),
+    ("histogram", &[]),
     ("tls", &[]),
 ];
 
@@ -62,15 +71,20 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/client",     // its options and fatal errors
             "src/queue/commit.rs",  // the clock of commits; what to commit (`commit_plan`) is pure
             "src/queue/context",    // the client's callbacks
+            "src/queue/logs",       // for how long they keep
             "src/queue/membership", // its beginning and end
             "src/queue/native",     // calls that the crate does not wrap
             "src/queue/partition",  // takes from one partition's queue
+            "src/queue/probe",      // looks without joining the group
             "src/queue/rebalance",  // assignments
             "src/queue/scout",      // asks the brokers
             "src/queue/seek",       // positions that must change
             "src/queue/subscription",
             "src/queue/turn",       // the poll thread's work
             "src/reporters/kafka",  // the producer of all records that are waited for
+            "src/kafka_acl",        // calls that the crate does not wrap
+            "src/control/kafka",    // reads and writes the entries
+            "src/control/topic",    // makes their topic
             "src/generate/produce", // --brokers
             "src/demo",             // the mock cluster
         ],
@@ -81,7 +95,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("redis", &["src/admission/redis"]),
     ("sentry", &["src/telemetry"]),
     ("clap", &["src/cli", "src/main.rs"]),
-    ("axum", &["src/simulator"]), // the control and token endpoints
+    ("axum", &["src/admin", "src/simulator"]), // the admin server; the control and token endpoints
+    ("prometheus_client", &["src/admin/page"]),
     ("tracing_subscriber", &["src/telemetry"]),
     ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),
@@ -93,9 +108,9 @@ const FUNCTION_LINES: usize = 70;
 /// Where bare spawning is allowed: everything else goes through a tracker that shutdown can wait for and name.
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
-const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs"];
-/// The one module with `unsafe`: calls of librdkafka that its crate does not wrap.
-const MAY_BE_UNSAFE: &[&str] = &["src/queue/native"];
+const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs", "src/valve.rs"];
+/// The modules with `unsafe`: calls of librdkafka that its crate does not wrap.
+const MAY_BE_UNSAFE: &[&str] = &["src/queue/native", "src/kafka_acl"];
 /// Names that keep their capital at the start of a message (words in capitals may always).
 const PROPER_NAMES: &[&str] =
     &["Kafka", "APNs", "PostgreSQL", "StatsD", "Redis", "Sentry", "Apple", "Google", "Firebase"];

@@ -9,8 +9,10 @@ use std::process::Command;
 
 use clap::Parser as _;
 use config::{Config, File, FileFormat};
-use pusher::cli::Cli;
+use pusher::admin;
+use pusher::cli::{self, Cli};
 use pusher::config::{ConfigFile, Loaded, load};
+use pusher::reporters::stats::Metric;
 use pusher::settings::catalogue;
 use pusher::simulator::apns::Key;
 use regex::Regex;
@@ -195,25 +197,87 @@ fn what_the_image_copies_is_there_and_let_through() {
     }
 }
 
+/// The names on the page of `/metrics`, as queries spell them.
+fn sample_names() -> BTreeSet<String> {
+    let told = Metric::ALL.iter().filter_map(|metric| admin::told::family(*metric));
+    let families = admin::family::ALL.iter().map(|family| (*family).clone()).chain(told);
+    let ends = |family: &admin::Family| match family.kind {
+        admin::Kind::Counter => vec!["_total"],
+        admin::Kind::Gauge => vec![""],
+        admin::Kind::Histogram => vec!["_bucket", "_sum", "_count"],
+    };
+    families.flat_map(|family| ends(&family).into_iter().map(move |end| format!("{}{end}", family.name))).collect()
+}
+
+/// The metrics that a query names; at least one.
+fn metrics_of(query: &str) -> Vec<String> {
+    let metric = Regex::new(r"\bpusher_[a-z_]+").expect("a pattern");
+    let named: Vec<_> = metric.find_iter(query).map(|found| found.as_str().to_owned()).collect();
+    assert!(!named.is_empty() || query.starts_with("up{"), "no metric in {query}");
+    named
+}
+
 #[test]
 fn the_dashboard_shows_metrics_that_exist() {
-    let names = read("src/reporters/stats/metric.rs");
+    let names = sample_names();
     let dashboard: Value = serde_json::from_str(&read("config/grafana/dashboards/pusher.json")).expect("JSON");
-    let metric = Regex::new(r"\bpush_([a-z_]+?)(_seconds_bucket)?\b").expect("a pattern");
     let panels = dashboard["panels"].as_array().expect("panels");
-    assert!(panels.len() >= 4);
+    assert!(panels.len() >= 15);
     for target in panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets")) {
-        let expression = target["expr"].as_str().expect("an expression");
-        let shown = metric.captures(expression).unwrap_or_else(|| panic!("no metric in {expression}"))[1].to_owned();
-        assert!(names.contains(&format!("\"{shown}\"")), "{expression}: no metric {shown}");
+        let query = target["expr"].as_str().expect("an expression");
+        for name in metrics_of(query) {
+            assert!(names.contains(&name), "{query}: no metric {name}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_about_metrics_that_exist_and_has_its_page() {
+    let (names, page) = (sample_names(), read("docs/on-call.md"));
+    let rules = yaml("config/prometheus/alerts.yml")["groups"][0]["rules"].as_array().expect("rules").clone();
+    let mut alerts = BTreeSet::new();
+    for rule in &rules {
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{rule}")).to_owned();
+        let (alert, query) = (text(&rule["alert"]), text(&rule["expr"]));
+        for name in metrics_of(&query) {
+            assert!(names.contains(&name), "{alert}: no metric {name}");
+        }
+        assert!(["page", "ticket"].contains(&&*text(&rule["labels"]["severity"])), "{alert}");
+        assert!(!text(&rule["annotations"]["summary"]).is_empty());
+        let section = format!("docs/on-call.md#{}", alert.to_lowercase());
+        assert_eq!(text(&rule["annotations"]["runbook"]), section, "{alert}");
+        assert!(page.contains(&format!("\n## {alert}\n")), "docs/on-call.md has no section {alert}");
+        alerts.insert(alert);
+    }
+    let sections: BTreeSet<_> =
+        page.lines().filter_map(|line| line.strip_prefix("## Pusher")).map(|name| format!("Pusher{name}")).collect();
+    assert_eq!((alerts.len(), &sections), (rules.len(), &alerts));
+    assert_eq!(texts(&yaml("config/prometheus/prometheus.yml")["rule_files"]), ["alerts.yml"]);
+}
+
+#[test]
+fn the_composed_workers_are_asked_by_themselves_and_by_prometheus() {
+    let scraped = texts(&yaml("config/prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]);
+    for worker in ["worker-apns", "worker-gcm"] {
+        let test = texts(&services()[worker]["healthcheck"]["test"]);
+        let cli::Command::Health(health) = Cli::try_parse_from(&test[1..]).expect("a command line").command else {
+            panic!("{test:?}")
+        };
+        let port = health.admin.rsplit_once(':').expect("host:port").1;
+        assert!(read("Dockerfile").contains(&format!("ENV PUSHER_ADMIN_LISTEN=0.0.0.0:{port}\n")));
+        assert!(scraped.contains(&format!("{worker}:{port}")), "{scraped:?}");
     }
 }
 
 #[test]
 fn prometheus_asks_a_service_of_the_compose_file() {
-    let targets = texts(&yaml("config/prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]);
-    let host = targets[0].split(':').next().expect("host:port");
-    assert!(services().contains_key(host), "{targets:?}");
+    let jobs = yaml("config/prometheus/prometheus.yml")["scrape_configs"].as_array().expect("jobs").clone();
+    let targets: Vec<_> = jobs.iter().flat_map(|job| texts(&job["static_configs"][0]["targets"])).collect();
+    assert!(targets.len() >= 2);
+    for target in &targets {
+        let host = target.split(':').next().expect("host:port");
+        assert!(services().contains_key(host), "{targets:?}");
+    }
     let source = &yaml("config/grafana/provisioning/datasources/prometheus.yaml")["datasources"][0];
     assert_eq!(source["url"], "http://prometheus:9090");
 }

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use pusher::message::{Lane, Origin, Platform};
 use pusher::queue::in_flight::{Assignment, LastPoll, lend};
 use pusher::queue::offsets::Ledger;
 use pusher::queue::{Lent, Receipt};
+use pusher::tally::Tally;
 
 use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
@@ -166,9 +168,11 @@ fn after_a_long_silence_nothing_is_sent_until_the_group_has_taken_a_commit() {
 /// Leaves an app no room, as messages in flight elsewhere would.
 fn fill(reader: &Reader, app: &str, n: usize) -> Vec<Receipt> {
     let last_poll = LastPoll::new(LONG, Instant::now());
-    let assignment = Assignment::new(Ledger::new(0, vec![]), last_poll);
+    let origin =
+        Origin { topic: TOPIC.into(), partition: 0, app: app.into(), platform: Platform("apns"), lane: Lane::Single };
+    let assignment = Assignment::new(Ledger::new(0, vec![]), last_poll, Tally::default().lane(&origin));
     let share = reader.in_flight.share(app);
-    (0..n).map(|offset| lend(&assignment, &share, offset as i64, 1)).collect()
+    (0..n).map(|offset| lend(&assignment, &share, offset as i64, None, 1)).collect()
 }
 
 /// What a crash repeats when it comes between two stragglers of which the second is not read yet.

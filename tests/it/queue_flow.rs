@@ -114,6 +114,36 @@ fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
 }
 
 #[test]
+fn what_is_given_back_bit_by_bit_while_its_app_is_paused_is_all_lent_again() {
+    let mock = Mock::start(&[(TOPIC, 1), (OTHER, 1)]);
+    mock.produce(TOPIC, 0, numbers(100));
+    let mut reader = start(&mock, &[]);
+    let mut lent = reader.read(100);
+    reader.in_flight.share("game").set_allowance(0);
+    mock.produce(OTHER, 0, ["one"]);
+    for part in [20..30, 60..70] {
+        let (back, rest): (Vec<_>, Vec<_>) = lent.into_iter().partition(|lent| part.contains(&lent.message.offset));
+        lent = rest;
+        for lent in back {
+            lent.receipt.release();
+        }
+        // Long enough for the clock to strike, and to go back.
+        let (from, mut others) = (Instant::now(), Vec::new());
+        while from.elapsed() < Duration::from_millis(200) {
+            reader.turn(&mut others);
+        }
+        assert!(others.iter().all(|lent| &*lent.message.origin.topic == OTHER), "{:?}", offsets(&others));
+        resolve(others);
+    }
+    until_committed(&mut reader, &mock, OTHER, 1);
+    reader.in_flight.share("game").set_allowance(usize::MAX);
+    let again = reader.read(20);
+    assert_eq!(offsets(&again), (20..30).chain(60..70).collect::<Vec<_>>());
+    resolve(lent.into_iter().chain(again));
+    until_committed(&mut reader, &mock, TOPIC, 100);
+}
+
+#[test]
 fn latest_is_committed_before_anything_is_lent_so_that_a_crash_loses_nothing() {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(10));

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use pusher::config::Config;
 use pusher::message::{Lane, Origin, Platform};
+use pusher::proof::State;
 use pusher::reporters::feedback::kafka::{KafkaFeedback, Settings};
 use pusher::reporters::feedback::{self, topic};
 use pusher::reporters::stats::{Metric, Stats};
-use pusher::reporters::{FeedbackFate, FeedbackReporter, RecordSource, StatsReporter};
+use pusher::reporters::{FeedbackFate, FeedbackReporter, RecordSource, Reporters, StatsReporter};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -101,6 +102,13 @@ fn records(mock: &Mock, n: usize) -> Vec<Vec<u8>> {
         all.push(message.payload().unwrap().to_vec());
     }
     all
+}
+
+/// The one finding about these apps.
+async fn looked(reporter: &KafkaFeedback, apps: &[(Arc<str>, Platform)], deadline: Duration) -> (State, String) {
+    let findings = reporter.inspect(apps, deadline).await;
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    (finding.state, finding.to_string())
 }
 
 async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
@@ -218,13 +226,16 @@ async fn the_start_finds_a_missing_or_forbidden_topic_and_says_what_mends_it() {
     let reporter = reporter(&mock, &[]);
     let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
     let deadline = Duration::from_secs(10);
-    assert_eq!(reporter.check(&apps, deadline).await, Ok(()));
+    let there = looked(&reporter, &apps, deadline).await;
+    assert_eq!(there.0, State::Unproved, "this cluster does not say who may write: {}", there.1);
     mock.topic_error(&topic("game", APNS), RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
-    let missing = reporter.check(&apps, deadline).await.unwrap_err().to_string();
+    let (state, missing) = looked(&reporter, &apps, deadline).await;
+    assert_eq!(state, State::Wrong);
     assert!(missing.contains("kafka-topics.sh --bootstrap-server"), "{missing}");
     assert!(missing.ends_with("--create --topic push-game-apns-feedbacks"), "{missing}");
     mock.topic_error(&topic("game", APNS), RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
-    let forbidden = reporter.check(&apps, deadline).await.unwrap_err().to_string();
+    let (state, forbidden) = looked(&reporter, &apps, deadline).await;
+    assert_eq!(state, State::Wrong);
     assert!(forbidden.contains("kafka-acls.sh"), "{forbidden}");
 }
 
@@ -252,7 +263,10 @@ async fn a_broker_that_does_not_answer_does_not_stop_the_start() {
     let reporter = reporter(&mock, &[]);
     mock.broker_down(1).unwrap();
     let apps: [(Arc<str>, Platform); 1] = [("game".into(), APNS)];
-    assert_eq!(within(10, reporter.check(&apps, Duration::from_secs(1))).await, Ok(()));
+    let (state, away) = within(10, looked(&reporter, &apps, Duration::from_secs(1))).await;
+    assert_eq!(state, State::Away, "{away}");
+    let reporters = Reporters::new(Stats::default(), [reporter as Arc<dyn FeedbackReporter>], []);
+    assert_eq!(within(10, reporters.check(&apps, Duration::from_secs(1))).await, Ok(()));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pusher::config::Config;
+use pusher::control::Control;
 use pusher::message::{Lane, Origin, Platform};
 use pusher::outcome::InvalidToken;
 use pusher::reporters::invalid_token::postgres::{Postgres, Settings};
@@ -168,7 +169,8 @@ async fn a_missing_table_is_refused_by_name_and_without_the_token() {
 #[tokio::test]
 async fn a_deadlock_is_tried_again_until_the_rows_are_gone() {
     let mut db = schema("t_deadlock", "game_apns", &["a", "b"]).await;
-    let reporters = Reporters::from_config(&config("t_deadlock", None, &[]), &Handle::current()).unwrap();
+    let reporters =
+        Reporters::from_config(&config("t_deadlock", None, &[]), &Handle::current(), &Control::in_memory()).unwrap();
     let origin = Arc::new(origin("game"));
     healthy(&reporters, &origin);
     // We hold b and shall want a; the statement holds a and wants b. Its session finds the deadlock first.
@@ -203,7 +205,7 @@ async fn an_absent_database_defers_and_one_that_comes_is_used() {
         Some(port),
         &[("invalidToken.pg.maxRetries", "0"), ("invalidToken.pg.connectionTimeout", "300")],
     );
-    let reporters = Reporters::from_config(&config, &Handle::current()).unwrap();
+    let reporters = Reporters::from_config(&config, &Handle::current(), &Control::in_memory()).unwrap();
     let origin = origin("game");
     healthy(&reporters, &origin);
     let begun = Instant::now();
@@ -231,7 +233,8 @@ async fn an_absent_database_defers_and_one_that_comes_is_used() {
 async fn a_wrong_host_keeps_the_table_but_for_a_few_rows() {
     let names: Vec<String> = (0..1500).map(|n| format!("{n:05}")).collect();
     let mut db = schema("t_valve", "game_apns", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let reporters = Reporters::from_config(&config("t_valve", None, &[]), &Handle::current()).unwrap();
+    let reporters =
+        Reporters::from_config(&config("t_valve", None, &[]), &Handle::current(), &Control::in_memory()).unwrap();
     let origin = Arc::new(origin("game"));
     let mut tasks = Vec::new();
     for name in names {

@@ -126,9 +126,15 @@ pub struct App {
 impl Settings {
     /// Reads and checks the keys. `production` is the flag `-p`.
     pub fn from_config(config: &Config, production: bool) -> Result<Settings, ConfigError> {
+        let apps = apps(config)?;
+        let endpoint = endpoint(config, &ENDPOINT)?;
+        if endpoint.is_none() {
+            apps.iter().try_for_each(|app| ids_of_apple(config, app))?;
+        }
+        let apples = Authority::from_static(if production { PRODUCTION } else { DEVELOPMENT });
         Ok(Settings {
-            apps: apps(config)?,
-            authority: authority(config, production)?,
+            apps,
+            authority: endpoint.unwrap_or(apples),
             ca_file: config.get::<String>(&CA_FILE)?.map(PathBuf::from),
             max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
             timeout: duration(config, &TIMEOUT, SHORTEST)?,
@@ -161,9 +167,15 @@ fn app(config: &Config, name: &str) -> Result<App, ConfigError> {
     Ok(App { name: name.into(), auth_key_path: auth_key_path.into(), key_id, team_id, topic: value })
 }
 
-fn authority(config: &Config, production: bool) -> Result<Authority, ConfigError> {
-    let apples = Authority::from_static(if production { PRODUCTION } else { DEVELOPMENT });
-    Ok(endpoint(config, &ENDPOINT)?.unwrap_or(apples))
+/// Apple would refuse every push with other ids; a stand-in may have its own.
+fn ids_of_apple(config: &Config, app: &App) -> Result<(), ConfigError> {
+    for (key, id) in [(&KEY_ID, &app.key_id), (&TEAM_ID, &app.team_id)] {
+        if id.len() != 10 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let rule = "must be the 10 letters and digits that Apple shows in the developer account (Keys, Membership)";
+            return Err(config.error_for(key, &app.name, rule));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -211,12 +223,14 @@ mod tests {
 
     #[test]
     fn wrong_values_name_key_value_and_rule() {
-        let cases: [&[(&str, &str)]; 12] = [
+        let cases: [&[(&str, &str)]; 14] = [
             &[("apns.apps", "")],
             &[("apns.apps", "game, other")],
             &[("apns.apps", "game,GAME")],
             &[("apns.apps", "game.one")],
             &[("apns.certs.game.keyID", " ")],
+            &[("apns.certs.game.keyID", "KEY")],
+            &[("apns.certs.game.teamID", "com.example")],
             &[("apns.certs.game.topic", "com example")],
             &[("apns.endpoint", "http://127.0.0.1:1")],
             &[("apns.endpoint", "https://host/path")],

@@ -41,9 +41,10 @@ pub use self::token::Now;
 use self::token::ProviderToken;
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share};
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, tls};
+use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::proof::{Finding, Proof};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("apns");
@@ -205,11 +206,33 @@ impl Provider for ApnsProvider {
         self.settings.retry
     }
 
+    fn proofs(&self) -> Vec<Proof> {
+        // Signing was tried when the keys were read.
+        let signed = self.settings.apps.iter().map(|app| {
+            let App { name, key_id, team_id, .. } = app;
+            let path = app.auth_key_path.display();
+            let said = format!(
+                "{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push"
+            );
+            Finding::proved("apns key", said)
+        });
+        let signed = signed.collect();
+        let settings = self.pool_settings("", Sender { index: 0, of: 1 });
+        vec![
+            Proof::new("apns key", async move { signed }),
+            super::host_proof("apns host", settings, Arc::clone(&self.tls)),
+        ]
+    }
+
     fn reached(&self, app: &str) {
         let key = self.pool_key(app);
         let pools = self.pools.lock();
         let of_app = pools.iter().filter(|((pool, _), _)| *pool == key);
         of_app.for_each(|(_, shared)| shared.pool.end_rest());
+    }
+
+    fn pools(&self) -> Vec<(String, Stats)> {
+        self.pools.lock().iter().map(|((key, _), shared)| (key.clone(), shared.pool.stats())).collect()
     }
 
     fn close(&self) {

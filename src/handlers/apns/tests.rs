@@ -31,9 +31,9 @@ impl Keys {
     fn provider(&self, apps: &[(&str, &str, &str)]) -> Result<ApnsProvider, ProviderError> {
         let mut pairs = vec![("apns.apps".to_owned(), apps.iter().map(|app| app.0).collect::<Vec<_>>().join(","))];
         for (app, file, key_id) in apps {
-            let path = self.dir.path().join(file).display().to_string();
+            let (path, key_id) = (self.dir.path().join(file).display().to_string(), format!("{key_id:0>10}"));
             for (key, value) in
-                [("authKeyPath", path.as_str()), ("keyID", key_id), ("teamID", "TEAM"), ("topic", "com.x")]
+                [("authKeyPath", path.as_str()), ("keyID", &key_id), ("teamID", "TEAM123456"), ("topic", "com.x")]
             {
                 pairs.push((format!("apns.certs.{app}.{key}"), value.to_owned()));
             }

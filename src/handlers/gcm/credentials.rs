@@ -97,7 +97,15 @@ pub(super) struct Unusable {
 /// Reads credentials.
 pub(super) fn read(origin: &Origin) -> Result<Credentials, Unusable> {
     match origin {
-        Origin::Text(text) => parse(text).map_err(|rule| Unusable { place: "(its value)".into(), rule }),
+        Origin::Text(text) => {
+            let wrong = |rule| Unusable { place: "(its value)".into(), rule };
+            if !text.trim_start().starts_with('{') {
+                return Err(wrong(
+                    "is not JSON: a path goes into gcm.firebaseCredentialsFile.<app>, here goes the file's text".into(),
+                ));
+            }
+            parse(text).map_err(wrong)
+        }
         Origin::File(path) => from_file(path),
         Origin::Default => {
             if let Some(path) = default_file() {

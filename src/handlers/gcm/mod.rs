@@ -27,6 +27,7 @@ mod metadata;
 mod native;
 mod notification;
 pub mod probe;
+mod proof;
 mod quota;
 mod request;
 mod response;
@@ -51,9 +52,10 @@ use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
 use super::{BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender};
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, tls};
+use crate::http2::{Pool, PoolSettings, Stats, tls};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
+use crate::proof::Proof;
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -181,6 +183,10 @@ impl Provider for GcmProvider {
         Duration::from_mins(1) // Google: Scale FCM
     }
 
+    fn proofs(&self) -> Vec<Proof> {
+        proof::all(self)
+    }
+
     fn reached(&self, app: &str) {
         let key = self.pool_key(app);
         self.pools.lock().iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
@@ -192,6 +198,15 @@ impl Provider for GcmProvider {
 
     fn streams_per_connection(&self) -> usize {
         STREAMS_PER_CONNECTION
+    }
+
+    fn pools(&self) -> Vec<(String, Stats)> {
+        self.pools.lock().iter().map(|((key, _), pool)| (key.clone(), pool.stats())).collect()
+    }
+
+    fn without_credentials(&self) -> Vec<Arc<str>> {
+        let apps = self.settings.apps.iter().zip(&self.accounts);
+        apps.filter(|(_, account)| !account.token.is_in_hand()).map(|(app, _)| Arc::clone(&app.name)).collect()
     }
 
     fn close(&self) {

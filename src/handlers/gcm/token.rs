@@ -117,6 +117,11 @@ impl AccessToken {
         AccessToken { state: watch::Sender::default(), wanted: Notify::new() }
     }
 
+    /// Whether there is a token to send with.
+    pub(super) fn is_in_hand(&self) -> bool {
+        self.state.borrow().valid(Instant::now()).is_some()
+    }
+
     /// The token to send now. Waits a little for one that is being fetched.
     pub(super) async fn current(&self) -> Result<Arc<Token>, Refusal> {
         if let Some(ready) = self.state.borrow().ready(Instant::now()) {

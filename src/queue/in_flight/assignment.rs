@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::LastPoll;
 use crate::queue::offsets::Ledger;
+use crate::tally::LaneTally;
 
 /// Lending and sending.
 const LIVE: u8 = 0;
@@ -25,6 +26,7 @@ pub struct Assignment {
     /// What is lent and what may be committed. Held for moments, never over an await.
     pub ledger: Mutex<Ledger>,
     last_poll: Arc<LastPoll>,
+    lane: Arc<LaneTally>,
     stage: AtomicU8,
     on_stream: AtomicUsize,
     dirty: AtomicBool,
@@ -36,11 +38,12 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// A partition that has just become ours, read from where its ledger begins.
-    pub fn new(ledger: Ledger, last_poll: Arc<LastPoll>) -> Arc<Self> {
+    /// A partition that has just become ours, read from where its ledger begins; its messages are counted in `lane`.
+    pub fn new(ledger: Ledger, last_poll: Arc<LastPoll>, lane: Arc<LaneTally>) -> Arc<Self> {
         Arc::new(Assignment {
             ledger: Mutex::new(ledger),
             last_poll,
+            lane,
             stage: AtomicU8::new(LIVE),
             on_stream: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
@@ -92,6 +95,11 @@ impl Assignment {
     /// Receipts dropped without an end since this was asked last: bugs, told apart from what was released.
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    /// Where its messages are counted.
+    pub fn lane(&self) -> &Arc<LaneTally> {
+        &self.lane
     }
 
     /// Whether its messages are somebody else's.

@@ -6,11 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::{Assignment, Place, Share};
+use crate::message::age;
+use crate::outcome::Outcome;
+use crate::tally::{End, LaneTally};
 
 /// Lends the message at `offset`, which the assignment's ledger has called new; it counts against the share until the
-/// receipt ends. `bytes` is what its payload takes.
-pub fn lend(assignment: &Arc<Assignment>, share: &Arc<Share>, offset: i64, bytes: usize) -> Receipt {
+/// receipt ends, and is in the books from here to there. `bytes` is what its payload takes.
+pub fn lend(
+    assignment: &Arc<Assignment>,
+    share: &Arc<Share>,
+    offset: i64,
+    timestamp_ms: Option<i64>,
+    bytes: usize,
+) -> Receipt {
     share.enter(bytes);
+    assignment.lane().lent(timestamp_ms.map(age));
     Receipt {
         assignment: Arc::clone(assignment),
         share: Arc::clone(share),
@@ -18,8 +28,17 @@ pub fn lend(assignment: &Arc<Assignment>, share: &Arc<Share>, offset: i64, bytes
         bytes,
         on_stream: AtomicBool::new(false),
         place: Mutex::new(Place::OnWay),
-        ended: false,
+        fate: Fate::Open,
     }
+}
+
+/// How a receipt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Not at all, so far.
+    Open,
+    Resolved(End, Option<&'static str>),
+    Released,
 }
 
 /// The obligation to resolve one lent message. Dropping it unresolved is a bug: logged, counted, the message lent again.
@@ -31,19 +50,28 @@ pub struct Receipt {
     bytes: usize,
     on_stream: AtomicBool,
     place: Mutex<Place>,
-    ended: bool,
+    fate: Fate,
 }
 
 impl Receipt {
-    /// The message's outcome is final and reported: its offset may move.
-    pub fn resolve(mut self) {
-        self.ended = true;
+    /// The message is a push and its outcome final and reported: its offset may move.
+    pub fn resolve_as(self, outcome: &Outcome) {
+        self.resolve_with(outcome.into(), outcome.key());
+    }
+
+    /// The message is no push, and everything is done that it asked for: its offset may move.
+    pub fn resolve(self) {
+        self.resolve_with(End::Handled, None);
+    }
+
+    fn resolve_with(mut self, end: End, reason: Option<&'static str>) {
+        self.fate = Fate::Resolved(end, reason);
         self.assignment.resolve(self.offset);
     }
 
     /// Not resolved on purpose (shutdown, revoked partition): the offset stays, the message comes again to whoever owns it.
     pub fn release(mut self) {
-        self.ended = true;
+        self.fate = Fate::Released;
         self.assignment.give_back(self.offset);
     }
 
@@ -56,6 +84,11 @@ impl Receipt {
         let may = self.assignment.enter_stream();
         self.on_stream.store(may, Ordering::Release);
         may
+    }
+
+    /// Where its message is counted.
+    pub fn lane(&self) -> &Arc<LaneTally> {
+        self.assignment.lane()
     }
 
     /// Whether the message is somebody else's by now: what this receipt says changes nothing any more.
@@ -90,13 +123,19 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if !self.ended && self.assignment.give_back(self.offset) {
+        let lost = self.fate == Fate::Open && self.assignment.give_back(self.offset);
+        if lost {
             self.share.all.lost.fetch_add(1, Ordering::Relaxed);
             self.assignment.note_dropped();
             tracing::error!(alarm = true, app = %self.share.app, offset = self.offset, "a message was dropped without an outcome; it is sent again");
         }
         self.off_stream();
         self.move_to(Place::OnWay);
+        // Before its place is free: the books never show more in flight than there are places.
+        match self.fate {
+            Fate::Resolved(end, reason) => self.lane().ended(end, reason),
+            Fate::Open | Fate::Released => self.lane().released(lost),
+        }
         self.share.leave(self.bytes);
     }
 }

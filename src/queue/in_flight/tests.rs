@@ -1,9 +1,21 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::message::{Lane, Origin, Platform};
+use crate::outcome::{Class, Outcome, Refusal};
 use crate::queue::offsets::{Ledger, Lend};
+use crate::tally::{End, LaneTally};
 
 const SESSION: Duration = Duration::from_secs(10);
+
+fn lane_of(tally: &Tally) -> Arc<LaneTally> {
+    let platform = Platform("apns");
+    tally.lane(&Origin { topic: "t".into(), partition: 0, app: "a".into(), platform, lane: Lane::Single })
+}
+
+fn lane() -> Arc<LaneTally> {
+    lane_of(&Tally::default())
+}
 
 struct Partition {
     assignment: Arc<Assignment>,
@@ -13,14 +25,14 @@ struct Partition {
 impl Partition {
     fn new() -> Self {
         let last_poll = LastPoll::new(SESSION, Instant::now());
-        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll)), last_poll }
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane()), last_poll }
     }
 
     fn lend(&self, share: &Arc<Share>, bytes: usize) -> Receipt {
         let mut ledger = self.assignment.ledger.lock();
         let offset = ledger.next();
         assert_eq!(ledger.lend(offset, -1, Instant::now()), Lend::New);
-        lend(&self.assignment, share, offset, bytes)
+        lend(&self.assignment, share, offset, None, bytes)
     }
 
     fn position(&self) -> i64 {
@@ -247,7 +259,7 @@ fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
     let start = now.checked_sub(SESSION).expect("the machine is older");
     // A session of no length is always over; one of an hour was over at its first poll in the past.
     for last_poll in [LastPoll::new(Duration::ZERO, now), LastPoll::new(SESSION, start)] {
-        let assignment = Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll));
+        let assignment = Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane());
         let partition = Partition { assignment, last_poll };
         let receipt = partition.lend(&all.share("a"), 1);
         assert!(!receipt.may_send());
@@ -258,7 +270,7 @@ fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
     }
     let last_poll = LastPoll::new(SESSION, start);
     let partition =
-        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll)), last_poll };
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane()), last_poll };
     let receipt = partition.lend(&all.share("a"), 1);
     partition.last_poll.touch(Instant::now());
     assert!(partition.last_poll.vouch(Instant::now()) && receipt.may_send());
@@ -318,4 +330,25 @@ fn a_stop_and_a_send_at_once_never_miss_each_other() {
         assert!(!sent || seen == 1, "sent although the stop saw nobody");
         receipt.release();
     }
+}
+
+#[test]
+fn a_receipt_is_in_the_books_from_its_beginning_to_its_end() {
+    let (all, last_poll) = (InFlight::new(10, 1000), LastPoll::new(SESSION, Instant::now()));
+    let assignment = Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane_of(all.tally()));
+    let partition = Partition { assignment, last_poll };
+    let mut receipts: Vec<_> = (0..6).map(|_| partition.lend(&all.share("a"), 1)).collect();
+    let sheet = || all.tally().sheets().remove(0).1;
+    let mut end = |how: fn(Receipt)| how(receipts.pop().unwrap());
+    end(|receipt| receipt.resolve_as(&Outcome::Expired(None)));
+    end(|receipt| receipt.resolve_as(&Outcome::Rejected(Refusal::local(Class::Message, "bad", "Bad", ""))));
+    end(Receipt::resolve);
+    end(Receipt::release);
+    end(drop);
+    assert_eq!((sheet().lent, sheet().in_flight, sheet().released, sheet().lost), (6, 1, 2, 1));
+    assert_eq!([End::Expired, End::Rejected, End::Handled, End::Delivered].map(|end| sheet().of(end)), [1, 1, 1, 0]);
+    partition.assignment.stop_sending();
+    end(drop);
+    assert_eq!((sheet().in_flight, sheet().released, sheet().lost), (0, 3, 1), "given up with its partition");
+    assert_eq!(sheet().consumed(), sheet().accounted());
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::topic;
-use crate::config::{Config, ConfigError, Key};
+use crate::config::{Brokers, Config, ConfigError, Key};
 use crate::message::Platform;
+use crate::proof::Finding;
 use crate::reporters::kafka::{Kind, Records, Section, Settings, refuse};
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Backlog, CheckError, DeadLetter, DeadLetterReporter, FeedbackFate, RecordSource};
+use crate::reporters::{Backlog, DeadLetter, DeadLetterReporter, FeedbackFate, RecordSource};
 
 const BROKERS: Key = Key::optional(
     "deadLetters.kafka.brokers",
@@ -55,18 +56,18 @@ impl KafkaDeadLetters {
 }
 
 fn settings(config: &Config) -> Result<Settings, ConfigError> {
-    let own: Vec<String> = config.get(&BROKERS)?.unwrap_or_default();
+    let own: Option<Brokers> = config.get(&BROKERS)?;
     let mut options = config.below(&OPTIONS);
     refuse(KIND.section, &options, &[])?;
-    let brokers = if own.is_empty() {
+    let brokers = if let Some(Brokers(own)) = own {
+        own
+    } else {
         for (name, value) in of_the_connection(config.below(&QUEUE_OPTIONS)) {
             options.entry(name).or_insert(value);
         }
-        config.require(&QUEUE_BROKERS)?
-    } else {
-        own
+        config.require::<Brokers>(&QUEUE_BROKERS)?.0
     };
-    Ok(Settings { brokers: brokers.join(","), linger_ms: 0, batch_bytes: 1_048_576, options, give_up_after: None })
+    Ok(Settings { brokers, linger_ms: 0, batch_bytes: 1_048_576, options, give_up_after: None })
 }
 
 fn of_the_connection(options: BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
@@ -110,8 +111,8 @@ impl DeadLetterReporter for KafkaDeadLetters {
         self.0.send(&topic(&origin.app, origin.platform), origin, &Letter(letter)).await
     }
 
-    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
-        self.0.check(apps.iter().map(|(app, platform)| topic(app, *platform)).collect(), deadline).await
+    async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
+        self.0.inspect(apps.iter().map(|(app, platform)| topic(app, *platform)).collect(), deadline).await
     }
 
     async fn flush(&self, deadline: Duration) -> bool {

@@ -13,9 +13,10 @@ pub use settings::{IGNORED, KEYS, Settings};
 use super::topic_of;
 use crate::config::ConfigError;
 use crate::message::{Origin, Platform};
+use crate::proof::Finding;
 use crate::reporters::kafka::{Kind, Records};
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Backlog, CheckError, FeedbackFate, FeedbackReporter, RecordSource};
+use crate::reporters::{Backlog, FeedbackFate, FeedbackReporter, RecordSource};
 
 const KIND: Kind = Kind {
     name: "feedback",
@@ -51,8 +52,8 @@ impl FeedbackReporter for KafkaFeedback {
         self.0.send(&topic_of(origin), origin, record).await
     }
 
-    async fn check(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Result<(), CheckError> {
-        self.0.check(apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect(), deadline).await
+    async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
+        self.0.inspect(apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect(), deadline).await
     }
 
     async fn flush(&self, deadline: Duration) -> bool {

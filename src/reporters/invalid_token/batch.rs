@@ -10,6 +10,7 @@ pub struct Batches<K, T> {
     size: usize,
     interval: Duration,
     open: HashMap<K, Open<T>>,
+    items: usize,
 }
 
 #[derive(Debug)]
@@ -21,17 +22,29 @@ struct Open<T> {
 impl<K: Clone + Eq + Hash, T> Batches<K, T> {
     /// Batches of at most `size` items, none older than `interval`.
     pub fn new(size: usize, interval: Duration) -> Self {
-        Batches { size: size.max(1), interval, open: HashMap::new() }
+        Batches { size: size.max(1), interval, open: HashMap::new(), items: 0 }
     }
 
     /// Adds an item; the batch of its key when it is full with it.
     pub fn add(&mut self, key: K, item: T, now: Instant) -> Option<(K, Vec<T>)> {
         let open = self.open.entry(key.clone()).or_insert_with(|| Open { due: now + self.interval, items: Vec::new() });
         open.items.push(item);
+        self.items += 1;
         if open.items.len() < self.size {
             return None;
         }
+        self.items -= open.items.len();
         self.open.remove(&key).map(|open| (key, open.items))
+    }
+
+    /// How many items are collected.
+    pub fn len(&self) -> usize {
+        self.items
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
     }
 
     /// When the next batch is due; `None` when nothing is collected.
@@ -41,11 +54,15 @@ impl<K: Clone + Eq + Hash, T> Batches<K, T> {
 
     /// The batches that are due at `now`.
     pub fn take_due(&mut self, now: Instant) -> Vec<(K, Vec<T>)> {
-        self.open.extract_if(|_, open| open.due <= now).map(|(key, open)| (key, open.items)).collect()
+        let taken: Vec<_> =
+            self.open.extract_if(|_, open| open.due <= now).map(|(key, open)| (key, open.items)).collect();
+        self.items -= taken.iter().map(|(_, items)| items.len()).sum::<usize>();
+        taken
     }
 
     /// All that is collected.
     pub fn take_all(&mut self) -> Vec<(K, Vec<T>)> {
+        self.items = 0;
         self.open.drain().map(|(key, open)| (key, open.items)).collect()
     }
 }
@@ -84,8 +101,11 @@ mod tests {
                 taken.extend(batches.add(*key, (n, now), now));
                 prop_assert!(batches.due().is_none_or(|due| due > now && due <= now + interval));
                 out.extend(taken);
+                let gone: usize = out.iter().map(|(_, items): &(u8, Vec<_>)| items.len()).sum();
+                prop_assert_eq!(batches.len(), n + 1 - gone);
             }
             out.extend(batches.take_all());
+            prop_assert!(batches.is_empty());
             prop_assert!(out.iter().all(|(_, items)| items.len() <= size));
             let mut seen: Vec<_> = out.into_iter().flat_map(|(_, items)| items).map(|(n, _)| n).collect();
             seen.sort_unstable();

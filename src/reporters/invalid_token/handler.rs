@@ -4,44 +4,49 @@
 //! of its table, and answered through a oneshot channel. Its waiter leaves after `invalidToken.timeout`; a token that
 //! nobody waits for any more is not deleted, because its message was already told that it is deferred.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::valve::{Change, Judgement, Valve};
+use super::valve::Judgement;
 use super::{Deleter, Settings};
+use crate::control::Control;
 use crate::message::{Origin, Platform};
 use crate::outcome::InvalidToken;
-use crate::reporters::quick_hash::QuickHash;
+use crate::proof::Proof;
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Deletion, InvalidTokenHandler, StatsReporter};
+use crate::reporters::{Deletion, InvalidTokenHandler, StatsReporter as _};
 
+mod valves;
 mod worker;
 
+use valves::Valves;
 use worker::{Item, Table, Worker};
 
 /// Tokens between the senders and the collecting task. When full, tokens are deferred.
 const QUEUE: usize = 10_000;
-type Valves = HashMap<Platform, HashMap<Arc<str>, Arc<AppValve>, QuickHash>, QuickHash>;
 
-struct AppValve {
-    valve: Mutex<Valve>,
-    changed: Notify,
-}
+/// How long the end waits for the last entries.
+const LAST_ENTRIES: Duration = Duration::from_millis(500);
 
 /// The handler of dead tokens for any [`Deleter`].
 pub struct Handler {
     worker: Arc<Worker>,
-    valves: RwLock<Valves>,
+    valves: Arc<Valves>,
     queue: RwLock<Option<mpsc::Sender<(Table, Item)>>>,
     tasks: TaskTracker,
+    /// Ends the one that follows the entries; the other ends with the queue.
+    following: DropGuard,
+    /// Tokens whose messages wait for their deletion.
+    waiting: AtomicUsize,
 }
 
 impl std::fmt::Debug for Handler {
@@ -51,52 +56,44 @@ impl std::fmt::Debug for Handler {
 }
 
 impl Handler {
-    /// Starts the collecting task on `runtime`; `at_once` statements run side by side, each tried again `retries` times.
+    /// Starts the collecting task on `runtime`; `at_once` statements run side by side.
     pub fn start(
         settings: Settings,
         at_once: usize,
-        retries: u32,
         deleter: Arc<dyn Deleter>,
         runtime: &Handle,
         stats: Stats,
+        control: &Control,
     ) -> Self {
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
+        let (max_share, min_answers) = (settings.max_share, settings.min_answers);
+        let valves = Valves::new(max_share, min_answers, control.clone(), hostname.clone(), stats.clone());
+        let (valves, stop) = (Arc::new(valves), CancellationToken::new());
         let at_once = at_once.max(1);
-        let worker =
-            Arc::new(Worker { settings, at_once, retries, deleter, health: Mutex::default(), hostname, stats });
+        let worker = Arc::new(Worker { settings, at_once, deleter, health: Mutex::default(), hostname, stats });
         let (queue, items) = mpsc::channel(QUEUE);
         let tasks = TaskTracker::new();
         tasks.spawn_on(worker.clone().collect(items), runtime);
+        tasks.spawn_on(valves.clone().follow(stop.clone()), runtime);
         tasks.close();
-        Handler { worker, valves: RwLock::default(), queue: RwLock::new(Some(queue)), tasks }
-    }
-
-    /// Calls `act` with the valve of the message's app, made if it is new.
-    fn with_valve<T>(&self, origin: &Origin, act: impl FnOnce(&Arc<AppValve>) -> T) -> T {
-        {
-            // Held by each message for an instant; the map itself changes once per app.
-            let valves = self.valves.read();
-            if let Some(valve) = valves.get(&origin.platform).and_then(|apps| apps.get(&origin.app)) {
-                return act(valve);
-            }
+        Handler {
+            worker,
+            valves,
+            queue: RwLock::new(Some(queue)),
+            tasks,
+            following: stop.drop_guard(),
+            waiting: AtomicUsize::new(0),
         }
-        let settings = &self.worker.settings;
-        let new = || {
-            let valve = Mutex::new(Valve::new(settings.max_share, settings.min_answers));
-            Arc::new(AppValve { valve, changed: Notify::new() })
-        };
-        act(self.valves.write().entry(origin.platform).or_default().entry(origin.app.clone()).or_insert_with(new))
     }
 
     /// Waits while the valve cannot say yet; `None` when it could not say in time.
     async fn judged(&self, origin: &Origin, deadline: Instant) -> Option<bool> {
-        let app = self.with_valve(origin, Arc::clone);
+        let app = self.valves.with(origin, Arc::clone);
         loop {
-            let changed = app.changed.notified();
+            let changed = app.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let judgement = app.valve.lock().judge(Instant::now().into_std());
-            match judgement {
+            match app.judge() {
                 Judgement::Delete => return Some(true),
                 Judgement::Withhold => return Some(false),
                 Judgement::Wait => timeout_at(deadline, changed).await.ok()?,
@@ -111,31 +108,14 @@ impl Handler {
         let (done, answer) = oneshot::channel();
         let item = ((origin.app.clone(), origin.platform), Item { token: token.clone(), done });
         let queued = self.queue.read().as_ref().is_some_and(|queue| queue.try_send(item).is_ok());
-        queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)))
+        self.waiting.fetch_add(1, Relaxed);
+        let is_done = queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)));
+        self.waiting.fetch_sub(1, Relaxed);
+        is_done
     }
 
     fn count(&self, origin: &Origin, metric: Metric) {
         self.worker.count(metric, &origin.app, origin.platform, 1);
-    }
-
-    fn report(&self, origin: &Origin, change: Change, share: f64) {
-        let (app, platform) = (&*origin.app, origin.platform);
-        let tags = [("platform", platform.0), ("game", app)];
-        match change {
-            Change::Closed => {
-                let limit = self.worker.settings.max_share;
-                tracing::error!(
-                    alarm = true, app, %platform, share, limit,
-                    "too many dead tokens: none of this app is deleted any more, pushes go on; check host (-p), topic and key"
-                );
-                self.worker.stats.gauge(Metric::ValveClosed, &tags, 1.0);
-            }
-            Change::Opened => {
-                tracing::warn!(app, %platform, share, "the share of dead tokens is low again: they are deleted again");
-                self.worker.stats.gauge(Metric::ValveClosed, &tags, 0.0);
-            }
-            Change::Cleared | Change::None => {}
-        }
     }
 }
 
@@ -157,37 +137,28 @@ impl InvalidTokenHandler for Handler {
     }
 
     fn observe(&self, origin: &Origin, invalid: bool) {
-        let now = Instant::now().into_std();
-        let (change, share) = self.with_valve(origin, |app| {
-            let mut valve = app.valve.lock();
-            let change = valve.observe(invalid, now);
-            if change != Change::None {
-                app.changed.notify_waiters();
-            }
-            (change, valve.share())
-        });
-        self.report(origin, change, share);
+        self.valves.observe(origin, invalid);
     }
 
     fn publish(&self) {
-        for (platform, apps) in &*self.valves.read() {
-            for (app, valve) in apps {
-                let closed = valve.valve.lock().is_closed();
-                self.worker.stats.gauge(
-                    Metric::ValveClosed,
-                    &[("platform", platform.0), ("game", app)],
-                    f64::from(u8::from(closed)),
-                );
-            }
-        }
+        self.worker.stats.gauge(Metric::TokensWaiting, &[], self.waiting.load(Relaxed) as f64);
+        self.valves.publish();
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        self.worker.deleter.proofs(apps)
     }
 
     async fn close(&self, deadline: Duration) {
         drop(self.queue.write().take());
+        self.following.token().cancel();
         if timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!("dead tokens are left undeleted at the end: they are in the feedback records");
         }
         let _ = timeout(deadline, self.worker.deleter.close()).await;
+        if !self.valves.written(deadline.min(LAST_ENTRIES)).await {
+            tracing::warn!("the state of a valve could not be kept: the control topic did not acknowledge it");
+        }
     }
 }
 

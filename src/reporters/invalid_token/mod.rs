@@ -1,12 +1,12 @@
 //! Tokens that a provider called dead: deleted from the app's table, in batches, behind a safety valve.
 //!
-//! `table`, `batch` and `valve` are pure; `handler` joins them to a [`Deleter`], the database's edge (`postgres`, the
+//! `table`, `batch`, `valve` and `latch` are pure; `handler` joins them to a [`Deleter`], the database's edge (`postgres`, the
 //! only user of `sqlx`). A message's receipt waits for its token's deletion, but only for `invalidToken.timeout`: an
 //! absent database is no reason to stop pushing, and what could not be deleted is left to the feedback record.
 //! Adding a database: a file here and a line in [`HANDLERS`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -14,12 +14,15 @@ use tokio::runtime::Handle;
 use super::InvalidTokenHandler;
 use super::stats::Stats;
 use crate::config::{Config, ConfigError, Key};
+use crate::control::Control;
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 use crate::registry::Registry;
 
 pub mod batch;
 pub mod handler;
+pub mod latch;
 pub mod postgres;
 pub mod table;
 pub mod valve;
@@ -42,21 +45,25 @@ const TIMEOUT: Key = Key::new(
     "how long a message waits for its token's deletion before it is left to the feedback record, 100ms to 60s",
 );
 
-/// The keys of this room itself.
-pub const KEYS: &[Key] = &[HANDLERS_KEY, MAX_SHARE, MIN_ANSWERS, BATCH_SIZE, BATCH_INTERVAL, TIMEOUT];
+const MAX_RETRIES: Key =
+    Key::new("invalidToken.pg.maxRetries", "3", "how often a failed DELETE is tried again, 0 to 100");
 
-/// Builds a handler from its own section of the configuration; its tasks run on the given runtime.
-pub type Factory = fn(&Config, &Handle, Stats) -> Result<Arc<dyn InvalidTokenHandler>, ConfigError>;
+/// The keys of this room itself.
+pub const KEYS: &[Key] = &[HANDLERS_KEY, MAX_SHARE, MIN_ANSWERS, BATCH_SIZE, BATCH_INTERVAL, TIMEOUT, MAX_RETRIES];
+
+/// Builds a handler from its own section of the configuration; its tasks run on the given runtime, and its valves keep their
+/// state in the entries.
+pub type Factory = fn(&Config, &Handle, Stats, &Control) -> Result<Arc<dyn InvalidTokenHandler>, ConfigError>;
 
 /// The handlers that can be named.
 pub const HANDLERS: Registry<Factory> = Registry::new(
     HANDLERS_KEY,
-    &[("pg", |config, runtime, stats| {
+    &[("pg", |config, runtime, stats, control| {
         let settings = Settings::from_config(config)?;
         let pg = postgres::Settings::from_config(config)?;
-        let (at_once, retries) = (pg.pool_size as usize, pg.max_retries);
+        let at_once = pg.pool_size as usize;
         let deleter = Arc::new(postgres::Postgres::new(pg, runtime));
-        Ok(Arc::new(handler::Handler::start(settings, at_once, retries, deleter, runtime, stats)))
+        Ok(Arc::new(handler::Handler::start(settings, at_once, deleter, runtime, stats, control)))
     })],
 );
 
@@ -73,6 +80,8 @@ pub struct Settings {
     pub batch_interval: Duration,
     /// How long a receipt waits.
     pub timeout: Duration,
+    /// How often a failed statement is tried again.
+    pub retries: u32,
 }
 
 impl Settings {
@@ -98,7 +107,11 @@ impl Settings {
         if !(Duration::from_millis(100)..=Duration::from_mins(1)).contains(&timeout) || timeout <= batch_interval {
             return Err(config.error(&TIMEOUT, "must be from 100ms to 60s and longer than invalidToken.batch.interval"));
         }
-        Ok(Settings { max_share, min_answers, batch_size, batch_interval, timeout })
+        let retries: u32 = config.require(&MAX_RETRIES)?;
+        if retries > 100 {
+            return Err(config.error(&MAX_RETRIES, "must be from 0 to 100"));
+        }
+        Ok(Settings { max_share, min_answers, batch_size, batch_interval, timeout, retries })
     }
 }
 
@@ -123,15 +136,39 @@ pub enum DeleteError {
     /// The database refuses this statement (table missing, no right): the operator must act.
     #[error("refused: {0}")]
     Refused(String),
+    /// The database refuses one of the tokens, or the end of its row (a reference to it): the others would go.
+    #[error("refused because of a row: {0}")]
+    Row(String),
 }
 
 /// Deletes tokens from an app's table.
 #[async_trait]
 pub trait Deleter: Send + Sync + 'static {
-    /// One statement. Tokens come sorted and without doubles.
+    /// One statement. Tokens come sorted and without doubles; without any it asks whether the table could be deleted from.
     async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError>;
+    /// What can be proved about the tables of these apps.
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let _ = apps;
+        Vec::new()
+    }
+    /// How many rows the app's table has, about; `None` when that is not known.
+    async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError>;
     /// Closes connections.
     async fn close(&self);
+}
+
+/// Now, ms since the epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+/// Sorts tokens, for statements that lock rows in one order do not deadlock, and keeps each once: the least cautious of
+/// doubles, the one without a time or with the latest, stands for all.
+pub fn sorted_once(mut tokens: Vec<InvalidToken>) -> Vec<InvalidToken> {
+    let time = |token: &InvalidToken| token.unregistered_at_ms.unwrap_or(i64::MAX);
+    tokens.sort_by(|a, b| a.token.cmp(&b.token).then_with(|| time(b).cmp(&time(a))));
+    tokens.dedup_by(|later, first| later.token == first.token);
+    tokens
 }
 
 #[cfg(test)]

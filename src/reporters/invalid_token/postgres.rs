@@ -2,132 +2,35 @@
 //! [`super::table`]. An index on `token` is the operator's part: without it each batch reads the whole table.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::runtime::Handle;
 
-use super::table::{quoted, table};
+use super::table::table;
 use super::{DeleteError, Deleted, Deleter};
-use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
+use crate::proof::Proof;
 
-const HOST: Key = Key::new("invalidToken.pg.host", "localhost", "host of PostgreSQL");
-const PORT: Key = Key::new("invalidToken.pg.port", "5432", "port of PostgreSQL");
-const USER: Key =
-    Key::optional("invalidToken.pg.user", "user of PostgreSQL; needs DELETE and SELECT on the token tables");
-const PASS: Key = Key::optional("invalidToken.pg.pass", "password of PostgreSQL").secret();
-const DATABASE: Key = Key::optional("invalidToken.pg.database", "database with the token tables");
-const SCHEMA: Key =
-    Key::optional("invalidToken.pg.schema", "schema of the token tables; unset: as search_path finds them");
-const POOL_SIZE: Key =
-    Key::new("invalidToken.pg.poolSize", "4", "most connections, 1 to 100; deletions are batched, few are enough");
-const MAX_RETRIES: Key =
-    Key::new("invalidToken.pg.maxRetries", "3", "how often a failed DELETE is tried again, 0 to 100");
-const CONNECTION_TIMEOUT: Key =
-    Key::new("invalidToken.pg.connectionTimeout", "1000", "how long to wait for a connection, ms, 10 to 60000");
-const SSLMODE: Key = Key::new(
-    "invalidToken.pg.sslmode",
-    "prefer",
-    "disable, allow, prefer, require, verify-ca or verify-full; true: require, false: disable",
-);
-const UPDATED_AT: Key = Key::optional(
-    "invalidToken.pg.updatedAtColumn",
-    "timestamp column of a row's last registration: a row newer than the provider's time of death survives",
-);
+mod tables;
 
-/// The keys of this handler.
-pub const KEYS: &[Key] =
-    &[HOST, PORT, USER, PASS, DATABASE, SCHEMA, POOL_SIZE, MAX_RETRIES, CONNECTION_TIMEOUT, SSLMODE, UPDATED_AT];
+use tables::Tables;
 
-/// Keys of the original that are accepted without effect, and why.
-pub const IGNORED: &[Ignored] = &[Ignored {
-    name: "invalidToken.pg.table",
-    because: "each app and platform has its own table; one for all would delete in the wrong one",
-}];
+mod config;
 
-/// How to reach the database, and the names in it.
-#[derive(Clone)]
-pub struct Settings {
-    connect: PgConnectOptions,
-    /// Most connections.
-    pub pool_size: u32,
-    /// How often a failed statement is tried again.
-    pub max_retries: u32,
-    acquire_timeout: Duration,
-    schema: Option<String>,
-    /// Quoted.
-    updated_at: Option<String>,
-}
+pub(crate) use config::section;
+pub use config::{IGNORED, KEYS, Section, Settings, WORKER};
 
-impl std::fmt::Debug for Settings {
-    /// Without the connection's options: they hold the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("host", &self.connect.get_host())
-            .field("port", &self.connect.get_port())
-            .field("database", &self.connect.get_database())
-            .field("pool_size", &self.pool_size)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    /// Reads and checks the section `invalidToken.pg`.
-    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        let pool_size: u32 = config.require(&POOL_SIZE)?;
-        if !(1..=100).contains(&pool_size) {
-            return Err(config.error(&POOL_SIZE, "must be from 1 to 100"));
-        }
-        let max_retries: u32 = config.require(&MAX_RETRIES)?;
-        if max_retries > 100 {
-            return Err(config.error(&MAX_RETRIES, "must be from 0 to 100"));
-        }
-        let acquire_timeout = config.millis(&CONNECTION_TIMEOUT)?.unwrap_or(Duration::from_secs(1));
-        if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&acquire_timeout) {
-            return Err(config.error(&CONNECTION_TIMEOUT, "must be from 10 to 60000 ms"));
-        }
-        let schema: Option<String> = config.get(&SCHEMA)?;
-        if let Some(schema) = &schema {
-            quoted(schema).map_err(|error| config.error(&SCHEMA, format!("is refused: {error}")))?;
-        }
-        let updated_at: Option<String> = config.get(&UPDATED_AT)?;
-        let updated_at = updated_at
-            .map(|column| quoted(&column).map_err(|error| config.error(&UPDATED_AT, format!("is refused: {error}"))))
-            .transpose()?;
-        let connect = connect_options(config)?;
-        Ok(Settings { connect, pool_size, max_retries, acquire_timeout, schema, updated_at })
-    }
-}
-
-fn connect_options(config: &Config) -> Result<PgConnectOptions, ConfigError> {
-    let host: String = config.require(&HOST)?;
-    let user: String = config.require(&USER)?;
-    let database: String = config.require(&DATABASE)?;
-    let mode: String = config.require(&SSLMODE)?;
-    let mode = match mode.to_ascii_lowercase().as_str() {
-        "true" => PgSslMode::Require,
-        "false" => PgSslMode::Disable,
-        named => named.parse().map_err(|_| {
-            config.error(&SSLMODE, "must be disable, allow, prefer, require, verify-ca, verify-full, true or false")
-        })?,
-    };
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&host)
-        .port(config.require(&PORT)?)
-        .username(&user)
-        .database(&database)
-        .ssl_mode(mode)
-        .application_name("pusher");
-    let pass: Option<String> = config.get(&PASS)?;
-    Ok(match pass {
-        Some(pass) => options.password(&pass),
-        None => options,
-    })
-}
+/// The rows of a table and its partitions as the planner reckons: those of the last ANALYZE or VACUUM (`reltuples`), scaled to
+/// the pages that there are now. NULL while one of them has never been counted, and when there is no such table.
+const ROWS: &str = "\
+    SELECT CASE WHEN bool_and(reltuples >= 0) THEN sum(CASE WHEN relpages = 0 THEN reltuples ELSE \
+        reltuples::float8 / relpages * (pg_relation_size(oid) / current_setting('block_size')::int8) END)::float8 END \
+    FROM pg_class WHERE relkind IN ('r', 'm', 'f') \
+        AND (oid = to_regclass($1) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))";
 
 /// The database.
 #[derive(Debug)]
@@ -180,6 +83,19 @@ impl Deleter for Postgres {
         Ok(Deleted { rows: rows.len() as u64, nonexistent: (tokens.len() - gone.len()) as u64 })
     }
 
+    async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError> {
+        let table =
+            table(self.schema.as_deref(), app, platform).map_err(|error| DeleteError::Refused(error.to_string()))?;
+        let rows: Option<f64> =
+            sqlx::query_scalar(ROWS).bind(table).fetch_one(&self.pool).await.map_err(|error| understood(&error))?;
+        Ok(rows.map(|rows| rows as u64))
+    }
+
+    fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
+        let (pool, schema, updated_at) = (self.pool.clone(), self.schema.clone(), self.updated_at.clone());
+        vec![Tables { pool, schema, updated_at, apps: apps.to_vec() }.proof()]
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }
@@ -192,41 +108,15 @@ fn understood(error: &sqlx::Error) -> DeleteError {
     let code = refusal.code().unwrap_or_default();
     let text = format!("{} (SQLSTATE {code})", refusal.message());
     match &*code {
-        "40P01" | "40001" => DeleteError::Conflict(text),
+        // Also a lock that was not to be had, and a statement that took too long for the server's patience.
+        "40P01" | "40001" | "55P03" | "57014" => DeleteError::Conflict(text),
         // Connection, resources, operator intervention, system; wrong password or database; read-only after a failover.
         "25006" => DeleteError::Away(text),
         code if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             DeleteError::Away(text)
         }
+        // Data that the database cannot hold, a constraint, an exception of a trigger.
+        code if ["22", "23", "P0"].iter().any(|class| code.starts_with(class)) => DeleteError::Row(text),
         _ => DeleteError::Refused(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(more: (&'static str, &'static str)) -> Config {
-        Config::from_pairs([
-            ("invalidToken.pg.user", "u"),
-            ("invalidToken.pg.database", "d"),
-            ("invalidToken.pg.pass", "hunter2"),
-            more,
-        ])
-    }
-
-    #[test]
-    fn wrong_values_name_key_and_rule() {
-        let wrong = |key, value| Settings::from_config(&config((key, value))).unwrap_err().to_string();
-        insta::assert_snapshot!(wrong("invalidToken.pg.sslmode", "maybe"), @r#"invalidToken.pg.sslmode: "maybe" must be disable, allow, prefer, require, verify-ca, verify-full, true or false"#);
-        insta::assert_snapshot!(wrong("invalidToken.pg.updatedAtColumn", "a b"), @r#"invalidToken.pg.updatedAtColumn: "a b" is refused: "a b" cannot be a table or column: only letters, digits, _ and - are allowed, not first a digit or -"#);
-        insta::assert_snapshot!(Settings::from_config(&Config::default()).unwrap_err(), @"invalidToken.pg.user: must be set");
-    }
-
-    #[test]
-    fn the_password_does_not_show() {
-        let settings = Settings::from_config(&config(("invalidToken.pg.sslmode", "true"))).unwrap();
-        assert!(!format!("{settings:?}").contains("hunter2"));
-        assert!(matches!(settings.connect.get_ssl_mode(), PgSslMode::Require));
     }
 }

@@ -9,8 +9,9 @@
 //!   seconds for more answers, then are left to the feedback record; but [`UNJUDGED`] of them per window are deleted
 //!   at once, so that an app that sends five pushes a day loses its dead tokens too.
 //! * **closed**: the share is higher in a full window. Nothing is deleted, deliveries go on, an alarm is raised once. The
-//!   valve opens again when a full window's share has fallen to half of `max_share`, or with a restart: what it knows
-//!   lives in memory.
+//!   valve opens again when a full window's share has fallen to half of `max_share`, or when an operator says so. That it is
+//!   closed outlives the process and is known to all workers ([`super::latch`]); only the one that closed it, or its
+//!   successor, opens it by itself. The window lives in memory.
 //!
 //! So a wrong host from the first answer on costs at most [`UNJUDGED`] rows per app and process until it closes (an app
 //! with fewer than 1,000 answers an hour: that many per hour), and one that begins in full flow at most `max_share` of
@@ -69,6 +70,8 @@ pub struct Valve {
     unjudged: u32,
     high: bool,
     closed: bool,
+    /// Whether it may open by itself.
+    opens: bool,
 }
 
 impl Valve {
@@ -84,7 +87,18 @@ impl Valve {
             unjudged: 0,
             high: false,
             closed: false,
+            opens: true,
         }
+    }
+
+    /// Closes it because somebody else has; whether it may open by itself.
+    pub fn close(&mut self, opens: bool) {
+        (self.closed, self.opens) = (true, opens);
+    }
+
+    /// Opens it because somebody said so: what it has seen so far does not count any more.
+    pub fn open(&mut self) {
+        *self = Valve::new(self.max_share, self.full);
     }
 
     /// Takes note of one final answer.
@@ -100,10 +114,10 @@ impl Valve {
         let was_high = std::mem::replace(&mut self.high, share > self.max_share);
         match self.closed {
             false if full && self.high => {
-                self.closed = true;
+                (self.closed, self.opens) = (true, true);
                 Change::Closed
             }
-            true if full && share <= self.max_share / 2.0 => {
+            true if self.opens && full && share <= self.max_share / 2.0 => {
                 self.closed = false;
                 Change::Opened
             }
@@ -220,6 +234,21 @@ mod tests {
         assert!(valve.is_closed(), "20 % is more than half of 30 %");
         feed(&mut valve, &mut now, 2000, |i| i % 10 == 0);
         assert!(!valve.is_closed());
+    }
+
+    #[test]
+    fn what_another_closed_it_does_not_open_and_what_a_person_opens_begins_anew() {
+        let (mut valve, mut now) = (Valve::new(0.3, 1000), Instant::now());
+        valve.close(false);
+        feed(&mut valve, &mut now, 5000, |_| false);
+        assert!(valve.is_closed());
+        valve.open();
+        assert_eq!(valve.judge(now), Judgement::Delete);
+        feed(&mut valve, &mut now, 1000, |_| true);
+        assert!(valve.is_closed(), "it judges as before");
+        valve.close(true);
+        feed(&mut valve, &mut now, 5000, |_| false);
+        assert!(!valve.is_closed(), "its predecessor's");
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct Trouble {
     unreachable_since: Option<Instant>,
     refused_topics: HashSet<String>,
     too_large_topics: HashSet<String>,
+    /// The client's last words about a broker.
+    heard: Option<String>,
 }
 
 impl State {
@@ -43,6 +45,16 @@ impl State {
     /// What happens to records meanwhile, for the log.
     fn meanwhile(&self) -> &'static str {
         if self.give_up_after.is_none() { "offsets wait" } else { "records are lost after feedback.timeout" }
+    }
+
+    /// What the client says about a broker that it cannot use: connection refused, a password that is wrong.
+    pub(super) fn heard(&self, reason: &str) {
+        self.trouble.lock().heard = Some(reason.to_owned());
+    }
+
+    /// The last of that.
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.trouble.lock().heard.clone()
     }
 
     /// The broker did not take a record in time, or all brokers are down.

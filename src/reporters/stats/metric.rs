@@ -128,14 +128,26 @@ metrics! {
     FeedbackStalledSeconds: Ours Gauge "feedback_stalled_seconds" [],
     /// Rows deleted for dead tokens.
     TokensDeleteSuccess: Original Counter "tokens_delete_success" [hostname, game, platform],
-    /// Tokens whose DELETE failed.
+    /// Tokens whose DELETE failed; in the listener, at every try.
     TokensDeleteError: Original Counter "tokens_delete_error" [hostname, game, platform],
     /// Tokens for which no row was there to delete.
     TokensDeleteNonexistent: Original Counter "tokens_delete_nonexistent" [hostname, game, platform],
     /// Tokens left to the feedback record.
     TokensDeleteDeferred: Ours Counter "tokens_delete_deferred" [hostname, game, platform],
-    /// Tokens kept because the safety valve is closed.
+    /// Tokens kept because the safety valve is closed, or because an operator said so.
     TokensDeleteWithheld: Ours Counter "tokens_delete_withheld" [hostname, game, platform],
+    /// Feedback records read by the listener: `dead` (a token to delete), `other`, `unreadable`.
+    FeedbackRecords: Ours Counter "feedback_records_read" [platform, game, kind],
+    /// The feedback listener has started.
+    FeedbackListenerRestart: Original Counter "feedback_listener_restart" [hostname],
+    /// Feedback records between Kafka and the end of their DELETE.
+    QueueOutChannel: Original Gauge "queue_out_channel" [hostname],
+    /// Tokens in batches that wait for a connection to the database.
+    BrokerInvalidTokenChannel: Original Gauge "broker_invalid_token_channel" [hostname],
+    /// Tokens collected for the next batch.
+    InvalidTokenHandlerBuffer: Original Gauge "invalid_token_handler_buffer" [hostname],
+    /// Tokens that wait for their deletion.
+    TokensWaiting: Ours Gauge "tokens_waiting" [],
     /// 1 while the safety valve keeps an app's tokens, else 0.
     ValveClosed: Ours Gauge "valve_closed" [platform, game],
     /// Receipts dropped unresolved, a bug of ours.
@@ -148,9 +160,9 @@ metrics! {
     CommitFailed: Ours Counter "commit_failed" [],
     /// Messages lent and not yet resolved.
     InFlight: Ours Gauge "in_flight" [platform, game],
-    /// Age of the oldest of them.
+    /// Age of the oldest message in flight.
     InFlightOldestSeconds: Ours Gauge "in_flight_oldest_seconds" [],
-    /// Topics that match the pattern and are not ours to send.
+    /// Topics that look like ours and are of other apps or platforms.
     IgnoredTopics: Ours Gauge "ignored_topics" [],
     /// Partitions with something to read and no room for it, the most at once in the last second.
     PausedPartitions: Ours Gauge "paused_partitions" [],
@@ -168,6 +180,28 @@ impl Metric {
     /// The metric of this name.
     pub fn named(name: &str) -> Option<Metric> {
         Metric::ALL.iter().copied().find(|metric| metric.name() == name)
+    }
+
+    /// Whether the ledger has it by lane, or the queue's standing by topic, so that it need not be kept a second time.
+    pub const fn is_in_ledger(self) -> bool {
+        matches!(
+            self,
+            Metric::Sent
+                | Metric::Ack
+                | Metric::Failed
+                | Metric::Latency
+                | Metric::FirebaseLatency
+                | Metric::Attempts
+                | Metric::PossibleDuplicates
+                | Metric::RateLimitReached
+                | Metric::DuplicatedMessages
+                | Metric::Expired
+                | Metric::Released
+                | Metric::Skipped
+                | Metric::InFlight
+                | Metric::ReceiptsLost
+                | Metric::MapBytes
+        )
     }
 
     /// Whether these are its tags, in any order.

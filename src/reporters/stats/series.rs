@@ -1,13 +1,17 @@
-//! Adding up between two flushes: one [`Series`] per metric and set of tags, found without allocating. Pure: no clock, no socket.
+//! Adding up, between two flushes or for good: one [`Series`] per metric and set of tags, found without allocating. Pure: no
+//! clock, no socket.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::told::Reading as Told;
 use super::{Kind, Metric};
+use crate::histogram::Histogram;
 use crate::reporters::quick_hash::{Quick, QuickHash};
 
 /// More series than this are not made: tags come from topics and from closed sets, so this bounds a mistake.
@@ -53,6 +57,7 @@ enum Cell {
     Counter(AtomicU64),
     Gauge { bits: AtomicU64, set: AtomicBool },
     Timer(Mutex<Sample>),
+    Times(Mutex<Histogram>),
 }
 
 /// What was added up since the last flush.
@@ -64,6 +69,17 @@ pub(super) enum Reading {
     Gauge(f64),
     /// A sample in milliseconds and the share of all values that it is.
     Millis(Vec<u64>, f64),
+}
+
+/// What came together since the start.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Total {
+    /// The sum.
+    Count(u64),
+    /// The last value.
+    Gauge(f64),
+    /// All values of a timer.
+    Times(Histogram),
 }
 
 /// One metric with one set of tags.
@@ -78,10 +94,11 @@ pub(super) struct Series {
 }
 
 impl Series {
-    fn new(metric: Metric, tags: Tags<'_>) -> Self {
+    fn new(metric: Metric, tags: Tags<'_>, for_good: bool) -> Self {
         let cell = match metric.kind() {
             Kind::Counter => Cell::Counter(AtomicU64::new(0)),
             Kind::Gauge => Cell::Gauge { bits: AtomicU64::new(0), set: AtomicBool::new(false) },
+            Kind::Timer if for_good => Cell::Times(Mutex::default()),
             Kind::Timer => Cell::Timer(Mutex::default()),
         };
         let given = tags.iter().map(|(key, value)| (*key, Box::from(*value))).collect();
@@ -120,6 +137,27 @@ impl Series {
         }
     }
 
+    /// Adds a value to a timer that keeps its values for good.
+    pub(super) fn record(&self, took: Duration) {
+        if let Cell::Times(histogram) = &self.cell {
+            histogram.lock().record(took);
+        }
+    }
+
+    /// What came together since the start, when nobody takes it; `None` for a gauge that was never set.
+    pub(super) fn reading(&self) -> Option<Told> {
+        let total = match &self.cell {
+            Cell::Counter(sum) => Total::Count(sum.load(Ordering::Relaxed)),
+            Cell::Gauge { bits, set } if set.load(Ordering::Acquire) => {
+                Total::Gauge(f64::from_bits(bits.load(Ordering::Relaxed)))
+            }
+            Cell::Times(histogram) => Total::Times(histogram.lock().clone()),
+            Cell::Gauge { .. } | Cell::Timer(_) => return None,
+        };
+        let tags = self.given.iter().map(|(key, value)| (*key, value.to_string())).collect();
+        Some(Told { metric: self.metric, tags, total })
+    }
+
     /// Adds a value in milliseconds to a timer.
     pub(super) fn time(&self, millis: u64) {
         if let Cell::Timer(sample) = &self.cell {
@@ -141,6 +179,7 @@ impl Series {
                 let (kept, rate) = sample.lock().take();
                 (!kept.is_empty()).then_some(Reading::Millis(kept, rate))
             }
+            Cell::Times(_) => None,
         }
     }
 }
@@ -151,9 +190,16 @@ pub(super) struct Store {
     series: RwLock<HashMap<u64, Vec<Arc<Series>>, QuickHash>>,
     made: AtomicU64,
     dropped: AtomicU64,
+    /// Whether values are kept for good, not until they are taken.
+    for_good: bool,
 }
 
 impl Store {
+    /// A store that nobody takes from.
+    pub(super) fn for_good() -> Self {
+        Store { for_good: true, ..Store::default() }
+    }
+
     /// Calls `act` with the series of `metric` and `tags`, made if it is new; not at all when there are too many.
     pub(super) fn with(&self, metric: Metric, tags: Tags<'_>, act: impl FnOnce(&Series)) {
         let hash = hash(metric, tags);
@@ -190,7 +236,7 @@ impl Store {
             return None;
         }
         self.made.fetch_add(1, Ordering::Relaxed);
-        let new = Arc::new(Series::new(metric, tags));
+        let new = Arc::new(Series::new(metric, tags, self.for_good));
         same.push(new.clone());
         Some(new)
     }

@@ -6,6 +6,7 @@
 //! with the matching sample rate, one value per line: packed values are understood by Datadog's agent alone.
 
 use std::collections::HashMap;
+use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::datagrams::Datagrams;
 use super::series::{Reading, Series, Store};
 use crate::config::{Config, ConfigError, Ignored, Key};
 use crate::message::Origin;
+use crate::proof::{Finding, Proof};
 use crate::reporters::StatsReporter;
 use crate::reporters::quick_hash::QuickHash;
 
@@ -57,7 +59,8 @@ impl Settings {
     /// Reads and checks the section `stats.statsd`.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         let host: String = config.require(&HOST)?;
-        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        let named = |name: &str| !name.is_empty() && !name.contains('/');
+        let port = host.rsplit_once(':').filter(|(name, _)| named(name)).and_then(|(_, port)| port.parse().ok());
         if port.is_none_or(|port: u16| port == 0) {
             return Err(config.error(&HOST, "must be host:port, for example localhost:8125"));
         }
@@ -166,6 +169,7 @@ fn send(client: &StatsdClient, prefix: &str, series: &Series, reading: Reading) 
 /// The reporter. Dropping it sends what is left.
 #[derive(Debug)]
 pub struct Statsd {
+    host: String,
     shared: Arc<Shared>,
     /// Dropping the sender ends the thread after a last flush; the receiver ends when that is done.
     thread: Mutex<Option<(SyncSender<()>, Receiver<()>)>>,
@@ -177,7 +181,7 @@ impl Statsd {
         let shared = Arc::new(Shared::default());
         let (alive, stop) = sync_channel::<()>(0);
         let (done, ended) = sync_channel::<()>(0);
-        let worker = shared.clone();
+        let (worker, host) = (shared.clone(), settings.host.clone());
         let spawned = std::thread::Builder::new().name("pusher-statsd".into()).spawn(move || {
             let client = StatsdClient::from_sink("", Datagrams::new(&settings.host));
             while stop.recv_timeout(settings.flush) == Err(RecvTimeoutError::Timeout) {
@@ -189,7 +193,7 @@ impl Statsd {
         if let Err(error) = spawned {
             tracing::error!(%error, "the statsd thread cannot be started: no statistics will be sent");
         }
-        Statsd { shared, thread: Mutex::new(Some((alive, ended))) }
+        Statsd { host, shared, thread: Mutex::new(Some((alive, ended))) }
     }
 
     fn end(&self, deadline: Duration) {
@@ -267,6 +271,22 @@ impl StatsReporter for Statsd {
         self.shared.store.with(metric, tags, |series| series.set(value));
     }
 
+    fn proofs(&self) -> Vec<Proof> {
+        let host = self.host.clone();
+        vec![Proof::blocking("statsd", move || {
+            let found = host.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            vec![match found.as_deref() {
+                Ok([first, ..]) => Finding::proved(
+                    "statsd",
+                    format!("{host} is {first} (UDP: that somebody listens cannot be proved)"),
+                ),
+                Ok([]) => Finding::away("statsd", format!("{host} has no address")).fix("check stats.statsd.host"),
+                Err(error) => Finding::away("statsd", format!("{host} cannot be resolved: {error}"))
+                    .fix("check stats.statsd.host and the resolver"),
+            }]
+        })]
+    }
+
     fn close(&self, deadline: Duration) {
         self.end(deadline);
     }
@@ -288,6 +308,7 @@ mod tests {
     fn wrong_values_name_key_and_rule() {
         let wrong = |key, value| Settings::from_config(&Config::from_pairs([(key, value)])).unwrap_err().to_string();
         insta::assert_snapshot!(wrong("stats.statsd.host", "localhost"), @r#"stats.statsd.host: "localhost" must be host:port, for example localhost:8125"#);
+        assert!(wrong("stats.statsd.host", "udp://localhost:8125").contains("must be host:port"));
         insta::assert_snapshot!(wrong("stats.statsd.prefix", "a|b"), @r#"stats.statsd.prefix: "a|b" must not contain white space or any of | : # , @"#);
         insta::assert_snapshot!(wrong("stats.statsd.flushInterval", "1h"), @r#"stats.statsd.flushInterval: "1h" must be from 100ms to 60s"#);
     }

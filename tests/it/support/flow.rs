@@ -81,6 +81,7 @@ impl<F: Far> Ends<F> {
             ("feedback.reporters", "kafka"),
             ("feedback.kafka.brokers", &self.mock.brokers),
             ("workers", "2"),
+            ("admin.listen", "127.0.0.1:0"),
         ];
         let apps: Vec<&str> = self.apps.iter().map(String::as_str).collect();
         let far = self.simulator.settings(&apps, self.folder.path());
@@ -161,6 +162,11 @@ impl Running {
             sum.add(&totals);
             sum
         })
+    }
+
+    /// Begins its end, without waiting for it.
+    pub(crate) fn begin_stop(&self) {
+        self.shutdown.begin("test");
     }
 
     pub(crate) fn stop(self) -> Summary {

@@ -30,7 +30,16 @@ pub(crate) struct Kafka {
     /// The bootstrap address, `host:port`.
     pub(crate) brokers: String,
     ours: Option<Broker>,
+    /// Who the tests are, where the broker asks for that.
+    user: Option<&'static str>,
 }
+
+/// The users of [`Kafka::start_guarded`]; each one's password is its name.
+const ADMIN: &str = "admin";
+/// Java's side of SASL PLAIN.
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+/// One who may do nothing but what is granted.
+pub(crate) const USER: &str = "push";
 
 /// What was committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,17 +61,50 @@ pub(crate) struct Record {
 impl Kafka {
     pub(super) fn find_or_start() -> Self {
         match std::env::var("PUSHER_TEST_KAFKA") {
-            Ok(brokers) if !brokers.is_empty() => Kafka { brokers, ours: None },
+            Ok(brokers) if !brokers.is_empty() => Kafka { brokers, ours: None, user: None },
             _ => Kafka::start_apart(),
         }
     }
 
     /// A broker of its own, for a test that stops it.
     pub(crate) fn start_apart() -> Self {
-        let broker = Broker::format();
-        let kafka = Kafka { brokers: format!("127.0.0.1:{}", broker.port), ours: Some(broker) };
+        Kafka::start_with("PLAINTEXT", "", None)
+    }
+
+    /// One that asks for a name and a password and lets nobody do anything that was not granted. The tests are its admin.
+    pub(crate) fn start_guarded() -> Self {
+        let guard = format!(
+            "listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=SASL_PLAINTEXT\n\
+             sasl.enabled.mechanisms=PLAIN\n\
+             sasl.mechanism.inter.broker.protocol=PLAIN\n\
+             listener.name.sasl_plaintext.plain.sasl.jaas.config={PLAIN} required username=\"{ADMIN}\" password=\"{ADMIN}\" \
+             user_{ADMIN}=\"{ADMIN}\" user_{USER}=\"{USER}\";\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:{ADMIN};User:ANONYMOUS\n"
+        );
+        Kafka::start_with("SASL_PLAINTEXT", &guard, Some(ADMIN))
+    }
+
+    fn start_with(listener: &str, more: &str, user: Option<&'static str>) -> Self {
+        let broker = Broker::format(listener, more);
+        let kafka = Kafka { brokers: format!("127.0.0.1:{}", broker.port), ours: Some(broker), user };
         kafka.start();
         kafka
+    }
+
+    /// Grants the user something, in the words of `kafka-acls.sh --add`, or takes it away with `--remove`.
+    pub(crate) fn acls(&self, words: &[&str]) {
+        let folder = process::folder("acls");
+        let admin = format!(
+            "security.protocol=SASL_PLAINTEXT\n\
+             sasl.mechanism=PLAIN\n\
+             sasl.jaas.config={PLAIN} required username=\"{ADMIN}\" password=\"{ADMIN}\";\n"
+        );
+        fs::write(folder.join("admin.properties"), admin).expect("admin.properties");
+        let common = ["--bootstrap-server", &self.brokers, "--command-config", "admin.properties", "--force"];
+        let words: Vec<&str> = common.iter().chain(words).copied().collect();
+        Server::start("acls", &folder, &java(&jars(), "org.apache.kafka.tools.AclCommand", &words)).finish(PRODUCE);
     }
 
     /// Starts the broker on its old port with its old data, and waits until it answers.
@@ -180,6 +222,9 @@ impl Kafka {
     pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("log_level", "3");
+        for (name, value) in self.user.into_iter().flat_map(login) {
+            config.set(name, value);
+        }
         config
     }
 
@@ -197,6 +242,16 @@ impl Kafka {
     }
 }
 
+/// A user's options for librdkafka.
+pub(crate) fn login(user: &'static str) -> [(&'static str, &'static str); 4] {
+    [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", user),
+        ("sasl.password", user),
+    ]
+}
+
 /// The broker that this run started: its folder outlives stops and starts.
 struct Broker {
     jars: PathBuf,
@@ -206,10 +261,10 @@ struct Broker {
 }
 
 impl Broker {
-    fn format() -> Self {
+    fn format(listener: &str, more: &str) -> Self {
         let (jars, folder) = (jars(), process::folder("kafka"));
         let (port, controller) = (ports::free(), ports::free());
-        let properties = properties(&folder.join("data"), port, controller);
+        let properties = properties(&folder.join("data"), listener, port, controller) + more;
         fs::write(folder.join("server.properties"), properties).expect("server.properties");
         // What `StorageTool random-uuid` would print, without another JVM: 16 bytes in URL-safe base64.
         let cluster = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
@@ -226,13 +281,13 @@ impl Broker {
     }
 }
 
-fn properties(data: &Path, port: u16, controller: u16) -> String {
+fn properties(data: &Path, listener: &str, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={listener}://127.0.0.1:{port}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          num.partitions=1\n\

@@ -26,6 +26,7 @@ pub(crate) mod proxy;
 pub(crate) mod reader;
 pub(crate) mod redis;
 pub(crate) mod rig;
+pub(crate) mod scrape;
 pub(crate) mod statsd;
 pub(crate) mod worker;
 pub(crate) mod world;

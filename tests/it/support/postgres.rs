@@ -46,7 +46,18 @@ impl Postgres {
 
     /// A server of its own, for a test that stops it.
     pub(crate) fn start_apart() -> Self {
-        let cluster = Cluster::create();
+        Postgres::start_cluster(Cluster::create())
+    }
+
+    /// One of its own that speaks TLS with this certificate and key (PEM).
+    pub(crate) fn start_encrypted(certificate: &str, key: &str) -> Self {
+        Postgres::start_cluster(
+            Cluster { encrypted: true, ..Cluster::create() }
+                .with_files([("server.crt", certificate), ("server.key", key)]),
+        )
+    }
+
+    fn start_cluster(cluster: Cluster) -> Self {
         let port = cluster.port;
         let postgres = Postgres {
             url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
@@ -126,10 +137,25 @@ struct Cluster {
     bin: PathBuf,
     folder: PathBuf,
     port: u16,
+    encrypted: bool,
     running: Mutex<Option<Server>>,
 }
 
 impl Cluster {
+    /// Puts files into its data, readable by the server alone, as it asks for with keys.
+    fn with_files<'a>(self, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        for (name, text) in files {
+            let path = self.folder.join("data").join(name);
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its permissions");
+            if root_user() {
+                process::run(Command::new("chown").arg("postgres:").arg(&path));
+            }
+        }
+        self
+    }
+
     fn create() -> Self {
         let (bin, folder) = (programs(), process::folder("postgres"));
         if root_user() {
@@ -145,7 +171,7 @@ impl Cluster {
             "--no-sync",
         ]);
         Server::start("initdb", &folder, &init).prepare(START);
-        Cluster { bin, folder, port: ports::free(), running: Mutex::new(None) }
+        Cluster { bin, folder, port: ports::free(), encrypted: false, running: Mutex::new(None) }
     }
 
     fn command(&self) -> Vec<String> {
@@ -164,6 +190,8 @@ impl Cluster {
             &sockets,
             "-c",
             "fsync=off",
+            "-c",
+            if self.encrypted { "ssl=on" } else { "ssl=off" },
         ])
     }
 }

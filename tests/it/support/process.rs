@@ -67,6 +67,12 @@ impl Server {
         self.end("TERM");
     }
 
+    /// Waits for a program that ends by itself, well or not; its folder is removed.
+    #[track_caller]
+    pub(crate) fn await_end(mut self, limit: Duration) -> ExitStatus {
+        super::eventually(self.name, limit, || self.shell.try_wait().expect("the shell's status"))
+    }
+
     fn succeed(&mut self, limit: Duration) {
         let status = super::eventually(self.name, limit, || self.shell.try_wait().expect("the shell's status"));
         assert!(status.success(), "{} failed ({status}); its log ends with:\n{}", self.name, self.log_end());

@@ -8,6 +8,7 @@ use pusher::config::Config;
 use pusher::message::{Origin, Platform};
 use pusher::queue::config::Settings;
 use pusher::queue::kafka::KafkaQueue;
+use pusher::queue::topic::PushTopics;
 use pusher::queue::{InFlight, Lent, Observer, Queue};
 
 const APNS: Platform = Platform("apns");
@@ -83,7 +84,9 @@ impl Reader {
         let settings = Settings::from_config(&config).expect("settings");
         let (in_flight, ear) = (InFlight::new(messages, 64 << 20), Arc::new(Ear::default()));
         let apps: Vec<Arc<str>> = apps.iter().map(|app| Arc::from(*app)).collect();
-        let queue = KafkaQueue::start(settings, APNS, &KNOWN, &apps, in_flight.clone(), ear.clone()).expect("a queue");
+        let topics = PushTopics::new(&settings.topics, APNS, &KNOWN, &apps).expect("patterns");
+        in_flight.set_apps(&apps);
+        let queue = KafkaQueue::start(settings, Box::new(topics), in_flight.clone(), ear.clone()).expect("a queue");
         Reader { queue: Box::new(queue), in_flight, ear }
     }
 

@@ -90,6 +90,7 @@ impl<F: Far> Rig<F> {
         };
         kafka().create_topic(&rig.topic, partitions);
         kafka().create_topic(&rig.feedback, 2);
+        kafka().create_topic(&format!("deadletters-{}-apns", rig.app), 1);
         rig.database.query(&format!("CREATE TABLE \"{}\" (token text PRIMARY KEY)", rig.table()));
         rig
     }

@@ -82,6 +82,11 @@ fn carries(line: &Line, tags: &[(&str, &str)]) -> bool {
     tags.iter().all(|(key, value)| line.tags.get(*key).is_some_and(|v| v == value))
 }
 
+/// All values of a text of lines. Fails when one is not StatsD.
+pub(crate) fn parse_all(text: &str) -> Vec<Line> {
+    text.lines().flat_map(|line| parse(line).unwrap_or_else(|| panic!("not StatsD: {line}"))).collect()
+}
+
 /// DogStatsD 1.1: several values may share one line (`name:1:2:3|c`).
 fn parse(line: &str) -> Option<Vec<Line>> {
     let mut parts = line.split('|');

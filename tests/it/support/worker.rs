@@ -1,6 +1,7 @@
 //! The worker as its users run it: `pusher <platform>`, configured by environment variables alone, on a leash (see
 //! [`super::process`]), with its log in a file.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -26,11 +27,17 @@ pub(crate) struct Ended {
 impl Worker {
     /// Starts it with nothing but these variables, in a folder of its own.
     pub(crate) fn start(platform: &str, environment: &[(String, String)]) -> Worker {
-        let folder = process::folder("worker");
+        Worker::start_in(&[platform], environment, process::folder("worker"))
+    }
+
+    /// Starts it with these arguments and variables in a folder, which is its own from here on.
+    pub(crate) fn start_in(arguments: &[&str], environment: &[(String, String)], folder: PathBuf) -> Worker {
         // `env` becomes the worker, so that signals meet it and nothing else.
         let mut command: Vec<String> = ["env", "-i", "RUST_BACKTRACE=1"].map(ToOwned::to_owned).into();
+        // Any free port, unless the test says which: several workers run side by side.
+        command.push("PUSHER_ADMIN_LISTEN=127.0.0.1:0".into());
         command.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend([env!("CARGO_BIN_EXE_pusher"), platform, "--json"].map(ToOwned::to_owned));
+        command.extend([env!("CARGO_BIN_EXE_pusher"), "--json"].iter().chain(arguments).map(|word| (*word).to_owned()));
         let server = Server::start("worker", &folder, &command);
         Worker { server: Some(server), folder }
     }
@@ -71,6 +78,20 @@ impl Worker {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// Waits until it has ended by itself; how.
+    #[track_caller]
+    pub(crate) fn ends(mut self) -> ExitStatus {
+        self.server.take().expect("running").await_end(Duration::from_mins(1))
+    }
+
+    /// Where its admin server listens, once it has said so.
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
+        let said = "the admin server listens";
+        let log = self.log();
+        let line = log.iter().find(|line| line["msg"].as_str().is_some_and(|text| text.starts_with(said)))?;
+        line["address"].as_str()?.parse().ok()
+    }
+
     /// Whether a line's message begins so.
     pub(crate) fn has_said(&self, beginning: &str) -> bool {
         self.times_said(beginning) > 0
@@ -84,15 +105,21 @@ impl Worker {
     /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.
     #[track_caller]
     pub(crate) fn stop(self) -> Totals {
+        let totals: Totals = self.stop_with();
+        assert_eq!(totals.unaccounted(), 0, "the ledger balances: {totals:?}");
+        totals
+    }
+
+    /// The same, whatever the shape of its ledger is, and whether it balances.
+    #[track_caller]
+    pub(crate) fn stop_with<T: serde::de::DeserializeOwned>(self) -> T {
         let ended = self.end("TERM");
         let last = ended.log.iter().rev().find(|line| line.get(pusher::pusher::LEDGER).is_some());
         let last = last.unwrap_or_else(|| panic!("no ledger ({}): {:#?}", ended.status, ended.last_words()));
         assert!(ended.status.success(), "{}: {:#?}", ended.status, ended.last_words());
         assert_eq!(last["drained"], true, "{:#?}", ended.last_words());
         let ledger = last[pusher::pusher::LEDGER].as_str().expect("the ledger is JSON in a text");
-        let totals: Totals = serde_json::from_str(ledger).expect("a ledger");
-        assert_eq!(totals.unaccounted(), 0, "the ledger balances: {totals:?}");
-        totals
+        serde_json::from_str(ledger).expect("a ledger")
     }
 
     /// SIGKILL.

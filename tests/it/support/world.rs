@@ -63,6 +63,7 @@ impl World {
             ("feedback.reporters", "kafka"),
             ("feedback.kafka.brokers", mock.brokers.as_str()),
             ("workers", "2"),
+            ("admin.listen", "off"),
         ];
         let own = own.into_iter().chain(QUICK).map(|(key, value)| (key.to_owned(), value.to_owned()));
         let pairs = own.chain(pairs).collect();

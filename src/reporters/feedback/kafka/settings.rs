@@ -1,6 +1,6 @@
 //! The section `feedback.kafka`.
 
-use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::config::{Brokers, Config, ConfigError, Ignored, Key};
 use crate::reporters::kafka::{self, Section, refuse};
 
 const BROKERS: Key =
@@ -34,10 +34,7 @@ pub struct Settings(pub(super) kafka::Settings);
 impl Settings {
     /// Reads and checks the section `feedback.kafka`.
     pub fn from_config(config: &Config, feedback: &super::super::Settings) -> Result<Self, ConfigError> {
-        let brokers: Vec<String> = config.get(&BROKERS)?.unwrap_or_default();
-        if brokers.is_empty() {
-            return Err(config.error(&BROKERS, "must name at least one broker"));
-        }
+        let Brokers(brokers) = config.require(&BROKERS)?;
         let options = config.below(&OPTIONS);
         refuse(SECTION, &options, OWN)?;
         let linger_ms: u32 = config.require(&LINGER)?;
@@ -49,7 +46,7 @@ impl Settings {
             return Err(config.error(&BATCH, "must be from 1 to 2147483647"));
         }
         Ok(Settings(kafka::Settings {
-            brokers: brokers.join(","),
+            brokers,
             linger_ms,
             batch_bytes,
             options,

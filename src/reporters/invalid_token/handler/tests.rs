@@ -2,7 +2,8 @@ use tokio::time::sleep;
 
 use super::worker::AWAY_PAUSE;
 use super::*;
-use crate::message::Lane;
+use crate::message::{Lane, Platform};
+use crate::reporters::invalid_token::latch::{Entry, Watcher};
 use crate::reporters::invalid_token::{DeleteError, Deleted};
 
 /// Remembers what it was asked to delete and answers from a list; the last answer stays.
@@ -31,6 +32,10 @@ impl Deleter for Fake {
         if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
     }
 
+    async fn rows(&self, _: &str, _: Platform) -> Result<Option<u64>, DeleteError> {
+        unreachable!("the worker's valve knows shares of answers, not of tables")
+    }
+
     async fn close(&self) {}
 }
 
@@ -55,12 +60,16 @@ fn settings() -> Settings {
         batch_size: 3,
         batch_interval: Duration::from_millis(200),
         timeout: Duration::from_secs(5),
+        retries: 3,
     }
 }
 
 fn start(fake: &Arc<Fake>) -> Arc<Handler> {
-    let handler = Handler::start(settings(), 2, 3, fake.clone(), &Handle::current(), Stats::default());
-    Arc::new(handler)
+    start_with(fake, &Control::in_memory())
+}
+
+fn start_with(fake: &Arc<Fake>, control: &Control) -> Arc<Handler> {
+    Arc::new(Handler::start(settings(), 2, fake.clone(), &Handle::current(), Stats::default(), control))
 }
 
 /// Answers one token after another, as delivery does: observed, then handled.
@@ -148,6 +157,51 @@ async fn a_wrong_host_leaves_the_table_but_for_ten_rows() {
     assert_eq!(fake.deleted(), 10);
     assert_eq!(ends.iter().filter(|end| **end == Deletion::Done).count(), 10);
     assert_eq!(ends.iter().filter(|end| **end == Deletion::Withheld).count(), 2990);
+}
+
+/// Waits until the handlers have obeyed the entries.
+async fn obeyed() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_valve_outlives_its_process_until_somebody_opens_it() {
+    let (fake, control) = (Fake::new(vec![Ok(Deleted::default())]), Control::in_memory());
+    let first = start_with(&fake, &control);
+    (0..1000).for_each(|_| first.observe(&origin(), true));
+    first.close(Duration::from_secs(1)).await;
+    drop(first);
+
+    let key = Watcher::Worker.key("apns", "game");
+    let entry: Entry = control.state().get(&key).expect("an entry");
+    assert!(entry.closed && entry.why.starts_with("100 % of the last answers"), "{entry:?}");
+    let (second, third) = (start_with(&fake, &control), start_with(&fake, &control));
+    obeyed().await;
+    assert_eq!(all(&second, ["a".into()]).await, [Deletion::Withheld]);
+    assert_eq!(all(&third, ["a".into()]).await, [Deletion::Withheld]);
+
+    control.set(&key, &entry.opened(2, "somebody", "mended", None));
+    obeyed().await;
+    assert_eq!(all(&second, ["b".into()]).await, [Deletion::Done]);
+    assert_eq!(all(&third, ["c".into()]).await, [Deletion::Done]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_close_together_and_the_one_that_saw_it_opens() {
+    let (fake, control) = (Fake::new(vec![Ok(Deleted::default())]), Control::in_memory());
+    let (seeing, other) = (start_with(&fake, &control), start_with(&fake, &control));
+    obeyed().await;
+    other.observe(&origin(), false);
+    (0..1000).for_each(|_| seeing.observe(&origin(), true));
+    obeyed().await;
+    assert_eq!(all(&other, ["a".into()]).await, [Deletion::Withheld]);
+    (0..5000).for_each(|_| other.observe(&origin(), false));
+    assert_eq!(all(&other, ["a".into()]).await, [Deletion::Withheld], "what it sees says nothing about the other");
+    (0..5000).for_each(|_| seeing.observe(&origin(), false));
+    obeyed().await;
+    assert_eq!(all(&other, ["a".into()]).await, [Deletion::Done]);
 }
 
 #[tokio::test(start_paused = true)]

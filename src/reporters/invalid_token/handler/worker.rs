@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::super::batch::Batches;
-use super::super::{DeleteError, Deleted, Deleter, Settings};
+use super::super::{DeleteError, Deleted, Deleter, Settings, sorted_once};
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
 use crate::reporters::StatsReporter;
@@ -41,7 +41,6 @@ pub(super) struct Health {
 pub(super) struct Worker {
     pub(super) settings: Settings,
     pub(super) at_once: usize,
-    pub(super) retries: u32,
     pub(super) deleter: Arc<dyn Deleter>,
     pub(super) health: Mutex<Health>,
     pub(super) hostname: String,
@@ -108,7 +107,7 @@ impl Worker {
 
     async fn tried(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
         let mut pause = RETRY_PAUSE;
-        let mut left = self.retries;
+        let mut left = self.settings.retries;
         loop {
             match self.deleter.delete(app, platform, tokens).await {
                 Err(DeleteError::Away(_) | DeleteError::Conflict(_)) if left > 0 => {
@@ -153,7 +152,7 @@ impl Worker {
                     tracing::warn!(%error, "dead tokens cannot be deleted: they are left to the feedback records, pushes go on");
                 }
             }
-            DeleteError::Conflict(_) | DeleteError::Refused(_) => {
+            DeleteError::Conflict(_) | DeleteError::Refused(_) | DeleteError::Row(_) => {
                 if !health.refused.contains(&table) {
                     let (app, platform) = (&*table.0, table.1);
                     tracing::error!(app, %platform, %error, "dead tokens of this app cannot be deleted: they are left to the feedback records");
@@ -164,13 +163,9 @@ impl Worker {
     }
 }
 
-/// The tokens that somebody still waits for, sorted (statements that lock rows in one order do not deadlock) and each
-/// once: the least cautious of doubles, the one without a time or with the latest, stands for all.
+/// The tokens that somebody still waits for, and who.
 fn wanted(items: Vec<Item>) -> (Vec<InvalidToken>, Vec<oneshot::Sender<bool>>) {
     let items = items.into_iter().filter(|item| !item.done.is_closed());
-    let (mut tokens, waiters): (Vec<_>, Vec<_>) = items.map(|item| (item.token, item.done)).unzip();
-    let time = |token: &InvalidToken| token.unregistered_at_ms.unwrap_or(i64::MAX);
-    tokens.sort_by(|a, b| a.token.cmp(&b.token).then_with(|| time(b).cmp(&time(a))));
-    tokens.dedup_by(|later, first| later.token == first.token);
-    (tokens, waiters)
+    let (tokens, waiters): (Vec<_>, Vec<_>) = items.map(|item| (item.token, item.done)).unzip();
+    (sorted_once(tokens), waiters)
 }

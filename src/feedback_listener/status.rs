@@ -1,0 +1,41 @@
+//! What a listener says of itself when its admin server is asked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::admin::{self, Page, Reason, Site, family};
+use crate::observer::QueueObserver;
+use crate::pulse::Silence;
+use crate::queue::InFlight;
+use crate::reporters::stats::Stats;
+use crate::shutdown::Shutdown;
+
+/// Those whom it asks.
+pub(super) struct Status {
+    pub(super) stats: Stats,
+    /// With the books.
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) observer: Arc<QueueObserver>,
+    /// With the signs of life.
+    pub(super) shutdown: Shutdown,
+}
+
+impl Site for Status {
+    /// What ends has a deadline of its own, and its parts fall silent one by one.
+    fn standing_still(&self) -> Vec<Silence> {
+        if self.shutdown.has_begun() { Vec::new() } else { self.shutdown.pulses().silent(Instant::now()) }
+    }
+
+    fn not_ready(&self) -> Vec<Reason> {
+        let draining = self.shutdown.has_begun().then(|| Reason::new("draining", "the listener is stopping"));
+        [draining, self.observer.group().why_not().map(|why| Reason::new("group", why))].into_iter().flatten().collect()
+    }
+
+    fn measure(&self, page: &mut Page) {
+        admin::books::write(page, &self.in_flight.tally().sheets());
+        admin::standing::write(page, &self.observer.last_standing());
+        admin::told::write(page, &self.stats.told().readings());
+        page.gauge(&family::READY, &[], f64::from(u8::from(self.not_ready().is_empty())));
+        page.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    }
+}
