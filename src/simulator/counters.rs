@@ -34,6 +34,8 @@ pub struct Counters {
     pub resets: AtomicU64,
     /// Streams left without an answer on request.
     pub unanswered: AtomicU64,
+    /// Streams whose connection broke before their answer was on its way.
+    pub cut_off: AtomicU64,
     /// GOAWAY frames sent.
     pub goaways: AtomicU64,
     /// PING frames received, acknowledgements not counted.
@@ -79,6 +81,7 @@ pub struct Counts {
     pub refused_streams: u64,
     pub resets: u64,
     pub unanswered: u64,
+    pub cut_off: u64,
     pub goaways: u64,
     pub pings: u64,
     pub pings_answered: u64,
@@ -145,6 +148,7 @@ impl Counters {
             refused_streams: self.refused_streams.load(Relaxed),
             resets: self.resets.load(Relaxed),
             unanswered: self.unanswered.load(Relaxed),
+            cut_off: self.cut_off.load(Relaxed),
             goaways: self.goaways.load(Relaxed),
             pings: self.pings.load(Relaxed),
             pings_answered: self.pings_answered.load(Relaxed),
@@ -166,6 +170,7 @@ impl Counters {
             &self.refused_streams,
             &self.resets,
             &self.unanswered,
+            &self.cut_off,
             &self.goaways,
             &self.pings,
             &self.pings_answered,

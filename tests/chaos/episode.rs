@@ -31,6 +31,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) rng: &'a mut Rng,
     /// How long an outage lasts.
     pub(crate) outage: Duration,
+    /// Pushes per second.
+    pub(crate) rate: u32,
 }
 
 impl Stage<'_> {
@@ -70,7 +72,7 @@ impl Stage<'_> {
 pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Options) -> Vec<Line> {
     let World { neighbours, sides, .. } = world;
     let sides: Vec<_> = sides.iter_mut().filter(|side| fault.platforms.contains(&side.platform)).collect();
-    let mut stage = Stage { neighbours, sides, rng, outage: options.outage() };
+    let mut stage = Stage { neighbours, sides, rng, outage: options.outage(), rate: options.rate() };
     let timed_out = stage.each(|side| side.timed_out(&neighbours.statsd));
     let (mut complaints, began) = (Vec::new(), Instant::now());
     let acted = attempt(&mut complaints, || act(&mut stage, fault, options));

@@ -221,11 +221,9 @@ impl Side {
         count
     }
 
-    /// What was on a stream until now may be repeated.
-    pub(crate) fn count_on_streams(&mut self) {
-        let since = Instant::now() - UNCOMMITTED;
-        let streams = pulse::most_streams(&self.samples(since), since);
-        (self.may_repeat, self.promised) = (self.may_repeat + streams, self.promised + streams);
+    /// So many pushes may be repeated, and that is promised.
+    pub(crate) fn may_come_again(&mut self, pushes: u64) {
+        (self.may_repeat, self.promised) = (self.may_repeat + pushes, self.promised + pushes);
     }
 
     /// Partitions have changed hands: what was on a stream and did not end within the short wait for it may be repeated.

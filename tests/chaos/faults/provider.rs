@@ -8,20 +8,18 @@ use crate::provider::Ill;
 /// The provider of each side is ill for the outage; `felt` says of its counters, before and now, that the worker has met it.
 fn ill(stage: &mut Stage<'_>, ill: Ill, felt: impl Fn(&Counts, &Counts) -> bool) {
     let before = stage.each(|side| side.provider().counts());
-    stage.sides.iter().for_each(|side| side.provider().set(Some(ill)));
-    if matches!(ill, Ill::Refused | Ill::TlsFails) {
-        cut_off(stage);
+    for side in &stage.sides {
+        side.provider().set(Some(ill));
+        if matches!(ill, Ill::Refused | Ill::TlsFails) {
+            side.provider().close_connections();
+        }
     }
     stage.hold(stage.outage);
     stage.until("the fault is felt", |index, side| felt(&before[index], &side.provider().counts()));
-    stage.sides.iter().for_each(|side| side.provider().set(None));
-}
-
-/// Open connections break: what is on them may have been accepted.
-fn cut_off(stage: &mut Stage<'_>) {
-    for side in &mut stage.sides {
-        side.provider().close_connections();
-        side.count_on_streams();
+    for (side, before) in stage.sides.iter_mut().zip(before) {
+        // What is on a connection that breaks may have been accepted.
+        side.may_come_again(side.provider().counts().cut_off - before.cut_off);
+        side.provider().set(None);
     }
 }
 
@@ -48,7 +46,9 @@ pub(super) fn tls_fails(stage: &mut Stage<'_>) {
 }
 
 pub(super) fn goaways(stage: &mut Stage<'_>) {
-    ill(stage, Ill::GoAwayEvery(1_000), |before, now| now.goaways > before.goaways);
+    // The short form's traffic would take minutes for a connection's 1,000 requests.
+    let requests = stage.rate.min(1_000).into();
+    ill(stage, Ill::GoAwayEvery(requests), |before, now| now.goaways > before.goaways);
 }
 
 pub(super) fn resets(stage: &mut Stage<'_>) {
@@ -60,7 +60,7 @@ pub(super) fn answers_lost(stage: &mut Stage<'_>) {
     let before = stage.each(|side| side.provider().counts().resets);
     ill(stage, Ill::AnswersLost(0.1), |before, now| now.resets > before.resets);
     for (side, before) in stage.sides.iter_mut().zip(before) {
-        side.may_repeat += side.provider().counts().resets - before;
+        side.may_come_again(side.provider().counts().resets - before);
     }
 }
 

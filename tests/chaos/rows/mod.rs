@@ -21,7 +21,13 @@ const RATE: u32 = 5_000;
 /// The stage of a world with one side.
 fn stage<'a>(world: &'a mut World, rng: &'a mut Rng, options: &Options) -> Stage<'a> {
     let World { neighbours, sides, .. } = world;
-    Stage { neighbours, sides: sides.iter_mut().collect(), rng, outage: options.outage() }
+    Stage {
+        neighbours,
+        sides: sides.iter_mut().collect(),
+        rng,
+        outage: options.outage(),
+        rate: options.rate.unwrap_or(RATE),
+    }
 }
 
 /// Waits for something that depends on the machine's speed: as long as it comes nearer.
