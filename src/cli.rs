@@ -103,8 +103,8 @@ may be used. With --json as JSON. docs/check.md says what each proof means.")]
     Check(Check),
     /// Run the feedback listener: dead tokens from feedback topics to PostgreSQL
     ///
-    /// Reads the feedback topics of both platforms (push-<app>-<platform>-feedbacks, written by this program's workers or the
-    /// original's) and deletes the tokens that they call dead from the table <app>_<platform>, in batches. A record's
+    /// Reads the feedback topics of both platforms (push-APP-PLATFORM-feedbacks, written by this program's workers or the
+    /// original's) and deletes the tokens that they call dead from the table `APP_PLATFORM`, in batches. A record's
     /// offset moves only after the DELETE has committed: while PostgreSQL is away, records wait in Kafka.
     #[command(after_help = "\
 Examples:

@@ -120,7 +120,7 @@ mod tests {
     fn what_is_silent_for_too_long_is_named_until_it_beats_again() {
         let (pulses, start) = (Pulses::default(), Instant::now());
         let poll = pulses.start("poll", Duration::from_secs(10));
-        let _clock = pulses.start("clock", Duration::from_secs(3600));
+        let _clock = pulses.start("clock", Duration::from_hours(1));
         let later = start + Duration::from_secs(30);
         assert!(names(&pulses, start).is_empty());
         assert_eq!(names(&pulses, later), ["poll"]);

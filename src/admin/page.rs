@@ -116,7 +116,9 @@ mod tests {
         page.gauge(&gauge, &[], 0.5);
         page.count(&counter, &["b\"\\\n", "massive"], 4);
         let mut times = Histogram::default();
-        [2, 90_000_000].into_iter().for_each(|ms| times.record(Duration::from_millis(ms)));
+        for ms in [2, 90_000_000] {
+            times.record(Duration::from_millis(ms));
+        }
         page.times(&histogram, &["a"], &times);
         let text = page.text().unwrap();
         let few = text.lines().filter(|line| !line.contains("le=") || line.contains("0.0025") || line.contains("+Inf"));

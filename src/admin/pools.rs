@@ -6,13 +6,13 @@ use crate::http2::Stats;
 /// Writes the pools of one credential, summed; `pool` is its name.
 pub fn write(page: &mut Page, platform: &str, pool: &str, pools: &[Stats]) {
     let sum = |of: fn(&Stats) -> u64| pools.iter().map(of).sum::<u64>();
-    let connections: [(_, fn(&Stats) -> u64); 3] = [
-        ("open", |stats| stats.connections as u64),
-        ("draining", |stats| stats.draining as u64),
-        ("connecting", |stats| stats.connecting as u64),
+    let connections = [
+        ("open", sum(|stats| stats.connections as u64)),
+        ("draining", sum(|stats| stats.draining as u64)),
+        ("connecting", sum(|stats| stats.connecting as u64)),
     ];
-    for (state, of) in connections {
-        page.gauge(&family::CONNECTIONS, &[platform, pool, state], sum(of) as f64);
+    for (state, n) in connections {
+        page.gauge(&family::CONNECTIONS, &[platform, pool, state], n as f64);
     }
     let labels = [platform, pool];
     page.gauge(&family::STREAMS, &labels, sum(|stats| stats.in_flight as u64) as f64);

@@ -56,7 +56,7 @@ async fn before_there_is_a_site_it_is_healthy_and_not_ready() {
 async fn answers_name_what_stands_still_and_why_nothing_can_be_sent() {
     let admin = start();
     let pulses = Pulses::default();
-    let _poll = pulses.start("poll thread", Duration::from_secs(60));
+    let _poll = pulses.start("poll thread", Duration::from_mins(1));
     let silent = pulses.silent(Instant::now() + Duration::from_secs(90));
     admin.open(Arc::new(Told { silent, reasons: vec![Reason::new("feedback", "away")] }));
     admin.open(Arc::new(Told::default()));

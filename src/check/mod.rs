@@ -113,7 +113,7 @@ fn platforms(config: &Config, named: Option<&str>) -> Result<Vec<&'static Regist
 fn concerns(name: &str, checked: &[&str]) -> bool {
     let section = name.split('.').next().unwrap_or_default();
     if checked == [LISTENER] {
-        return LISTENERS.contains(&section) || name.ends_with(".apps");
+        return LISTENERS.contains(&section) || name.rsplit('.').next() == Some("apps");
     }
     let mut others = names().filter(|one| !checked.contains(one));
     checked.is_empty() || section != LISTENERS[0] && !others.any(|other| other == section)

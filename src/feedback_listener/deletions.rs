@@ -77,7 +77,7 @@ impl Deletions {
             match self.guards.grant(&guard, items.len(), &self.end).await {
                 Ok(granted) => self.attempt(&guard, items, granted, &mut left).await,
                 Err(NotNow::Failed(error)) => self.failed(&guard, items, error, &mut left).await,
-                Err(NotNow::Held | NotNow::Ending) => self.give_back(items, &mut left),
+                Err(NotNow::Held | NotNow::Ending) => give_back(items, &mut left),
             }
         }
         batch.table
@@ -87,7 +87,7 @@ impl Deletions {
     fn still_ours(&self, guard: &Guard, items: Vec<Item>) -> Vec<Item> {
         let (ours, others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.receipt.may_send());
         for item in others {
-            self.release(item);
+            item.receipt.release();
         }
         let (kept, ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(|item| guard.keeps(item.told_at_ms));
         self.count(guard, Metric::TokensDeleteWithheld, kept.len() as u64);
@@ -140,7 +140,7 @@ impl Deletions {
         match error {
             DeleteError::Refused(_) => {
                 guard.refuse(&error);
-                return self.give_back(items, left);
+                return give_back(items, left);
             }
             DeleteError::Row(_) if items.len() > 1 => {
                 let half = items.split_off(items.len() / 2);
@@ -158,7 +158,7 @@ impl Deletions {
         if self.health.pause(left.tries, &self.end).await {
             left.tries += 1;
         } else if let Some(items) = left.parts.pop() {
-            self.give_back(items, left);
+            give_back(items, left);
         }
     }
 
@@ -172,22 +172,19 @@ impl Deletions {
         item.receipt.resolve();
     }
 
-    fn give_back(&self, items: Vec<Item>, left: &mut Left) {
-        for item in items.into_iter().chain(left.parts.drain(..).flatten()) {
-            self.release(item);
-        }
-    }
-
-    fn release(&self, item: Item) {
-        item.receipt.release();
-    }
-
     fn count(&self, guard: &Guard, metric: Metric, n: u64) {
         if n > 0 {
             let (app, platform) = (&*guard.table.0, guard.table.1.0);
             let tags = [("hostname", &*self.guards.hostname), ("game", app), ("platform", platform)];
             self.guards.stats.count(metric, &tags, n);
         }
+    }
+}
+
+/// Their records stay in Kafka.
+fn give_back(items: Vec<Item>, left: &mut Left) {
+    for item in items.into_iter().chain(left.parts.drain(..).flatten()) {
+        item.receipt.release();
     }
 }
 

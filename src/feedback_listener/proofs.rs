@@ -12,7 +12,6 @@ use crate::config::{Config, Problems};
 use crate::message::Platform;
 use crate::proof::Proof;
 use crate::queue::probe::{Expected, Probe};
-use crate::reporters::StatsReporter as _;
 use crate::reporters::invalid_token::Deleter as _;
 use crate::reporters::invalid_token::postgres::Postgres;
 use crate::reporters::stats::Stats;
@@ -37,7 +36,7 @@ pub fn proofs(
         let apps: Vec<_> = platforms.iter().flat_map(named).collect();
         proofs.extend(Postgres::new(postgres, runtime).proofs(&apps));
     }
-    proofs.extend(stats.iter().flat_map(|stats| stats.proofs()));
+    proofs.extend(stats.iter().flat_map(super::super::reporters::StatsReporter::proofs));
     proofs
 }
 

@@ -66,7 +66,9 @@ impl LaneTally {
         self.write(|sheet| {
             sheet.lent += 1;
             sheet.in_flight += 1;
-            age.into_iter().for_each(|age| sheet.produced_to_lent.record(age));
+            if let Some(age) = age {
+                sheet.produced_to_lent.record(age);
+            }
         });
     }
 
@@ -104,7 +106,9 @@ impl LaneTally {
             let since_lent = message.lent_at.elapsed();
             accepted_after.saturating_record(since_lent.as_micros().max(1) as u64);
             sheet.lent_to_accepted.record(since_lent);
-            age.into_iter().for_each(|age| sheet.produced_to_accepted.record(age));
+            if let Some(age) = age {
+                sheet.produced_to_accepted.record(age);
+            }
         }
     }
 

@@ -61,7 +61,7 @@ impl Readings {
             None => Ok(None),
         });
         let admin = problems.take(admin::Settings::from_config(config));
-        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin }
+        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admin, admission }
     }
 }
 

@@ -311,7 +311,7 @@ fn every_name_of_the_original_is_understood_or_has_a_reason() {
         push.db.connectionTimeout";
     let variable = |key: &str| format!("PUSHER_{}", key.to_uppercase().replace(['.', '-'], "_"));
     let variables = keys.split_whitespace().map(|key| {
-        let value = if key.ends_with(".apps") { "game,my-game" } else { "1" };
+        let value = if key.rsplit('.').next() == Some("apps") { "game,my-game" } else { "1" };
         (variable(key).into(), value.into())
     });
     let loaded =
