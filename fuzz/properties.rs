@@ -1,5 +1,5 @@
 //! What must hold for any bytes from outside, by the kind of bytes. A fuzz target calls one of these with what it invents, and
-//! an ordinary test (tests/it/fuzz_corpus.rs) calls them with the inputs that were worth keeping, in `corpus`.
+//! an ordinary test (`tests/it/fuzz_corpus.rs`) calls them with the inputs that were worth keeping, in `corpus`.
 #![allow(dead_code, unreachable_pub, reason = "each target uses one of them")]
 
 use std::borrow::Cow;
@@ -80,7 +80,7 @@ pub fn gcm_message(data: &[u8]) {
             }
             None
         }
-        Err(refusal) => refusal.map(|refusal| *refusal),
+        Err(refusal) => refusal,
     };
     for outcome in outcomes(refusal) {
         for form in FORMS {
@@ -90,13 +90,13 @@ pub fn gcm_message(data: &[u8]) {
 }
 
 /// What can become of a message with this reason not to be sent.
-fn outcomes(refusal: Option<Refusal>) -> Vec<Outcome> {
+fn outcomes(refusal: Option<Box<Refusal>>) -> Vec<Outcome> {
     let mut all = vec![Outcome::Delivered(Acceptance { status: 200, provider_id: None }), Outcome::Expired(None)];
     if let Some(refusal) = refusal {
         assert!(!refusal.key.is_empty() && !refusal.reason.is_empty() && !refusal.description.is_empty());
         assert!(matches!(refusal.class, Class::Message | Class::Token), "{refusal:?}");
         assert_eq!((refusal.status, &refusal.invalid_token), (0, &None));
-        all.push(Outcome::Rejected(refusal));
+        all.push(Outcome::Rejected(*refusal));
     }
     all
 }

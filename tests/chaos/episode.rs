@@ -77,8 +77,8 @@ pub(crate) fn play(world: &mut World, fault: &Fault, rng: &mut Rng, options: &Op
     let (mut complaints, began) = (Vec::new(), Instant::now());
     let acted = attempt(&mut complaints, || act(&mut stage, fault, options));
     let (begun, over) = acted.unwrap_or_else(|| (began, Instant::now()));
-    let judge = |side: &mut &mut Side| judge(side, fault, options, (begun, over), complaints.clone());
-    let mut lines: Vec<_> = stage.sides.iter_mut().map(judge).collect();
+    let judged = stage.sides.iter_mut().map(|side| judge(side, fault, options, (begun, over), complaints.clone()));
+    let mut lines: Vec<_> = judged.collect();
     if lines.iter().any(Line::has_excess) {
         // The last statistics are on their way.
         pause(STATISTICS);

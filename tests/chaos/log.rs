@@ -9,7 +9,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 /// How long one answer or record may take.
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST: Duration = Duration::from_mins(1);
 /// How long a look may take that is repeated.
 const LOOK: Duration = Duration::from_secs(5);
 

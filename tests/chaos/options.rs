@@ -93,7 +93,7 @@ impl Membership {
 /// A longer look at one promise, with its figures.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Row {
-    /// A fixed rate while the worker is SIGKILLed again and again.
+    /// A fixed rate while the worker is killed (SIGKILL) again and again.
     Kills(Kills),
     /// One push stuck in retry while many behind it are delivered, then SIGKILL.
     Stuck(Stuck),
@@ -109,8 +109,8 @@ pub(crate) struct Kills {
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) count: u64,
     /// SIGKILLs.
-    #[arg(long, default_value_t = 20)]
-    pub(crate) kills: u32,
+    #[arg(long = "kills", value_name = "KILLS", default_value_t = 20)]
+    pub(crate) times: u32,
     /// The platform.
     #[arg(long, value_enum, default_value_t = Platform::Apns)]
     pub(crate) platform: Platform,

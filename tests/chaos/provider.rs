@@ -154,7 +154,9 @@ impl<F: Patient + Send> Provider for F {
 
     fn set(&self, ill: Option<Ill>) {
         self.levers().set_faults(F::faults(ill)).expect("valid faults");
-        ill.into_iter().for_each(|ill| self.fall(ill));
+        if let Some(ill) = ill {
+            self.fall(ill);
+        }
     }
 
     fn close_connections(&self) {

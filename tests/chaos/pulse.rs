@@ -77,11 +77,16 @@ pub(crate) fn recovered(samples: &[Sample], end: Instant) -> Option<Duration> {
 /// What an end at `moment` without a farewell may have repeated: the streams open in the time before it, and what was
 /// accepted within that time.
 pub(crate) fn at_stake(samples: &[Sample], moment: Instant, before: Duration) -> u64 {
-    let begin = moment.checked_sub(before).unwrap_or(moment);
+    let begin = ago(moment, before);
     let before = samples.iter().take_while(|sample| sample.at <= begin).last();
     let base = before.or(samples.first()).map_or(0, |sample| sample.acceptances);
     let accepted = samples.last().map_or(0, |sample| sample.acceptances).saturating_sub(base);
     accepted + most_streams(samples, begin)
+}
+
+/// So long before a moment; the moment itself where the clock does not go back so far.
+pub(crate) fn ago(moment: Instant, time: Duration) -> Instant {
+    moment.checked_sub(time).unwrap_or(moment)
 }
 
 /// The most streams that were open at once since `moment`.

@@ -160,7 +160,8 @@ impl Side {
 
     /// The same, with settings that go before its own.
     pub(crate) fn start_with(&mut self, more: &[(&str, &str)]) -> usize {
-        let place = (0..).find(|place| self.members.iter().all(|member| member.place != *place)).expect("one is free");
+        let is_free = |place: &usize| self.members.iter().all(|member| member.place != *place);
+        let place = (0..=self.members.len()).find(is_free).expect("one more than are taken");
         let mut settings = self.settings.clone();
         settings.extend(self.membership.settings(place));
         settings.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -196,7 +197,7 @@ impl Side {
     /// what is promised about it is an estimate by time, which needs a machine that keeps up.
     pub(crate) fn count_at_stake(&mut self) {
         let now = Instant::now();
-        let since = now - 2 * self.uncommitted;
+        let since = pulse::ago(now, 2 * self.uncommitted);
         let samples = self.samples(since);
         self.promised += pulse::at_stake(&samples, now, self.uncommitted);
         self.may_repeat += self.uncommitted_acceptances() + pulse::most_streams(&samples, since);
@@ -230,8 +231,8 @@ impl Side {
     /// On a machine that does not keep up that is what was accepted shortly before.
     pub(crate) fn count_hand_over(&mut self) {
         let now = Instant::now();
-        let since = now - HAND_OVER;
-        let samples = self.samples(since - HAND_OVER);
+        let since = pulse::ago(now, HAND_OVER);
+        let samples = self.samples(pulse::ago(now, 2 * HAND_OVER));
         let streams = pulse::most_streams(&samples, since);
         self.promised += streams;
         self.may_repeat += if self.lenient { pulse::at_stake(&samples, now, HAND_OVER) } else { streams };

@@ -84,7 +84,9 @@ impl Watcher {
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             while !stopped.load(Relaxed) {
-                meters.iter().for_each(|meter| meter.look());
+                for meter in &meters {
+                    meter.look();
+                }
                 pause(LOOK);
             }
         });

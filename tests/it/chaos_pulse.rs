@@ -48,7 +48,7 @@ fn at_stake_is_what_was_open_and_what_was_just_accepted() {
     let line = samples(start, &line);
     let end = start + Duration::from_secs(3);
     assert_eq!(at_stake(&line, end, Duration::from_secs(1)), 100 + 30);
-    assert_eq!(at_stake(&line, end, Duration::from_secs(60)), 300 + 30);
-    assert_eq!(at_stake(&line[5..], end, Duration::from_secs(60)), 250 + 30, "what was before is not known");
+    assert_eq!(at_stake(&line, end, Duration::from_mins(1)), 300 + 30);
+    assert_eq!(at_stake(&line[5..], end, Duration::from_mins(1)), 250 + 30, "what was before is not known");
     assert_eq!(at_stake(&[], end, Duration::from_secs(1)), 0);
 }

@@ -7,8 +7,11 @@ use std::fs;
 
 use crate::support::root;
 
+/// What must hold for any bytes.
+type Property = fn(&[u8]);
+
 /// Name of the target, and what must hold.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Property)] = &[
     ("topic", properties::topic),
     ("apns_message", properties::apns_message),
     ("gcm_message", properties::gcm_message),

@@ -14,9 +14,14 @@ use crate::outcome::{Outcome, Refusal, Verdict};
 
 /// The request that a record leads to at `now_ms` (ms since the epoch) for an app of this topic, or why it is not sent;
 /// `None`: its expiry has passed.
-pub fn request(record: &Bytes, now_ms: i64, topic: &str, identity: Uuid) -> Result<Request<Bytes>, Option<Refusal>> {
+pub fn request(
+    record: &Bytes,
+    now_ms: i64,
+    topic: &str,
+    identity: Uuid,
+) -> Result<Request<Bytes>, Option<Box<Refusal>>> {
     let push = message::parse(record, now_ms, topic, || identity).map_err(|not_sent| match not_sent {
-        NotSent::Refused(refusal) => Some(*refusal),
+        NotSent::Refused(refusal) => Some(refusal),
         NotSent::Expired => None,
     })?;
     let topic = HeaderValue::from_str(topic).expect("the caller's topic can stand in a header");

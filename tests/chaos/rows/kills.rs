@@ -1,4 +1,4 @@
-//! A fixed rate while the worker is SIGKILLed at random: at any moment, before its first commit, during a rebalance, with
+//! A fixed rate while the worker is killed (SIGKILL) at random: at any moment, before its first commit, during a rebalance, with
 //! retries waiting.
 
 use std::time::{Duration, Instant};
@@ -14,7 +14,10 @@ use crate::plan;
 use crate::side::Side;
 use crate::world::World;
 
-const WAYS: [(&str, fn(&mut Stage<'_>)); 4] = [
+/// A way to kill, and its name.
+type Way = (&'static str, fn(&mut Stage<'_>));
+
+const WAYS: [Way; 4] = [
     ("at any moment", workers::kill_now),
     ("before the first commit", workers::kill_at_start),
     ("during a rebalance", workers::kill_in_rebalance),
@@ -32,9 +35,9 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
     side.start();
     side.flow(Some(rate), row.count, Mix::CALM);
     let mut ways = Vec::new();
-    for kill in 0..row.kills {
+    for kill in 0..row.times {
         // Spread over the whole, each at a random place of its part.
-        let goal = (row.count as f64 * (f64::from(kill) + rng.f64()) / f64::from(row.kills + 1)) as u64;
+        let goal = (row.count as f64 * (f64::from(kill) + rng.f64()) / f64::from(row.times + 1)) as u64;
         until(&mut world.sides[0], "to the next kill", goal, Side::accepted);
         let (way, act) = WAYS[rng.usize(..WAYS.len())];
         let (counted, promised) = (world.sides[0].may_repeat, world.sides[0].promised);
@@ -54,7 +57,7 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
          promised {}), told again {}; {:.0?}; seed {}",
         findings.pushes,
         row.platform.name(),
-        row.kills,
+        row.times,
         summary(&ways),
         findings.lost,
         findings.wrong,
