@@ -12,6 +12,7 @@ use crate::support::{self, eventually, wait_for};
 /// What the worker holds in memory would be sent a second time. Two simulators tell the two workers' requests apart.
 fn frozen_beyond_the_session(assignment: &str) {
     const PUSHES: u64 = 4_000;
+    const STREAMS: u32 = 20;
     let mut rig = Rig::new("frozen", 4);
     let settings = SimulatorSettings {
         keys: vec![rig.simulator.key().clone()],
@@ -20,7 +21,7 @@ fn frozen_beyond_the_session(assignment: &str) {
     };
     let of_frozen = wait_for(Simulator::start(settings)).expect("a second simulator");
     for handle in [rig.simulator.handle(), of_frozen.handle()] {
-        handle.change(|faults| (faults.processing_ms, faults.streams) = (100, 20)).expect("valid faults");
+        handle.change(|faults| (faults.processing_ms, faults.streams) = (100, STREAMS)).expect("valid faults");
     }
     let endpoint = format!("https://{}", of_frozen.address());
     let common = [("APNS_MAXCONNECTIONS", "1"), ("QUEUE_ASSIGNMENT", assignment)];
@@ -52,7 +53,9 @@ fn frozen_beyond_the_session(assignment: &str) {
         after.len(),
         second.sums().accepted
     );
-    assert!(repeated.is_empty(), "sent after it went on, and by their owner: {repeated:?}");
+    // The freeze can come between the question whether a push is still ours and the write of its frames: what had a stream by
+    // then is in flight, and may be repeated.
+    assert!(repeated.len() <= STREAMS as usize, "sent after it went on, and by their owner: {repeated:?}");
     let missing: Vec<_> = (0..PUSHES).filter(|serial| first.of(*serial).1 + second.of(*serial).1 == 0).collect();
     assert!(missing.is_empty(), "never accepted: {missing:?}");
     frozen.stop();

@@ -49,7 +49,7 @@ pub(super) fn a_hundred_thousand<F: Far>(mut rig: Rig<F>) {
     let (by_hand, by_program) = pushes.split_at(20_000);
     support::kafka().console_producer(&rig.topic, by_hand.iter().map(|push| &push.line));
     rig.produce(by_program, None);
-    rig.settle(&mut worker, PATIENCE);
+    rig.settle(&mut worker, 3 * PATIENCE);
     let ledger = worker.stop();
 
     let placed = rig.placed();
