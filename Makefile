@@ -8,6 +8,7 @@ IMAGE ?= pusher
 # Of the release steps; the first is the Dockerfile's too.
 AUDITABLE := 0.7.7
 CYCLONEDX := 0.5.9
+FUZZED = $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
 ##@ First
 help: ## this list
@@ -52,6 +53,7 @@ chart: ## the Helm chart as a package: target/dist/pusher-<version>.tgz
 ##@ Check
 test: deps-test kafka ## every test, on real Apache Kafka, PostgreSQL and Redis too
 	$(CARGO) test --locked $(ARGS)
+	$(if $(ARGS),,$(CARGO) test --locked --test chaos -- --short)
 
 test-fast: deps-build ## without real neighbours: logic, and the worker on embedded parts
 	$(CARGO) test --locked --lib --bins
@@ -60,12 +62,25 @@ test-fast: deps-build ## without real neighbours: logic, and the worker on embed
 check: deps-build ## format, lints, documentation, dependencies: nothing may warn
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test chaos -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check; \
 	else echo "cargo-deny is not installed: licences and advisories not checked"; fi
 
 kafka: ## fetch Apache Kafka for the tests, once, into the user's cache
 	@tools/kafka-fetch >/dev/null
+
+##@ Trouble
+chaos: deps-test kafka ## faults on real Kafka in random order, each with its promise; ARGS="--seed 7 --only kafka", ROW=kills
+	$(CARGO) test --locked --release --test chaos -- $(ROW) $(ARGS)
+
+fuzz: deps-build ## every fuzz target, or TARGET=topic, for TIME=60 seconds (cargo install cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz; cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@for target in $(or $(TARGET),$(FUZZED)); do \
+		mkdir -p fuzz/target/found/$$target fuzz/target/artifacts; \
+		$(CARGO) fuzz run --sanitizer none $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(or $(TIME),60) -timeout=10 -max_len=16384 -artifact_prefix=fuzz/target/artifacts/$$target-; \
+	done
 
 ##@ Load
 bench: deps-build ## CPU per push of both workers, beside a bare HTTP/2 client: 5 rounds, some minutes
@@ -109,4 +124,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka bench bench-quick profile bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka chaos fuzz bench bench-quick profile bench-listener bench-produce clean deps-build deps-test

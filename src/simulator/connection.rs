@@ -53,6 +53,8 @@ pub struct Connection<S: Service, IO> {
     quiet_since: Instant,
     /// Streams opened and not ended.
     active: usize,
+    /// Answers that h2 has not written yet.
+    unwritten: usize,
     arrived: Vec<Arrival>,
     bodies: FuturesUnordered<BoxFuture<'static, Arrival>>,
     due: BTreeMap<(Instant, u64), Due>,
@@ -108,6 +110,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             opened: Instant::now(),
             quiet_since: Instant::now(),
             active: 0,
+            unwritten: 0,
             arrived: Vec::new(),
             bodies: FuturesUnordered::new(),
             due: BTreeMap::new(),
@@ -139,9 +142,13 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 open = std::future::poll_fn(|cx| self.poll_arrived(cx)) => if !open { return },
                 () = timer.as_mut(), if wake_at.is_some() => {}
             }
+            if self.broken {
+                return;
+            }
             self.serve_arrived();
             self.answer_due();
             self.part_if_due();
+            self.own.streams.store(self.active as u64, Relaxed);
             if self.broken || self.end_by.is_some_and(|at| at <= Instant::now()) {
                 return;
             }
@@ -166,6 +173,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         let (mut ended, mut parted) = (false, false);
         while self.arrived.len() < BATCH {
             let polled = self.h2.poll_accept(cx);
+            self.unwritten = 0;
             parted |= self.note_pings();
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.admit(cx, request, respond),
@@ -278,6 +286,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
 impl<S: Service, IO> Drop for Connection<S, IO> {
     fn drop(&mut self) {
+        self.counters.cut_off.fetch_add((self.active + self.unwritten) as u64, Relaxed);
         self.own.closed.store(true, Relaxed);
     }
 }

@@ -34,6 +34,8 @@ pub struct Counters {
     pub resets: AtomicU64,
     /// Streams left without an answer on request.
     pub unanswered: AtomicU64,
+    /// Streams whose connection broke before their answer was on its way.
+    pub cut_off: AtomicU64,
     /// GOAWAY frames sent.
     pub goaways: AtomicU64,
     /// PING frames received, acknowledgements not counted.
@@ -53,6 +55,8 @@ pub struct Connection {
     pub number: u64,
     /// Requests whose body was complete.
     pub requests: AtomicU64,
+    /// Streams open at present.
+    pub streams: AtomicU64,
     /// Most streams at once.
     pub max_streams: AtomicU64,
     /// Whether a GOAWAY was sent.
@@ -67,6 +71,8 @@ pub struct Connection {
 pub struct Counts {
     pub connections: u64,
     pub open_connections: u64,
+    /// Streams open on them.
+    pub open_streams: u64,
     pub tls_handshakes: u64,
     pub tls_failures: u64,
     pub protocol_errors: u64,
@@ -75,6 +81,7 @@ pub struct Counts {
     pub refused_streams: u64,
     pub resets: u64,
     pub unanswered: u64,
+    pub cut_off: u64,
     pub goaways: u64,
     pub pings: u64,
     pub pings_answered: u64,
@@ -91,6 +98,7 @@ pub struct Counts {
 pub struct ConnectionCounts {
     pub number: u64,
     pub requests: u64,
+    pub streams: u64,
     pub max_streams: u64,
     pub goaway: bool,
     pub closed: bool,
@@ -127,9 +135,11 @@ impl Counters {
             *answers.entry(name).or_default() += count;
         }
         let each_connection: Vec<_> = self.each.lock().iter().map(|connection| connection.counts()).collect();
+        let open = || each_connection.iter().filter(|connection| !connection.closed);
         Counts {
             connections: self.connections.load(Relaxed),
-            open_connections: each_connection.iter().filter(|connection| !connection.closed).count() as u64,
+            open_connections: open().count() as u64,
+            open_streams: open().map(|connection| connection.streams).sum(),
             tls_handshakes: self.tls_handshakes.load(Relaxed),
             tls_failures: self.tls_failures.load(Relaxed),
             protocol_errors: self.protocol_errors.load(Relaxed),
@@ -138,6 +148,7 @@ impl Counters {
             refused_streams: self.refused_streams.load(Relaxed),
             resets: self.resets.load(Relaxed),
             unanswered: self.unanswered.load(Relaxed),
+            cut_off: self.cut_off.load(Relaxed),
             goaways: self.goaways.load(Relaxed),
             pings: self.pings.load(Relaxed),
             pings_answered: self.pings_answered.load(Relaxed),
@@ -159,6 +170,7 @@ impl Counters {
             &self.refused_streams,
             &self.resets,
             &self.unanswered,
+            &self.cut_off,
             &self.goaways,
             &self.pings,
             &self.pings_answered,
@@ -176,6 +188,7 @@ impl Connection {
         ConnectionCounts {
             number: self.number,
             requests: self.requests.load(Relaxed),
+            streams: self.streams.load(Relaxed),
             max_streams: self.max_streams.load(Relaxed),
             goaway: self.goaway.load(Relaxed),
             closed: self.closed.load(Relaxed),

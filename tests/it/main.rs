@@ -3,6 +3,7 @@
 
 mod admission_redis;
 mod apns_flow;
+mod chaos_pulse;
 mod check;
 mod cli_config;
 mod cli_demo;
@@ -23,6 +24,7 @@ mod flow_outages_gcm;
 mod flow_peek;
 mod flow_redrive;
 mod flow_worker;
+mod fuzz_corpus;
 mod gcm_flow;
 mod gcm_schema;
 mod golden;
@@ -35,6 +37,7 @@ mod queue_faults;
 mod queue_flow;
 mod real_admin;
 mod real_admission;
+mod real_foreign_offsets;
 mod real_frozen;
 mod real_gcm;
 mod real_groups;

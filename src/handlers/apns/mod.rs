@@ -19,6 +19,7 @@ mod fields;
 mod keys;
 mod merge;
 mod message;
+pub mod probe;
 mod push_type;
 mod request;
 mod response;

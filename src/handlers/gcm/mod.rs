@@ -26,6 +26,7 @@ mod message;
 mod metadata;
 mod native;
 mod notification;
+pub mod probe;
 mod proof;
 mod quota;
 mod request;

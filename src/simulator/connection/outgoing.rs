@@ -66,6 +66,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         match action {
             Action::Answer(response, body, name) => {
                 self.active -= 1;
+                self.unwritten += 1;
                 let status = response.status().as_u16();
                 match send(&mut respond, response, body, self.levers.empty_last_frame) {
                     Ok(()) => self.counters.answer(status, name),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use parking_lot::Mutex;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -143,6 +143,16 @@ impl Kafka {
             let led = metadata.topics().first()?.partitions().iter().filter(|p| p.leader() >= 0).count();
             (led == partitions as usize).then_some(())
         });
+    }
+
+    /// Sets one property of a topic, which must have no other.
+    pub(crate) fn set_topic(&self, name: &str, property: &str, value: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an admin client");
+        let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(property, value);
+        let changed = wait_for(async { admin.alter_configs([&change], &AdminOptions::new()).await });
+        for result in changed.expect("an answer to AlterConfigs") {
+            result.unwrap_or_else(|(_, error)| panic!("cannot set {property} of topic {name}: {error}"));
+        }
     }
 
     /// The end of each partition's log (the next record's offset), by partition.

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
 # Runs "$@" and sees to its end; usage: sh leash.sh FOLDER command... (see process.rs).
 # Standard input is the leash. A line on it is the signal to end the server with, which leaves FOLDER for the next start; its
-# end (the tests are over, or were killed) ends the server and removes FOLDER.
+# end (the tests are over, or were killed) ends the server and removes FOLDER. The server's id is in FOLDER/pid.
 folder=$1
 shift
 exec 3<&0 </dev/null
-rm -f "$folder/ended"
+rm -f "$folder/ended" "$folder/pid"
 "$@" 3<&- &
 server=$!
 echo "$server" >"$folder/pid"

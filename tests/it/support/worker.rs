@@ -94,7 +94,12 @@ impl Worker {
 
     /// Whether a line's message begins so.
     pub(crate) fn has_said(&self, beginning: &str) -> bool {
-        self.log().iter().any(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning)))
+        self.times_said(beginning) > 0
+    }
+
+    /// How many lines' messages begin so.
+    pub(crate) fn times_said(&self, beginning: &str) -> usize {
+        self.log().iter().filter(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning))).count()
     }
 
     /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.

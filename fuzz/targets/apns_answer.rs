@@ -1,0 +1,7 @@
+//! Answers of APNs.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::apns_answer(data));

@@ -1,0 +1,7 @@
+//! Answers of FCM.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::gcm_answer(data));
