@@ -37,6 +37,7 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], token: &str
 
 /// The feedback record of an outcome.
 pub fn record(message: &[u8], outcome: &Outcome, identity: Uuid, form: RecordForm) -> Vec<u8> {
-    let about = feedback::About { app: "game", hostname: "host", pusher_id: identity, consumed_at_s: 0 };
+    let about =
+        feedback::About { app: "game", hostname: "host", pusher_id: identity, redriven: false, consumed_at_s: 0 };
     feedback::record(message, outcome, &about, form)
 }
