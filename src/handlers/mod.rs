@@ -9,6 +9,7 @@ mod clock;
 pub mod gcm;
 mod json;
 mod not_sent;
+mod open_gate;
 pub mod preview;
 pub mod retry;
 mod settings;
@@ -26,6 +27,7 @@ use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
 use crate::proof::{Finding, Proof};
 
+pub use open_gate::OpenGate;
 use preview::Preview;
 
 /// One line of the registry: a platform and how to set it up.
@@ -188,16 +190,6 @@ async fn turned_away<'a>(gate: &'a dyn Gate, subject: impl FnOnce() -> Option<Su
 /// An attempt that ended before a request left us.
 fn without_request<'a>(outcome: Outcome) -> BoxFuture<'a, Attempt> {
     Box::pin(std::future::ready(Attempt::local(Verdict::Resolved(outcome))))
-}
-
-/// A gate that is always open, for tests and tools.
-#[derive(Debug)]
-pub struct OpenGate;
-
-impl Gate for OpenGate {
-    fn pass(&self) -> bool {
-        true
-    }
 }
 
 /// How a feedback record is written.

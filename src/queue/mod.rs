@@ -6,7 +6,7 @@
 //!   `anchors` (what is committed), `commit_plan` (what to commit), `belief` (what the first record tells), `prefetch`,
 //!   `complaints`, `place`.
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
-//! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `partition`, `rebalance`, `membership`, `commit`,
+//! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `record`, `partition`, `rebalance`, `membership`, `commit`,
 //!   `seek`, `subscription`, `scout` (asks the brokers, aside), `logs` (where they end, for whoever watches), `standing` (how
 //!   our partitions stand), `client` (its options), `context` (callbacks), `native` (what the crate does not wrap),
 //!   [`config`]; [`probe`] (what can be proved without joining the group).
@@ -50,6 +50,7 @@ mod place;
 mod prefetch;
 pub mod probe;
 mod rebalance;
+mod record;
 mod scout;
 mod seek;
 pub mod selection;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::anchors::Anchors;
@@ -17,9 +15,10 @@ use super::context::Context;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::map;
 use super::offsets::{Ledger, Lend};
+use super::record::Record;
 use super::wakeup::{Readable, Wakeup};
 use super::{Lent, Observer};
-use crate::message::{self, Origin, QueueMessage};
+use crate::message::{Origin, QueueMessage};
 
 /// What a partition's queue came to in one turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,33 +40,6 @@ pub(super) enum Turn {
     },
     /// The client is broken for good.
     Fatal(String),
-}
-
-/// A record as read, copied out of the client's buffers.
-#[derive(Debug)]
-pub(super) struct Record {
-    offset: i64,
-    timestamp: Option<i64>,
-    /// What it says to be a redrive of.
-    redrive_of: Option<i64>,
-    payload: Bytes,
-}
-
-impl From<BorrowedMessage<'_>> for Record {
-    fn from(message: BorrowedMessage<'_>) -> Self {
-        Record {
-            offset: message.offset(),
-            timestamp: message.timestamp().to_millis(),
-            redrive_of: redrive_of(&message),
-            payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-        }
-    }
-}
-
-fn redrive_of(message: &BorrowedMessage<'_>) -> Option<i64> {
-    let headers = message.headers()?;
-    let said = headers.iter().find(|header| header.key == message::REDRIVE_OF)?.value?;
-    message::read_redrive_of(said, message.topic(), message.partition(), message.offset())
 }
 
 /// A partition that is ours.
