@@ -78,12 +78,12 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/logs",       // for how long they keep
             "src/queue/membership", // its beginning and end
             "src/queue/native",     // calls that the crate does not wrap
-            "src/queue/partition",
-            "src/queue/record",    // takes from one partition's queue
-            "src/queue/probe",     // looks without joining the group
-            "src/queue/rebalance", // assignments
-            "src/queue/scout",     // asks the brokers
-            "src/queue/seek",      // positions that must change
+            "src/queue/record",     // copies what it read
+            "src/queue/partition",  // takes from one partition's queue
+            "src/queue/probe",      // looks without joining the group
+            "src/queue/rebalance",  // assignments
+            "src/queue/scout",      // asks the brokers
+            "src/queue/seek",       // positions that must change
             "src/queue/subscription",
             "src/queue/turn",       // the poll thread's work
             "src/reporters/kafka",  // the producer of all records that are waited for
