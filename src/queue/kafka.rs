@@ -119,7 +119,7 @@ impl Queue for KafkaQueue {
         if !lent {
             let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
             if !woken && !full {
-                self.partitions.iter().for_each(Partition::look_again); // idle: a look costs nothing
+                self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs nothing
             }
             let now = Instant::now();
             self.serve(now, out)?;

@@ -60,7 +60,8 @@ pub(super) struct Partition {
     pub(super) last_ms: Option<i64>,
     share: Arc<Share>,
     queue: PartitionQueue<Context>,
-    readable: Readable,
+    /// Set: its queue is looked into in the next turn.
+    pub(super) readable: Readable,
     /// There until the first record is read.
     belief: Option<Belief>,
     last_read: Option<Instant>,
@@ -115,14 +116,9 @@ impl Partition {
         }
         let turn = self.take_readable(burst, now, context, observer, out);
         if turn != Turn::Empty {
-            self.look_again();
+            self.readable.set();
         }
         turn
-    }
-
-    /// Its queue is to be looked at in the next turn, whatever the client has said.
-    pub(super) fn look_again(&self) {
-        self.readable.set();
     }
 
     fn take_readable(
@@ -146,7 +142,7 @@ impl Partition {
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Turn::Fatal(code.to_string()),
                 Some(Err(error)) => {
                     context.complain(&error, "");
-                    self.look_again();
+                    self.readable.set();
                     return Turn::Empty;
                 }
             };

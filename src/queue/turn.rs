@@ -105,7 +105,7 @@ impl KafkaQueue {
 
     fn on_clock(&mut self, now: Instant) {
         for partition in &mut self.partitions {
-            partition.look_again(); // for the case that the client did not say so
+            partition.readable.set(); // for the case that the client did not say so
             let dropped = partition.assignment.take_dropped();
             if dropped > 0 {
                 self.observer.receipts_lost(&partition.origin, dropped);
