@@ -68,8 +68,8 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         options.seed,
     );
     let mut all = broken(&findings, may_repeat);
-    if may_repeat > side.promised {
-        all.push(format!("{may_repeat} might have been repeated, more than the promised {}", side.promised));
+    if findings.repeated > side.promised {
+        all.push(format!("{} repeated, at most {} are promised", findings.repeated, side.promised));
     }
     if !settled {
         all.push(format!("not settled: {:?}", side.committed()));
