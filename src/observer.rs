@@ -50,7 +50,7 @@ pub struct QueueObserver {
 }
 
 impl QueueObserver {
-    /// Tells both; beats for the poll thread and for the commit clock, which strikes once per `interval`.
+    /// Tells both; beats for the poll thread and for the commit clock, which strikes within each `interval`.
     pub fn new(tally: Arc<Tally>, stats: Stats, pulses: &Pulses, interval: Duration) -> Self {
         QueueObserver {
             tally,

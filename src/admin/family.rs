@@ -97,7 +97,7 @@ families! {
     RETENTION: Gauge "pusher_topic_retention_seconds" [app, platform, lane, topic],
     /// Size of the fullest map of resolved offsets; at 3072 nothing more is lent from its partition.
     MAP_BYTES: Gauge "pusher_offset_map_bytes" [app, platform, lane, topic],
-    /// For how long resolved messages have waited for a commit that the broker takes; under load about `queue.commitInterval`.
+    /// For how long resolved messages have waited for a commit that the broker takes; under load about half of `queue.commitInterval`.
     COMMIT_LAG: Gauge "pusher_commit_lag_seconds" [],
     /// 1: as `/readyz` says; else 0.
     READY: Gauge "pusher_ready" [],

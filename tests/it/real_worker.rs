@@ -187,8 +187,8 @@ struct Kill {
 /// Kills the worker. What this life adds to what may be repeated is not more than the streams that were open and what was
 /// accepted within the commit interval.
 fn kill<F: Far>(rig: &Rig<F>, worker: Worker, history: &History, kills: &mut Vec<Kill>) {
-    /// `queue.commitInterval`, and as much again for a commit's way to the broker on a busy machine.
-    const INTERVAL: Duration = Duration::from_secs(2);
+    /// `queue.commitInterval`.
+    const INTERVAL: Duration = Duration::from_secs(1);
     let since = Instant::now().checked_sub(INTERVAL).expect("the machine is older");
     let before = rig.simulator.counts();
     let ended = worker.kill();

@@ -114,7 +114,7 @@ impl Section {
             commit_interval: Key::new(
                 commit,
                 "1s",
-                "how often offsets are committed; also at each rebalance and at the end",
+                "within this time of its outcome a message is committed: the clock strikes twice in it; also at each rebalance and at the end",
             ),
             assignment: Key::new(
                 assignment,
