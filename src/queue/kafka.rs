@@ -115,8 +115,8 @@ impl Queue for KafkaQueue {
             self.wakeup.wait(wait.min(NAP));
             return Ok(());
         }
-        let (lent, full) = self.take(now, out)?;
-        if !lent {
+        let (busy, full) = self.take(now, out)?;
+        if !busy {
             let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
             if !woken && !full {
                 self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs nothing

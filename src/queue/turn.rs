@@ -132,14 +132,15 @@ impl KafkaQueue {
         self.tell_standing(now);
     }
 
-    /// One turn of all partitions. Whether anything was lent, and whether something readable had no room.
+    /// One turn of all partitions. Whether to go on at once (something was lent, or more is there behind what is skipped), and
+    /// whether something readable had no room.
     pub(super) fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
         let (before, count) = (out.len(), self.partitions.len());
         // What would be lent in doubt would only come back unsent.
         if self.last_poll.is_in_doubt() {
             return Ok((false, false));
         }
-        let (mut full, mut paused) = (0, 0);
+        let (mut more, mut full, mut paused) = (false, 0, 0);
         for step in 0..count {
             let index = (self.turn + step) % count;
             let partition = &mut self.partitions[index];
@@ -147,7 +148,8 @@ impl KafkaQueue {
                 continue;
             }
             match partition.take(BURST, now, self.consumer.context(), &*self.observer, out) {
-                Turn::Empty | Turn::More => {}
+                Turn::Empty => {}
+                Turn::More => more = true,
                 Turn::Full => full += 1,
                 Turn::Paused => paused += 1,
                 Turn::OutOfRange => self.on_out_of_range(index),
@@ -157,6 +159,6 @@ impl KafkaQueue {
         }
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full + paused);
-        Ok((out.len() > before, full > 0))
+        Ok((more || out.len() > before, full > 0))
     }
 }

@@ -1,7 +1,7 @@
 //! One push stuck in retry while many behind it in its partition are delivered, then SIGKILL: its neighbours do not come
 //! again, because the offset map knows them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use pusher::generate::produce::LineProducer;
@@ -36,6 +36,9 @@ pub(crate) fn run(row: Stuck, options: &Options) -> Vec<String> {
     let at_kill = side.accepted();
     let maps = side.committed();
     side.start();
+    let restarted = Instant::now();
+    until(side, "to the first that is new", at_kill + 1, Side::accepted);
+    let away = restarted.elapsed();
     until(side, "to the end", row.count, Side::accepted);
     side.ebb();
     // The stuck one holds the committed offset; the map says that all behind it are resolved.
@@ -47,7 +50,7 @@ pub(crate) fn run(row: Stuck, options: &Options) -> Vec<String> {
     eventually("a map of all but the stuck one", PATIENCE, resolved);
     let (may_repeat, findings) = (side.may_repeat, side.audit());
     println!(
-        "{at_kill} pushes delivered behind a stuck one, then SIGKILL (committed {}, a map of {} characters): of {} lost {}, \
+        "{at_kill} pushes delivered behind a stuck one, then SIGKILL (committed {}, a map of {} characters), {away:.1?} later new ones: of {} lost {}, \
          repeated {} (counted at the kill {may_repeat}, promised {}); seed {}",
         maps[0].0,
         maps[0].1.len(),
