@@ -131,7 +131,7 @@ fn end(mut push: Push, attempt: Attempt, pass: Pass, tools: &AppTools, desk: &Ar
     match attempt.verdict {
         Verdict::Resolved(outcome) => {
             let outcome = with_history(outcome, push.last.as_deref());
-            return finish(push, outcome, desk);
+            return finish(push, outcome, handler, desk);
         }
         // Its app was paused meanwhile: the backlog is Kafka's to keep. A probe waits here, so that the next one is another.
         Verdict::Retry(_) | Verdict::Hold(_) if !circuit.still(pass) => desk.give_back(push),
@@ -143,13 +143,14 @@ fn end(mut push: Push, attempt: Attempt, pass: Pass, tools: &AppTools, desk: &Ar
 
 /// The end of a message whose budget is spent: the provider takes others, and not this one.
 pub async fn give_up(push: Push, desk: Arc<Desk>) {
+    let Some(tools) = desk.app(&push.message.origin.app) else { return desk.give_back(push) };
     let Some(last) = &push.last else { return desk.give_back(push) };
     let description = format!(
         "given up after {} attempts that failed while others passed; the last: {}",
         push.spent.attempts, last.description
     );
     let outcome = Outcome::Failed(Refusal { description: description.into(), ..Refusal::clone(last) });
-    if let Some(report) = finish(push, outcome, &desk) {
+    if let Some(report) = finish(push, outcome, &tools.handler, &desk) {
         report.await;
     }
 }
@@ -158,19 +159,17 @@ pub async fn give_up(push: Push, desk: Arc<Desk>) {
 type Report = BoxFuture<'static, ()>;
 
 /// A message's end: told to everybody, then resolved.
-fn finish(push: Push, outcome: Outcome, desk: &Arc<Desk>) -> Option<Report> {
+fn finish(push: Push, outcome: Outcome, handler: &Arc<dyn MessageHandler>, desk: &Arc<Desk>) -> Option<Report> {
     count(&push, &outcome, desk);
     if wants_report(&outcome, desk) {
-        return Some(Box::pin(report_and_resolve(push, outcome, desk.clone())));
+        return Some(Box::pin(report_and_resolve(push, outcome, handler.clone(), desk.clone())));
     }
     push.receipt.resolve_as(&outcome);
     None
 }
 
-async fn report_and_resolve(push: Push, outcome: Outcome, desk: Arc<Desk>) {
-    if let Some(tools) = desk.app(&push.message.origin.app) {
-        report::report(&push, &outcome, tools.handler.as_ref(), &desk).await;
-    }
+async fn report_and_resolve(push: Push, outcome: Outcome, handler: Arc<dyn MessageHandler>, desk: Arc<Desk>) {
+    report::report(&push, &outcome, handler.as_ref(), &desk).await;
     push.receipt.resolve_as(&outcome);
 }
 

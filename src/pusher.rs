@@ -86,9 +86,9 @@ fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Sh
 fn run_check(loaded: &Loaded, request: &check::Request, json: bool, shutdown: &Shutdown) -> Result<()> {
     let report = check::look(loaded, request, &shutdown.token())?;
     if json {
-        println!("{:#}", report.json());
+        writeln!(io::stdout(), "{:#}", report.json())?;
     } else {
-        println!("{report}");
+        writeln!(io::stdout(), "{report}")?;
     }
     match report.failures() {
         0 => Ok(()),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Key};
 use crate::notify::{self, State};
-use crate::pulse::Pulses;
+use crate::pulse::{Pulses, Silence};
 
 /// How long the end may take.
 pub const GRACE: Key = Key::new(
@@ -194,6 +194,11 @@ impl Shutdown {
             let _at_work = at_work;
             body()
         })
+    }
+
+    /// What stands still now. Nothing once the end has begun: that has a deadline of its own, and parts fall silent one by one.
+    pub fn standing_still(&self) -> Vec<Silence> {
+        if self.has_begun() { Vec::new() } else { self.0.pulses.silent(Instant::now()) }
     }
 
     /// The signs of life of those who are at work.

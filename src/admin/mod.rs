@@ -57,6 +57,12 @@ pub trait Site: Send + Sync {
     fn measure(&self, page: &mut Page);
 }
 
+/// What every process says of itself at the end of its page.
+pub fn write_itself(page: &mut Page, is_ready: bool) {
+    page.gauge(&family::READY, &[], f64::from(u8::from(is_ready)));
+    page.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+}
+
 /// Why a process is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {

@@ -1,9 +1,8 @@
 //! What a listener says of itself when its admin server is asked.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::admin::{self, Page, Reason, Site, family};
+use crate::admin::{self, Page, Reason, Site};
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
 use crate::queue::InFlight;
@@ -21,9 +20,8 @@ pub(super) struct Status {
 }
 
 impl Site for Status {
-    /// What ends has a deadline of its own, and its parts fall silent one by one.
     fn standing_still(&self) -> Vec<Silence> {
-        if self.shutdown.has_begun() { Vec::new() } else { self.shutdown.pulses().silent(Instant::now()) }
+        self.shutdown.standing_still()
     }
 
     fn not_ready(&self) -> Vec<Reason> {
@@ -35,7 +33,6 @@ impl Site for Status {
         admin::books::write(page, &self.in_flight.tally().sheets());
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.stats.told().readings());
-        page.gauge(&family::READY, &[], f64::from(u8::from(self.not_ready().is_empty())));
-        page.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        admin::write_itself(page, self.not_ready().is_empty());
     }
 }

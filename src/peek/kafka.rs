@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::cli::Peek;
-use crate::message::{REDRIVE_OF, read_redrive_of};
 use crate::queue::config::Settings;
+use crate::queue::record::redrive_of;
 use crate::shutdown::Shutdown;
 
 /// Longest wait for an answer of the brokers.
@@ -33,13 +33,11 @@ pub(super) struct Record {
 
 impl From<BorrowedMessage<'_>> for Record {
     fn from(message: BorrowedMessage<'_>) -> Self {
-        let header = message.headers().and_then(|all| all.iter().find(|one| one.key == REDRIVE_OF)?.value);
-        let of = |said| read_redrive_of(said, message.topic(), message.partition(), message.offset());
         Record {
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis(),
-            redrive_of: header.and_then(of),
+            redrive_of: redrive_of(&message),
             payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
         }
     }

@@ -50,7 +50,7 @@ mod place;
 mod prefetch;
 pub mod probe;
 mod rebalance;
-mod record;
+pub mod record;
 mod scout;
 mod seek;
 pub mod selection;

@@ -26,7 +26,8 @@ impl From<BorrowedMessage<'_>> for Record {
     }
 }
 
-fn redrive_of(message: &BorrowedMessage<'_>) -> Option<i64> {
+/// What the record says to be a redrive of, when it may say so.
+pub fn redrive_of(message: &BorrowedMessage<'_>) -> Option<i64> {
     let headers = message.headers()?;
     let said = headers.iter().find(|header| header.key == message::REDRIVE_OF)?.value?;
     message::read_redrive_of(said, message.topic(), message.partition(), message.offset())

@@ -1,9 +1,9 @@
 //! What a worker says of itself when its admin server is asked.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::admin::{self, Page, Reason, Site, family};
+use crate::admin::{self, Page, Reason, Site};
 use crate::handlers::Provider;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
@@ -57,9 +57,8 @@ impl Status {
 }
 
 impl Site for Status {
-    /// What ends has a deadline of its own, and its parts fall silent one by one.
     fn standing_still(&self) -> Vec<Silence> {
-        if self.shutdown.has_begun() { Vec::new() } else { self.shutdown.pulses().silent(Instant::now()) }
+        self.shutdown.standing_still()
     }
 
     fn not_ready(&self) -> Vec<Reason> {
@@ -80,7 +79,6 @@ impl Site for Status {
         self.pools(page);
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.reporters.stats().told().readings());
-        page.gauge(&family::READY, &[], f64::from(u8::from(self.not_ready().is_empty())));
-        page.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        admin::write_itself(page, self.not_ready().is_empty());
     }
 }

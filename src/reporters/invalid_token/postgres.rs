@@ -36,6 +36,7 @@ const ROWS: &str = "\
 #[derive(Debug)]
 pub struct Postgres {
     pool: PgPool,
+    section: &'static str,
     schema: Option<String>,
     updated_at: Option<String>,
 }
@@ -48,7 +49,7 @@ impl Postgres {
             .max_connections(settings.pool_size)
             .acquire_timeout(settings.acquire_timeout)
             .connect_lazy_with(settings.connect);
-        Postgres { pool, schema: settings.schema, updated_at: settings.updated_at }
+        Postgres { pool, section: settings.section, schema: settings.schema, updated_at: settings.updated_at }
     }
 
     /// The statement for `table`, which is quoted. Names cannot be parameters; these come from [`super::table`].
@@ -93,7 +94,7 @@ impl Deleter for Postgres {
 
     fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
         let (pool, schema, updated_at) = (self.pool.clone(), self.schema.clone(), self.updated_at.clone());
-        vec![Tables { pool, schema, updated_at, apps: apps.to_vec() }.proof()]
+        vec![Tables { pool, section: self.section, schema, updated_at, apps: apps.to_vec() }.proof()]
     }
 
     async fn close(&self) {

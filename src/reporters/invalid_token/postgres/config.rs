@@ -10,6 +10,8 @@ use crate::reporters::invalid_token::table::quoted;
 /// The keys of one user of the database: the worker, and what deletes tokens besides it.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
+    /// What the names of its keys begin with.
+    name: &'static str,
     host: Key,
     port: Key,
     user: Key,
@@ -25,27 +27,31 @@ pub struct Section {
 /// The section of this name (a literal, for keys are constants).
 macro_rules! section {
     ($name:literal) => {
-        $crate::reporters::invalid_token::postgres::Section::new([
-            concat!($name, ".host"),
-            concat!($name, ".port"),
-            concat!($name, ".user"),
-            concat!($name, ".pass"),
-            concat!($name, ".database"),
-            concat!($name, ".schema"),
-            concat!($name, ".poolSize"),
-            concat!($name, ".connectionTimeout"),
-            concat!($name, ".sslmode"),
-            concat!($name, ".updatedAtColumn"),
-        ])
+        $crate::reporters::invalid_token::postgres::Section::new(
+            $name,
+            [
+                concat!($name, ".host"),
+                concat!($name, ".port"),
+                concat!($name, ".user"),
+                concat!($name, ".pass"),
+                concat!($name, ".database"),
+                concat!($name, ".schema"),
+                concat!($name, ".poolSize"),
+                concat!($name, ".connectionTimeout"),
+                concat!($name, ".sslmode"),
+                concat!($name, ".updatedAtColumn"),
+            ],
+        )
     };
 }
 pub(crate) use section;
 
 impl Section {
     /// See [`section!`].
-    pub(crate) const fn new(names: [&'static str; 10]) -> Section {
+    pub(crate) const fn new(name: &'static str, names: [&'static str; 10]) -> Section {
         let [host, port, user, pass, database, schema, pool_size, connection_timeout, sslmode, updated_at] = names;
         Section {
+            name,
             host: Key::new(host, "localhost", "host of PostgreSQL"),
             port: Key::new(port, "5432", "port of PostgreSQL"),
             user: Key::optional(user, "user of PostgreSQL; needs DELETE and SELECT on the token tables"),
@@ -102,6 +108,7 @@ pub const IGNORED: &[Ignored] = &[Ignored {
 /// How to reach the database, and the names in it.
 #[derive(Clone)]
 pub struct Settings {
+    pub(super) section: &'static str,
     pub(super) connect: PgConnectOptions,
     /// Most connections.
     pub pool_size: u32,
@@ -150,7 +157,7 @@ impl Settings {
             })
             .transpose()?;
         let connect = connect_options(config, section)?;
-        Ok(Settings { connect, pool_size, acquire_timeout, schema, updated_at })
+        Ok(Settings { section: section.name, connect, pool_size, acquire_timeout, schema, updated_at })
     }
 }
 

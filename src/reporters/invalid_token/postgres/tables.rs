@@ -32,6 +32,8 @@ FROM (SELECT to_regclass($1)::oid AS oid) t";
 /// What is asked about.
 pub(super) struct Tables {
     pub(super) pool: PgPool,
+    /// Where the configuration says how to reach it.
+    pub(super) section: &'static str,
     pub(super) schema: Option<String>,
     /// Quoted.
     pub(super) updated_at: Option<String>,
@@ -41,7 +43,7 @@ pub(super) struct Tables {
 impl Tables {
     /// One finding for the server and one for each table.
     pub(super) fn proof(self) -> Proof {
-        Proof::new(SUBJECT, async move { self.look().await.unwrap_or_else(|error| vec![away(&error)]) })
+        Proof::new(SUBJECT, async move { self.look().await.unwrap_or_else(|error| vec![away(self.section, &error)]) })
     }
 
     /// With a connection of its own: the pool keeps to itself why it cannot have one.
@@ -65,7 +67,7 @@ impl Tables {
     }
 }
 
-fn away(error: &sqlx::Error) -> Finding {
+fn away(section: &str, error: &sqlx::Error) -> Finding {
     let why = match error {
         // The server's own words name a user and a database, and no password.
         sqlx::Error::Database(refusal) => refusal.message().to_owned(),
@@ -74,7 +76,7 @@ fn away(error: &sqlx::Error) -> Finding {
         other => other.to_string(),
     };
     Finding::away(SUBJECT, format!("cannot be asked: {why}"))
-        .fix("check invalidToken.pg.*: host, port, user, pass, database, sslmode, connectionTimeout")
+        .fix(format!("check {section}.*: host, port, user, pass, database, sslmode, connectionTimeout"))
 }
 
 fn judged(table: &str, column: Option<&str>, user: &str, row: &PgRow) -> Result<Finding, sqlx::Error> {
