@@ -88,6 +88,7 @@ fn misbehave<F: Far>(
     first: &Running,
     bound: &[(&str, &str)],
     levers: &dyn Fn(Levers) -> <F::Levers as Provider>::Faults,
+    produce_late: &dyn Fn(),
 ) {
     let set = |connection| ends.simulator.levers().set_faults(levers(connection)).expect("valid faults");
     first.until("a first part", |totals| totals.delivered >= 300);
@@ -102,8 +103,11 @@ fn misbehave<F: Far>(
     let healthy = levers(Levers::default());
     set(Levers { refuse_connections: true, ..Levers::default() });
     ends.simulator.levers().close_connections();
-    let before = first.totals().retries;
-    first.until("pushes that wait", |totals| totals.retries >= before + 10);
+    let retries = || first.totals().retries + second.totals().retries;
+    let before = retries();
+    // Who is quick may have delivered all by now.
+    produce_late();
+    eventually("pushes that wait", LONG, || (retries() >= before + 10).then_some(()));
     ends.simulator.levers().set_faults(healthy).expect("valid faults");
     let last = second.stop();
     assert!(last.drained && last.totals.unaccounted() == 0, "{last:?}");
@@ -116,8 +120,10 @@ fn fault_run<F: Far>(levers: &(dyn Fn(Levers) -> <F::Levers as Provider>::Faults
     let (massive, single): (Vec<_>, Vec<_>) = pushes.iter().partition(|push| push.serial % 3 == 0);
     let topic = format!("push-game_{}-massive", F::PLATFORM);
     ends.mock.create_topic(&topic, 1);
-    ends.mock.produce(&topic, 0, massive.iter().map(|push| &push.line));
     ends.produce(single.iter().map(|push| &push.line));
+    let (early, late) = massive.split_at(massive.len() - 300);
+    let produce = |part: &[&Generated]| ends.mock.produce(&topic, 0, part.iter().map(|push| &push.line));
+    produce(early);
     let bound = [("maxInFlight", "400")];
     let first = ends.worker_with(&bound);
     let all_committed = || {
@@ -129,7 +135,7 @@ fn fault_run<F: Far>(levers: &(dyn Fn(Levers) -> <F::Levers as Provider>::Faults
         let scraper = || scope.spawn(|| watch(admin(&first), &ends.simulator, &stop));
         let scrapers = [scraper(), scraper()];
         let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            misbehave(&ends, &first, &bound, levers);
+            misbehave(&ends, &first, &bound, levers, &|| produce(late));
             eventually("all offsets committed", LONG, || all_committed().then_some(()));
         }));
         stop.store(true, SeqCst);
