@@ -17,6 +17,7 @@ use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::retry::Budget;
 use crate::handlers::{BoxFuture, Gate, MessageHandler};
+use crate::line::Begun;
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
 use crate::queue::{Lent, Receipt};
@@ -90,18 +91,18 @@ impl Push {
 }
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.
-pub fn deliver(push: Push, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
-    attempt_once(push, None, desk)
+pub fn deliver(push: Push, begun: Begun, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    attempt_once(push, begun, None, desk)
 }
 
 /// A later attempt, for which there is leave already.
-pub fn deliver_again(push: Push, pass: Pass, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
-    attempt_once(push, Some(pass), desk)
+pub fn deliver_again(push: Push, begun: Begun, pass: Pass, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    attempt_once(push, begun, Some(pass), desk)
 }
 
 /// There are thousands of these at a time, so what is not needed while the handler works is not in them.
 #[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
-fn attempt_once(mut push: Push, pass: Option<Pass>, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
     async move {
         let Some(tools) = desk.app(&push.message.origin.app) else {
             // The queue lends only configured apps; a missing handler is a wiring bug and must not lose the message.
@@ -110,12 +111,13 @@ fn attempt_once(mut push: Push, pass: Option<Pass>, desk: Arc<Desk>) -> impl Fut
         };
         let Some(pass) = pass.or_else(|| tools.circuit.admit()) else { return desk.give_back(push) };
         (push.mark, push.judged) = (Some(tools.circuit.mark()), false);
-        let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass);
+        let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass, &begun);
         let attempt = {
             let _under_way = tools.load.enter();
             attempt(tools.handler.as_ref(), &push, &gate).await
         };
         push.admitted = gate.admitted().or(push.admitted);
+        begun.leave(); // one that was ended here needed no stream
         if let Some(report) = end(push, attempt, pass, tools, &desk) {
             report.await;
         }
@@ -268,6 +270,7 @@ mod tests {
     use crate::handlers::RecordForm;
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
+    use crate::line::Ahead;
     use crate::message::{Lane, Origin, Platform};
     use crate::outcome::Acceptance;
     use crate::queue::memory::{MemoryLog, MemoryQueue};
@@ -331,7 +334,12 @@ mod tests {
         let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
         let share = in_flight.share("game");
         let circuit = Circuit::new("game".into(), APNS, share, breaker, ShareSettings::default(), Stats::default());
-        let tools = AppTools { handler: Arc::new(handler), load: Load::default(), circuit: Arc::new(circuit) };
+        let tools = AppTools {
+            handler: Arc::new(handler),
+            load: Load::default(),
+            ahead: Ahead::default(),
+            circuit: Arc::new(circuit),
+        };
         let (waiting_room, _) = mpsc::channel(1);
         let switches = FeedbackSwitches { success: false, metadata: true };
         let (apps, reporters) = (BTreeMap::from([("game".into(), tools)]), Arc::new(Reporters::default()));
@@ -346,7 +354,7 @@ mod tests {
         let alarms = Alarms::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
-            runtime.block_on(deliver(push, Arc::new(desk)));
+            runtime.block_on(deliver(push, Ahead::default().enter(), Arc::new(desk)));
         });
         let told = alarms.0.lock().clone();
         let [alarm] = told.as_slice() else { panic!("{told:?}") };
@@ -370,7 +378,7 @@ mod tests {
     fn a_delivery_under_way_is_small() {
         let in_flight = InFlight::new(1, 100);
         let (push, _queue) = one(&log(), &in_flight);
-        let delivery = deliver(push, Arc::new(desk_of(Panics, &in_flight)));
+        let delivery = deliver(push, Ahead::default().enter(), Arc::new(desk_of(Panics, &in_flight)));
         let size = size_of_val(&delivery);
         drop(delivery); // an alarm in the log: its message ends without an outcome
         assert!(size <= 640, "{size} bytes");

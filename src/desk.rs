@@ -12,6 +12,7 @@ use crate::circuit::{Circuit, Pass};
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
+use crate::line::Ahead;
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
@@ -50,6 +51,8 @@ pub struct AppTools {
     pub handler: Arc<dyn MessageHandler>,
     /// Counts its attempts under way.
     pub load: Load,
+    /// Counts those of them that have no stream yet.
+    pub ahead: Ahead,
     /// Whether they may be made.
     pub circuit: Arc<Circuit>,
 }
@@ -88,6 +91,11 @@ impl Desk {
     /// What belongs to an app.
     pub fn app(&self, app: &str) -> Option<&AppTools> {
         self.apps.get(app)
+    }
+
+    /// The attempts of an app that have no stream yet.
+    pub fn ahead(&self, app: &str) -> Ahead {
+        self.app(app).map_or_else(Ahead::default, |tools| tools.ahead.clone())
     }
 
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.

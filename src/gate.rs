@@ -12,6 +12,7 @@ use crate::circuit::{Circuit, Pass};
 use crate::delivery::Push;
 use crate::desk::Desk;
 use crate::handlers::{Admit, BoxFuture, Gate, Subject};
+use crate::line::Begun;
 use crate::message::QueueMessage;
 use crate::outcome::{Class, Outcome, Refusal};
 use crate::reporters::StatsReporter as _;
@@ -23,6 +24,7 @@ pub struct DeliveryGate<'a> {
     desk: &'a Desk,
     circuit: &'a Circuit,
     pass: Pass,
+    begun: &'a Begun,
     /// `None`: nobody is asked, or has said yes before.
     admission: Option<&'a Admission>,
     admitted: OnceLock<Admitted>,
@@ -37,9 +39,9 @@ pub struct Admitted {
 
 impl<'a> DeliveryGate<'a> {
     /// For the next attempt of a message.
-    pub fn new(push: &'a Push, desk: &'a Desk, circuit: &'a Circuit, pass: Pass) -> Self {
+    pub fn new(push: &'a Push, desk: &'a Desk, circuit: &'a Circuit, pass: Pass, begun: &'a Begun) -> Self {
         let admission = desk.admission.as_ref().filter(|_| push.admitted.is_none());
-        DeliveryGate { push, desk, circuit, pass, admission, admitted: OnceLock::new() }
+        DeliveryGate { push, desk, circuit, pass, begun, admission, admitted: OnceLock::new() }
     }
 
     /// How this attempt was admitted, if it asked and was.
@@ -50,6 +52,7 @@ impl<'a> DeliveryGate<'a> {
 
 impl Gate for DeliveryGate<'_> {
     fn pass(&self) -> bool {
+        self.begun.leave();
         self.circuit.still(self.pass) && self.push.receipt.may_send()
     }
 

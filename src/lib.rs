@@ -9,7 +9,8 @@
 //! # Layout, in the order of the flow
 //! - [`message`], [`outcome`]: the nouns. What came in, what became of it. Plain data.
 //! - [`queue`]: Kafka topics, rebalances, the ledger of offsets and its map, receipts, bounds.
-//! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread.
+//! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread;
+//!   [`line`]: what waits there for its turn.
 //! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand. [`circuit`]: whether an app's
 //!   messages may be attempted now: breaker, share of retries.
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
@@ -52,6 +53,7 @@ pub mod handlers;
 pub mod histogram;
 pub mod http2;
 pub mod kafka_acl;
+pub mod line;
 pub mod message;
 pub mod notify;
 pub mod observer;

@@ -1,4 +1,5 @@
-//! A sender thread: one `current_thread` runtime with its own connections, one task per push, one waiting room.
+//! A sender thread: one `current_thread` runtime with its own connections, one line of those that wait for their turn, one
+//! task per push that has it, one waiting room.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use tokio_util::time::DelayQueue;
 
 use crate::delivery::{deliver, deliver_again, give_up};
 use crate::desk::{Desk, Next, Waiting};
+use crate::line::{Line, Turns};
 use crate::queue::Lent;
 use crate::shutdown::Shutdown;
 
@@ -37,7 +39,7 @@ impl SenderHandle {
         name: &str,
         capacity: usize,
         shutdown: &Shutdown,
-        make_desk: impl FnOnce(mpsc::Sender<Waiting>) -> Desk + Send + 'static,
+        make_desk: impl FnOnce(mpsc::Sender<Waiting>, &Turns) -> Desk + Send + 'static,
     ) -> std::io::Result<SenderHandle> {
         let (intake, batches) = mpsc::channel(capacity.max(1));
         let (stop, pulse) = (CancellationToken::new(), shutdown.pulses().start(name, STANDSTILL));
@@ -49,8 +51,9 @@ impl SenderHandle {
             };
             runtime.block_on(pulse.during(async {
                 let (waiting_room, waiters) = mpsc::channel(capacity.max(1));
-                let desk = Arc::new(make_desk(waiting_room));
-                run(batches, waiters, desk, stopped).await;
+                let turns = Turns::default();
+                let desk = Arc::new(make_desk(waiting_room, &turns));
+                run(batches, waiters, turns, desk, stopped).await;
             }));
         })?;
         Ok(SenderHandle { intake, stop, thread })
@@ -76,12 +79,17 @@ impl SenderHandle {
 async fn run(
     mut batches: mpsc::Receiver<Vec<Lent>>,
     mut waiters: mpsc::Receiver<Waiting>,
+    turns: Turns,
     desk: Arc<Desk>,
     stop: CancellationToken,
 ) {
     let pushes = TaskTracker::new();
     let mut room: DelayQueue<Waiting> = DelayQueue::new();
+    let mut line = Line::new(turns.clone());
     loop {
+        while let Some((lent, begun)) = line.next() {
+            pushes.spawn(deliver(Lent::into(lent), begun, desk.clone()));
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -90,7 +98,8 @@ async fn run(
                 Next::Wait(waiting) => sit_down(&mut room, waiting),
                 Next::Attempt(push, pass) => {
                     push.receipt.set_waiting(false);
-                    pushes.spawn(deliver_again(push, pass, desk.clone()));
+                    let begun = desk.ahead(&push.message.origin.app).enter();
+                    pushes.spawn(deliver_again(push, begun, pass, desk.clone()));
                 }
                 Next::GiveUp(push) => {
                     pushes.spawn(give_up(push, desk.clone()));
@@ -99,12 +108,15 @@ async fn run(
             },
             batch = batches.recv() => match batch {
                 Some(batch) => for lent in batch {
-                    pushes.spawn(deliver(lent.into(), desk.clone()));
+                    let origin = lent.message.origin.clone();
+                    line.push(&origin.app, origin.lane, lent, || desk.ahead(&origin.app));
                 },
                 None => break,
             },
+            () = turns.come() => {}
         }
     }
+    line.drain().for_each(|lent| desk.give_back(lent.into()));
     batches.close();
     while let Some(batch) = batches.recv().await {
         for lent in batch {

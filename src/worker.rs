@@ -23,6 +23,7 @@ use crate::dispatch;
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
+use crate::line::{Ahead, Turns};
 use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
@@ -247,7 +248,7 @@ impl Parts {
             let loads: HashMap<_, _> =
                 self.provider.apps().into_iter().map(|app| (app.clone(), spread.load(&app))).collect();
             let (parts, sender) = (self.clone(), Sender { index, of });
-            let desk = move |waiting_room| parts.desk(loads, sender, waiting_room);
+            let desk = move |waiting_room, turns: &Turns| parts.desk(loads, sender, waiting_room, turns);
             SenderHandle::start(&format!("send-{index}"), self.settings.max_in_flight, shutdown, desk)
                 .map_err(|error| StartError::Machine { what: "a sender thread", error })
         };
@@ -255,10 +256,16 @@ impl Parts {
     }
 
     /// Runs on the sender's thread, inside its runtime.
-    fn desk(self, loads: HashMap<Arc<str>, Load>, sender: Sender, waiting_room: mpsc::Sender<Waiting>) -> Desk {
+    fn desk(
+        self,
+        loads: HashMap<Arc<str>, Load>,
+        sender: Sender,
+        waiting_room: mpsc::Sender<Waiting>,
+        turns: &Turns,
+    ) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
             let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
-            (app, AppTools { handler, load, circuit })
+            (app, AppTools { handler, load, ahead: Ahead::new(turns), circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
         let admission = self.admission.map(|plan| plan.open(sender.index));

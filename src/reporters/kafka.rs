@@ -223,7 +223,7 @@ impl Records {
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = life.replace(new);
                 self.stats.count(self.kind.rebuilt, &[], 1);
-                // Its drop purges, waits for reports and joins a thread: not on a sender's thread.
+                // Its drop may purge and wait for reports: not on a sender's thread.
                 if let Err(error) = std::thread::Builder::new().name("producer-end".into()).spawn(move || drop(old)) {
                     tracing::warn!(%error, "no thread to end the failed producer on: ended here");
                 }

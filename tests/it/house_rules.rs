@@ -24,13 +24,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
-    ("delivery", &["circuit", "desk", "gate", "handlers", "queue", "reporters"]), // joins the rooms through their traits
-    ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "reporters"]), // joins admission to a delivery
+    ("delivery", &["circuit", "desk", "gate", "handlers", "line", "queue", "reporters"]), // joins the rooms through their traits
+    ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "line", "reporters"]), // joins admission to a delivery
     // What deliveries of one sender have at hand.
-    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread"]),
-    ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
-    ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
+    ("desk", &["admission", "circuit", "delivery", "handlers", "line", "reporters", "spread"]),
+    ("sender", &["delivery", "desk", "line", "queue"]), // a thread of deliveries, fed with what the queue lends
+    ("dispatch", &["queue", "sender", "spread"]),       // the poll thread: from the queue to the senders
     ("spread", &[]),
+    ("line", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
     ("feedback_listener", &["admin", "control", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring

@@ -1,0 +1,258 @@
+//! Messages before their turn: what a sender was given and has not begun to send, each app's in two lanes. Pure, but for
+//! the wake-up.
+//!
+//! An attempt that waits for a place on a connection costs kilobytes and a task; a message costs what it weighs. So only so
+//! many attempts of an app are begun as will have a place soon, and the others stay here. What is urgent then passes a
+//! campaign's backlog: behind it are only those that have begun.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio::sync::Notify;
+
+use crate::message::Lane;
+
+/// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
+pub const AHEAD: usize = 256;
+/// While both lanes wait, one of so many is a campaign's.
+const FLOOR: u32 = 8;
+
+/// Wakes the sender when an attempt has found its stream, if it waits for that.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<Wake>);
+
+#[derive(Debug, Default)]
+struct Wake {
+    wanted: AtomicBool,
+    notify: Notify,
+}
+
+impl Turns {
+    /// Waits until a message may have its turn that had none.
+    pub async fn come(&self) {
+        self.0.notify.notified().await;
+    }
+
+    fn tell(&self) {
+        if self.0.wanted.load(Relaxed) && self.0.wanted.swap(false, Relaxed) {
+            self.0.notify.notify_one();
+        }
+    }
+}
+
+/// How many attempts of an app have begun on a sender and have no stream yet.
+#[derive(Clone, Debug, Default)]
+pub struct Ahead(Arc<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    attempts: AtomicUsize,
+    turns: Turns,
+}
+
+impl Ahead {
+    /// Of an app on the sender that waits for these turns.
+    pub fn new(turns: &Turns) -> Self {
+        Ahead(Arc::new(Waiting { attempts: AtomicUsize::new(0), turns: turns.clone() }))
+    }
+
+    /// Counts an attempt until it has its stream, or ends without one.
+    pub fn enter(&self) -> Begun {
+        self.0.attempts.fetch_add(1, Relaxed);
+        Begun { ahead: self.clone(), has_left: AtomicBool::new(false) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.attempts.load(Relaxed) < AHEAD
+    }
+}
+
+/// An attempt that has begun; see [`Ahead::enter`].
+#[derive(Debug)]
+pub struct Begun {
+    ahead: Ahead,
+    has_left: AtomicBool,
+}
+
+impl Begun {
+    /// It has its stream, or needs none.
+    pub fn leave(&self) {
+        if !self.has_left.swap(true, Relaxed) {
+            self.ahead.0.attempts.fetch_sub(1, Relaxed);
+            self.ahead.0.turns.tell();
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// What waits for its turn, in the order in which it came, by app and lane.
+#[derive(Debug)]
+pub struct Line<T> {
+    apps: Vec<App<T>>,
+    /// The app whose turn it is.
+    turn: usize,
+    waiting: usize,
+    turns: Turns,
+}
+
+#[derive(Debug)]
+struct App<T> {
+    name: Arc<str>,
+    ahead: Ahead,
+    single: VecDeque<T>,
+    massive: VecDeque<T>,
+    /// Urgent ones in a row while a campaign waited.
+    in_a_row: u32,
+}
+
+impl<T> Line<T> {
+    /// An empty one.
+    pub fn new(turns: Turns) -> Self {
+        Line { apps: Vec::new(), turn: 0, waiting: 0, turns }
+    }
+
+    /// One more message; `ahead` is asked for at the first of its app.
+    pub fn push(&mut self, app: &Arc<str>, lane: Lane, message: T, ahead: impl FnOnce() -> Ahead) {
+        let known = self.apps.iter().position(|one| one.name == *app);
+        let index = known.unwrap_or_else(|| {
+            let (single, massive) = (VecDeque::new(), VecDeque::new());
+            self.apps.push(App { name: app.clone(), ahead: ahead(), single, massive, in_a_row: 0 });
+            self.apps.len() - 1
+        });
+        let app = &mut self.apps[index];
+        match lane {
+            Lane::Single => app.single.push_back(message),
+            Lane::Massive => app.massive.push_back(message),
+        }
+        self.waiting += 1;
+    }
+
+    /// The next message that is to be attempted now, counted as begun. Apps have their turn one after the other.
+    pub fn next(&mut self) -> Option<(T, Begun)> {
+        if self.waiting == 0 {
+            return None;
+        }
+        for _ in 0..self.apps.len() {
+            self.turn = (self.turn + 1) % self.apps.len();
+            let app = &mut self.apps[self.turn];
+            if app.ahead.has_room()
+                && let Some(message) = app.pop()
+            {
+                self.waiting -= 1;
+                return Some((message, app.ahead.enter()));
+            }
+        }
+        self.turns.0.wanted.store(true, Relaxed);
+        None
+    }
+
+    /// All of them, whosever turn it is.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.waiting = 0;
+        self.apps.drain(..).flat_map(|app| app.single.into_iter().chain(app.massive))
+    }
+}
+
+impl<T> App<T> {
+    fn pop(&mut self) -> Option<T> {
+        let is_due = self.in_a_row + 1 >= FLOOR || self.single.is_empty();
+        if is_due && let Some(message) = self.massive.pop_front() {
+            self.in_a_row = 0;
+            return Some(message);
+        }
+        self.in_a_row = if self.massive.is_empty() { 0 } else { self.in_a_row + 1 };
+        self.single.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line() -> Line<u32> {
+        Line::new(Turns::default())
+    }
+
+    fn push(line: &mut Line<u32>, app: &str, lane: Lane, message: u32) {
+        let turns = line.turns.clone();
+        line.push(&app.into(), lane, message, || Ahead::new(&turns));
+    }
+
+    #[test]
+    fn an_app_begins_no_more_than_will_have_a_place_soon() {
+        let mut line = line();
+        (0..AHEAD as u32 + 2).for_each(|number| push(&mut line, "a", Lane::Single, number));
+        push(&mut line, "b", Lane::Single, 7);
+        let begun: Vec<_> = std::iter::from_fn(|| line.next()).collect();
+        assert_eq!(begun.len(), AHEAD + 1, "the other app does not wait for it");
+        let (_, first) = begun.iter().find(|(message, _)| *message == 0).unwrap();
+        first.leave();
+        first.leave();
+        assert_eq!(line.next().map(|(message, _)| message), Some(AHEAD as u32), "one place, one turn");
+        drop(begun);
+        assert_eq!(line.next().map(|(message, _)| message), Some(AHEAD as u32 + 1));
+        assert!(line.next().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_turn_is_woken() {
+        let mut line = line();
+        (0..=AHEAD as u32).for_each(|number| push(&mut line, "a", Lane::Massive, number));
+        let mut begun: Vec<_> = std::iter::from_fn(|| line.next()).collect();
+        let turns = line.turns.clone();
+        begun.pop();
+        turns.come().await;
+        assert!(line.next().is_some());
+    }
+
+    #[test]
+    fn what_is_urgent_passes_a_campaign_which_is_not_starved() {
+        let mut line = line();
+        (0..40).for_each(|number| push(&mut line, "a", Lane::Massive, number));
+        (100..140).for_each(|number| push(&mut line, "a", Lane::Single, number));
+        let order: Vec<_> = std::iter::from_fn(|| line.next().map(|(message, _)| message)).collect();
+        assert!(order[..7].iter().all(|message| *message >= 100), "{order:?}");
+        assert_eq!(order[7], 0);
+        assert_eq!(order[..40].iter().filter(|message| **message < 100).count(), 5);
+        assert_eq!(order.len(), 80);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_each_lane_keeps_its_order_and_none_starves(
+            steps in prop::collection::vec((0usize..3, any::<bool>(), 0usize..4), 1..300),
+        ) {
+            let (mut line, mut pushed, mut number) = (line(), 0, 0);
+            let mut last = [[None; 2]; 3];
+            let mut urgent_in_a_row = [0; 3];
+            let names = ["a", "b", "c"];
+            let mut taken = 0;
+            for (app, is_massive, pops) in steps {
+                number += 1;
+                pushed += 1;
+                let code = number * 10 + app as u32 * 2 + u32::from(is_massive);
+                push(&mut line, names[app], if is_massive { Lane::Massive } else { Lane::Single }, code);
+                for _ in 0..pops {
+                    let waits: Vec<_> = line.apps.iter().map(|one| (one.name.clone(), !one.massive.is_empty())).collect();
+                    let Some((code, _)) = line.next() else { break };
+                    taken += 1;
+                    let (of, lane) = ((code % 10 / 2) as usize, (code % 2) as usize);
+                    prop_assert!(last[of][lane] < Some(code));
+                    last[of][lane] = Some(code);
+                    let waited = waits.iter().any(|(name, waits)| **name == *names[of] && *waits);
+                    urgent_in_a_row[of] = if lane == 0 && waited { urgent_in_a_row[of] + 1 } else { 0 };
+                    prop_assert!(urgent_in_a_row[of] < FLOOR);
+                }
+            }
+            prop_assert_eq!(taken + line.drain().count(), pushed);
+        }
+    }
+}
