@@ -83,7 +83,7 @@ impl Pool {
 
     /// Connections are for a credential of this generation or a later one from now on: those of an earlier one end when their
     /// streams have ended, and each [`Slot`] says which one it is of. What waits for a place gets one on a new connection.
-    pub fn renew(&self, generation: u64) {
+    pub fn renew(&self, generation: u32) {
         let shared = &self.owner.0;
         shared.with_state(|state| state.renew(generation));
     }

@@ -29,7 +29,7 @@ pub struct Slot {
     written: Option<u64>,
     /// Bytes that this place counts for: a guess, then the body's size.
     bytes: usize,
-    generation: u64,
+    generation: u32,
     key: Option<usize>,
     answered: Option<StatusCode>,
 }
@@ -46,7 +46,7 @@ impl Slot {
     }
 
     /// Of the credential that the connection is for; see [`Pool::renew`](super::Pool::renew).
-    pub fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u32 {
         self.generation
     }
 

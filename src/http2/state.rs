@@ -41,7 +41,7 @@ pub(super) struct State<T> {
     pub(super) refusal: Arc<str>,
     next_id: u64,
     /// Of the credential that new connections are for.
-    generation: u64,
+    generation: u32,
 }
 
 /// A place that was taken.
@@ -54,7 +54,7 @@ pub(super) struct Place {
     /// Bytes set aside for the body.
     pub(super) bytes: usize,
     /// Of the credential that the connection is for.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
 }
 
 /// One connection.
@@ -62,7 +62,7 @@ pub(super) struct Member {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) places: Places,
-    generation: u64,
+    generation: u32,
     /// Dropped when the connection drains: `h2` ends a connection that nobody can use and that has no stream.
     pub(super) send: Option<SendRequest<Bytes>>,
     pub(super) traffic: Arc<Traffic>,
@@ -124,7 +124,7 @@ impl<T> State<T> {
     }
 
     /// New connections are for a credential of this generation; the present ones take no new streams.
-    pub(super) fn renew(&mut self, generation: u64) {
+    pub(super) fn renew(&mut self, generation: u32) {
         if generation > self.generation {
             self.generation = generation;
             self.retire_all("a new credential is in use");

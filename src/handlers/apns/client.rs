@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
 use super::message::Push;
@@ -17,7 +17,7 @@ use super::response::{self, Answered};
 use super::token::{Now, ProviderToken, Signed};
 use crate::handlers::Gate;
 use crate::handlers::unanswered::{failed, was_turned_away};
-use crate::http2::{Answer, Pool};
+use crate::http2::{Answer, Pool, Slot};
 use crate::outcome::{Attempt, Verdict};
 
 /// Requests of one attempt. A GOAWAY and a refused stream in a row are ordinary; more are for the retry policy.
@@ -58,22 +58,17 @@ impl Client {
                 Ok(slot) => slot,
                 Err(error) => return Attempt { verdict: failed(&error), requests, round_trip },
             };
-            let signed = self.token.current((self.clock)());
-            if slot.generation() < signed.generation {
-                // Apple ties a connection to one key, and this one began with another.
-                self.pool.renew(signed.generation);
-                continue;
-            }
+            let Some(authorization) = self.authorization(&slot) else { continue };
             if !gate.pass() {
                 return Attempt { verdict: Verdict::Released, requests, round_trip };
             }
-            let request = request::build(push, &self.target, signed.authorization.clone());
+            let request = request::build(push, &self.target, authorization.clone());
             requests += 1;
             let result = slot.send(request, push.body.clone()).await;
             round_trip = result.as_ref().map_or_else(|error| error.after, |answer| answer.round_trip);
             let may_resend = requests < MOST_REQUESTS;
             let next = match &result {
-                Ok(answer) => self.answered(answer, push, &signed, !renewed, may_resend),
+                Ok(answer) => self.answered(answer, push, &authorization, !renewed, may_resend),
                 Err(error) if may_resend && was_turned_away(error) => Next::Again,
                 Err(error) => Next::Done(failed(error)),
             };
@@ -85,22 +80,33 @@ impl Client {
         }
     }
 
+    /// What to send on this connection; `None`: it is for a key that another has replaced, and no more pushes go there.
+    fn authorization(&self, slot: &Slot) -> Option<HeaderValue> {
+        let Signed { authorization, generation, .. } = self.token.current((self.clock)());
+        if slot.generation() < generation {
+            // Apple ties a connection to the key that it began with.
+            self.pool.renew(generation);
+            return None;
+        }
+        Some(authorization)
+    }
+
     fn answered(
         &self,
         answer: &Answer,
         push: &Push<'_>,
-        sent_with: &Signed,
+        sent_with: &HeaderValue,
         may_renew: bool,
         may_resend: bool,
     ) -> Next {
-        if may_resend && answer.status == StatusCode::FORBIDDEN && sent_with.generation < self.token.generation() {
-            return Next::Again;
-        }
         if may_renew && response::is_expired_provider_token(answer.status, &answer.body) {
             answer.connection.retire();
-            if self.token.after_expired(&sent_with.authorization, (self.clock)()) {
+            if self.token.after_expired(sent_with, (self.clock)()) {
                 return Next::Renewed;
             }
+        }
+        if may_resend && answer.status == StatusCode::FORBIDDEN && self.token.is_replaced(sent_with) {
+            return Next::Again;
         }
         let verdict = response::understand(&Answered {
             status: answer.status,

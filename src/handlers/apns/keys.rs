@@ -56,7 +56,7 @@ pub(super) fn app_keys(apps: &[App], now: Now) -> Result<Vec<AppKey>, ProviderEr
 }
 
 /// Signs with what the files of these apps, which share `token`, hold now; the generation that this begins.
-pub(super) fn replace(token: &ProviderToken, app: &App, contents: &[Vec<u8>], now: Now) -> Result<u64, Refused> {
+pub(super) fn replace(token: &ProviderToken, app: &App, contents: &[Vec<u8>], now: Now) -> Result<u32, Refused> {
     let Some(content) = contents.first() else { return Err(Refused::for_good("there is no file")) };
     if contents.iter().any(|other| other.trim_ascii() != content.trim_ascii()) {
         // The others are probably about to follow.

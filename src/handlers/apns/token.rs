@@ -57,7 +57,7 @@ pub(super) struct Signed {
     /// `bearer <jwt>`, marked sensitive.
     pub(super) authorization: HeaderValue,
     /// How many keys there were before the one that signed it.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
     signed: Now,
 }
 
@@ -76,7 +76,7 @@ impl ProviderToken {
     }
 
     /// Signs with another key from now on. A key that cannot sign changes nothing.
-    pub(super) fn replace(&self, pem: &[u8], key_id: &str, now: Now) -> Result<u64, BadKey> {
+    pub(super) fn replace(&self, pem: &[u8], key_id: &str, now: Now) -> Result<u32, BadKey> {
         let new = Signer::new(pem, key_id)?;
         let mut signer = self.signer.lock();
         let signed = new.sign(&self.team_id, now, self.generation() + 1)?;
@@ -85,8 +85,13 @@ impl ProviderToken {
         Ok(generation)
     }
 
+    /// Whether another token than this one is in use.
+    pub(super) fn is_replaced(&self, authorization: &HeaderValue) -> bool {
+        self.current.read().authorization != *authorization
+    }
+
     /// How many keys there were before the one in use.
-    pub(super) fn generation(&self) -> u64 {
+    fn generation(&self) -> u32 {
         self.current.read().generation
     }
 
@@ -136,7 +141,7 @@ impl Signer {
         Ok(Signer { key, header: Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) } })
     }
 
-    fn sign(&self, team_id: &str, now: Now, generation: u64) -> Result<Signed, jsonwebtoken::errors::Error> {
+    fn sign(&self, team_id: &str, now: Now, generation: u32) -> Result<Signed, jsonwebtoken::errors::Error> {
         let jwt = jsonwebtoken::encode(&self.header, &Claims { iss: team_id, iat: now.epoch_s }, &self.key)?;
         let mut authorization = HeaderValue::try_from(format!("bearer {jwt}"))
             .map_err(|_| jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidToken))?;
