@@ -58,8 +58,9 @@ fn tell(parts: &Parts, file: &Watched, look: Look) {
             stats.count(Metric::CredentialsReloaded, &tags, 1);
             tracing::info!(%platform, key, "the file has changed: what it holds is in use for new pushes");
             for app in file.apps() {
-                parts.circuits[app].renewed(Instant::now());
+                // Connections first: a probe must not meet the pause after those that failed.
                 parts.provider.reached(app);
+                parts.circuits[app].renewed(Instant::now());
             }
         }
         Look::Restored => tracing::info!(%platform, key, "the file holds again what is in use"),
