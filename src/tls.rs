@@ -74,7 +74,8 @@ pub struct CaFile {
 impl CaFile {
     /// Reads it.
     pub fn read(path: &Path) -> Result<CaFile, TlsError> {
-        let refuse = |error: std::io::Error| TlsError::CaFile { path: path.to_owned(), reason: error.to_string() };
+        let refuse =
+            |error: std::io::Error| TlsError::CaFile { path: path.to_owned(), reason: format!("I/O error: {error}") };
         Ok(CaFile { path: path.to_owned(), content: std::fs::read(path).map_err(refuse)? })
     }
 }

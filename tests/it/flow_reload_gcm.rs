@@ -56,12 +56,6 @@ impl Ends {
             (self.simulator.handle().ledger().sums().accepted >= n).then_some(())
         });
     }
-
-    fn until_tokens(&self, n: u64) {
-        eventually(&format!("{n} access tokens"), LONG, || {
-            (self.simulator.stats().oauth.tokens.get(PROJECT) == Some(&n)).then_some(())
-        });
-    }
 }
 
 #[track_caller]
@@ -75,18 +69,23 @@ fn assert_all_well(ends: &Ends, running: Running) {
 
 #[test]
 fn an_account_is_exchanged_under_load_and_the_old_one_revoked() {
-    let mut ends = Ends::start(Faults { processing_ms: 20, ..Faults::default() }, &[]);
+    let statsd = Statsd::start();
+    let address = statsd.address.to_string();
+    let more = [("stats.reporters", "statsd"), ("stats.statsd.host", address.as_str())];
+    let mut ends = Ends::start(Faults { processing_ms: 20, ..Faults::default() }, &more);
     let (another, running) = (ends.simulator.another_key(PROJECT).expect("another"), ends.world.start());
     ends.calm(10_000);
     ends.until_accepted(500);
     put(&ends.file(), &another);
     running.reload();
-    ends.until_tokens(2);
-    // A token that was given out is in use a moment later; what meets the old one's end meanwhile is refused, and sent again.
+    let tags = [("platform", "gcm"), ("key", "gcm.firebaseCredentialsFile.one")];
+    statsd.await_sum("pushcredentials_reloaded", &tags, 1.0, LONG);
+    // What is on its way with the old token is refused from here on, and sent again.
     ends.simulator.handle().revoke_key(KEY_ID);
     ends.calm(1_000);
     ends.world.settle("one");
-    assert_eq!(running.circuit("one").round(), 0);
+    let totals = running.totals_of("one");
+    assert_eq!((totals.holds, totals.retries, running.circuit("one").round()), (0, 0, 0), "{totals:?}");
     assert_eq!(ends.simulator.stats().oauth.tokens[PROJECT], 2, "one fetch for each key");
     assert_eq!(ends.simulator.stats().messages.repeated, 0);
     assert_all_well(&ends, running);

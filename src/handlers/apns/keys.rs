@@ -18,6 +18,8 @@ const KEY_ID: &str = "keyid:";
 pub(super) struct AppKey {
     /// Shared by the apps of one (team, key id).
     pub(super) token: Arc<ProviderToken>,
+    /// The key's id: the file's word, else the configuration's.
+    pub(super) id: String,
     /// What its file held.
     pub(super) print: Print,
 }
@@ -35,6 +37,7 @@ pub(super) fn app_keys(apps: &[App], now: Now) -> Result<Vec<AppKey>, ProviderEr
             rule,
         };
         let content = std::fs::read(&app.auth_key_path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let id = key_id(&content).unwrap_or(&app.key_id).to_owned();
         let same = made.iter().find(|(other, ..)| are_one(other, app));
         let token = match same {
             Some((other, of_other, _)) if of_other.trim_ascii() != content.trim_ascii() => {
@@ -43,13 +46,12 @@ pub(super) fn app_keys(apps: &[App], now: Now) -> Result<Vec<AppKey>, ProviderEr
             }
             Some((.., token)) => Arc::clone(token),
             None => {
-                let id = key_id(&content).unwrap_or(&app.key_id);
                 let token =
-                    ProviderToken::new(&content, id, &app.team_id, now).map_err(|error| wrong(error.to_string()))?;
+                    ProviderToken::new(&content, &id, &app.team_id, now).map_err(|error| wrong(error.to_string()))?;
                 Arc::new(token)
             }
         };
-        keys.push(AppKey { token: Arc::clone(&token), print: Print::of(&content) });
+        keys.push(AppKey { token: Arc::clone(&token), id, print: Print::of(&content) });
         made.push((app, content, token));
     }
     Ok(keys)

@@ -205,11 +205,11 @@ impl Provider for ApnsProvider {
 
     fn proofs(&self) -> Vec<Proof> {
         // Signing was tried when the keys were read.
-        let signed = self.settings.apps.iter().map(|app| {
-            let App { name, key_id, team_id, .. } = app;
-            let path = app.auth_key_path.display();
+        let signed = self.settings.apps.iter().zip(&self.keys).map(|(app, key)| {
+            let App { name, team_id, .. } = app;
+            let (path, id) = (app.auth_key_path.display(), &key.id);
             let said = format!(
-                "{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push"
+                "{name}: {path} signs for team {team_id} as key {id}; whether Apple takes it shows with a push"
             );
             Finding::proved("apns key", said)
         });

@@ -58,7 +58,7 @@ pub(super) struct Signed {
     pub(super) authorization: HeaderValue,
     /// How many keys there were before the one that signed it.
     pub(super) generation: u32,
-    signed: Now,
+    at: Now,
 }
 
 #[derive(Serialize)]
@@ -98,12 +98,12 @@ impl ProviderToken {
     /// The token to send now; renewed first when it is due.
     pub(super) fn current(&self, now: Now) -> Signed {
         let current = self.current.read().clone();
-        if !due(current.signed, now) {
+        if !due(current.at, now) {
             return current;
         }
         let Some(signer) = self.signer.try_lock() else { return current };
         let current = self.current.read().clone(); // another thread may have been faster
-        if due(current.signed, now) { self.renewed(&signer, now).unwrap_or(current) } else { current }
+        if due(current.at, now) { self.renewed(&signer, now).unwrap_or(current) } else { current }
     }
 
     /// Sees to it that another token is sent than `refused`, which Apple called expired: the one that replaced it already, or a
@@ -111,7 +111,7 @@ impl ProviderToken {
     pub(super) fn after_expired(&self, refused: &HeaderValue, now: Now) -> bool {
         let signer = self.signer.lock();
         let current = self.current.read().clone();
-        current.authorization != refused || may_renew(current.signed, now) && self.renewed(&signer, now).is_some()
+        current.authorization != refused || may_renew(current.at, now) && self.renewed(&signer, now).is_some()
     }
 
     /// Signs anew. `None` when the signer fails, which it never did with this key.
@@ -146,7 +146,7 @@ impl Signer {
         let mut authorization = HeaderValue::try_from(format!("bearer {jwt}"))
             .map_err(|_| jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidToken))?;
         authorization.set_sensitive(true);
-        Ok(Signed { authorization, generation, signed: now })
+        Ok(Signed { authorization, generation, at: now })
     }
 }
 
