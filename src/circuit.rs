@@ -50,6 +50,8 @@ pub struct Circuit {
     open: AtomicBool,
     /// How often the breaker has opened.
     round: AtomicU64,
+    /// How often its credentials, or what it trusts, were replaced.
+    renewals: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -92,6 +94,7 @@ impl Circuit {
             bad: AtomicU64::new(0),
             open: AtomicBool::new(false),
             round: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
             inner: Mutex::new(inner),
         }
     }
@@ -141,6 +144,20 @@ impl Circuit {
     /// In which of its pauses the app is, or was last.
     pub fn round(&self) -> u64 {
         self.round.load(Relaxed)
+    }
+
+    /// How often its credentials, or what it trusts, were replaced: a message held for the earlier ones need not wait.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Relaxed)
+    }
+
+    /// They were replaced: if the app is paused, a probe finds out at once whether it must be.
+    pub fn renewed(&self, now: Instant) {
+        self.renewals.fetch_add(1, Relaxed);
+        let level = self.share.usage().on_way();
+        let mut inner = self.inner.lock();
+        inner.breaker.retry_now(now);
+        self.settle(inner, None, level);
     }
 
     /// An attempt came to its end.

@@ -44,7 +44,7 @@ Every key of the file has an environment variable: PUSHER_ and the key in upper 
 with underscores for dots.";
 
 /// Flags that every command takes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Flags {
     /// Configuration file [default: ./config/default.yaml, which may be missing]

@@ -79,6 +79,16 @@ impl Push {
         duplicate
     }
 
+    /// Whether its last attempt was refused for our credentials or configuration.
+    pub fn is_held(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.class == Class::Configuration)
+    }
+
+    /// Its last attempt is not charged.
+    pub fn excuse(&mut self) {
+        self.judged = true;
+    }
+
     /// Charges it for its last attempt, once, if others of its app succeeded since that began: an outage is not its fault.
     pub fn charge(&mut self, circuit: &Circuit, now: Instant) {
         if std::mem::replace(&mut self.judged, true) {

@@ -30,6 +30,8 @@ pub struct Waiting {
     pub until: Instant,
     /// In which pause of its app it began to wait, or after which.
     round: u64,
+    /// How often its app's credentials had been replaced then.
+    renewals: u64,
 }
 
 /// What becomes of a message that waits.
@@ -114,8 +116,10 @@ impl Desk {
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
-        let round = self.app(&push.message.origin.app).map_or(0, |tools| tools.circuit.round());
-        if let Err(refused) = self.waiting_room.try_send(Waiting { push, until: Instant::now() + delay, round }) {
+        let circuit = self.app(&push.message.origin.app).map(|tools| &tools.circuit);
+        let (round, renewals) = circuit.map_or((0, 0), |circuit| (circuit.round(), circuit.renewals()));
+        let waiting = Waiting { push, until: Instant::now() + delay, round, renewals };
+        if let Err(refused) = self.waiting_room.try_send(waiting) {
             // Closed at shutdown; never full, because it holds as many as may be in flight.
             self.give_back(refused.into_inner().push);
         }
@@ -131,7 +135,11 @@ impl Desk {
         if waiting.push.receipt.is_over() || is_paused {
             return Next::GiveBack(waiting.push);
         }
-        if waiting.until > now {
+        // What it was held for is mended: it waits no longer, and it was not its fault.
+        let is_mended = waiting.renewals < circuit.renewals() && waiting.push.is_held();
+        if is_mended {
+            waiting.push.excuse();
+        } else if waiting.until > now {
             return Next::Wait(waiting);
         }
         waiting.push.charge(circuit, now);

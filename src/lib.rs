@@ -23,6 +23,7 @@
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
+//!   [`reload`]: files that are taken into use anew when they change.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
@@ -65,6 +66,7 @@ pub mod pusher;
 pub mod queue;
 pub mod redrive;
 pub mod registry;
+pub mod reload;
 pub mod reporters;
 pub mod sender;
 pub mod settings;

@@ -23,6 +23,10 @@ use crate::simulate;
 use crate::valve;
 use crate::worker::{StartError, Worker};
 
+mod hangup;
+
+use hangup::{Hangup, Running};
+
 /// The field under which a worker logs its ledger, as JSON, when it ends.
 pub const LEDGER: &str = "ledger";
 
@@ -30,9 +34,9 @@ pub const LEDGER: &str = "ledger";
 pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
     let config = &loaded.config;
     match &cli.command {
-        Command::Apns => work("apns", cli.flags.production, config, shutdown),
-        Command::Gcm => work("gcm", cli.flags.production, config, shutdown),
-        Command::StartFeedbackListener => listen(config, shutdown),
+        Command::Apns => work("apns", &cli.flags, config, shutdown),
+        Command::Gcm => work("gcm", &cli.flags, config, shutdown),
+        Command::StartFeedbackListener => listen(&cli.flags, config, shutdown),
         Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
         Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
         Command::Peek(arguments) => peek(config, arguments, &cli.flags, shutdown),
@@ -68,12 +72,15 @@ fn health(arguments: &Health) -> Result<()> {
 }
 
 /// A worker, from start to ledger.
-fn work(platform: &'static str, production: bool, config: &Config, shutdown: &Shutdown) -> Result<()> {
+fn work(platform: &'static str, flags: &Flags, config: &Config, shutdown: &Shutdown) -> Result<()> {
+    let (hangup, production) = (Hangup::caught()?, flags.production);
     let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
         // Shown line by line, as those of every other command.
         StartError::Config(errors) => anyhow::Error::new(errors),
         other => anyhow::Error::new(other),
     })?;
+    let reload = worker.reload().clone();
+    hangup.serve(Running { flags: flags.clone(), config: config.clone() }, move || reload.ask())?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");
     notify::tell(notify::State::Ready);
     let summary = worker.join();
@@ -97,7 +104,8 @@ fn run_check(loaded: &Loaded, request: &check::Request, json: bool, shutdown: &S
 }
 
 /// The feedback listener, from start to ledger.
-fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
+fn listen(flags: &Flags, config: &Config, shutdown: &Shutdown) -> Result<()> {
+    let hangup = Hangup::caught()?;
     let settings = WorkerSettings::from_config(config);
     let bounds = settings.map(|all| Bounds { messages: all.max_in_flight, bytes: all.max_in_flight_bytes });
     let platforms = handlers::providers().iter().map(|known| Apps::new(known.platform, known.apps(config))).collect();
@@ -105,6 +113,7 @@ fn listen(config: &Config, shutdown: &Shutdown) -> Result<()> {
         feedback_listener::StartError::Config(errors) => anyhow::Error::new(errors),
         other @ feedback_listener::StartError::Machine { .. } => anyhow::Error::new(other),
     })?;
+    hangup.serve(Running { flags: flags.clone(), config: config.clone() }, || {})?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     notify::tell(notify::State::Ready);
     let summary = listener.join();

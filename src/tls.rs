@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -30,18 +31,63 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+/// The configuration that new connections are made with; clones are the same one.
+#[derive(Clone)]
+pub struct Trust(Arc<RwLock<Arc<ClientConfig>>>);
+
+impl Trust {
+    /// For a connection that is made now.
+    pub fn current(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// For those that are made from now on; the present ones go on.
+    pub fn replace(&self, config: Arc<ClientConfig>) {
+        *self.0.write() = config;
+    }
+}
+
+impl From<Arc<ClientConfig>> for Trust {
+    fn from(config: Arc<ClientConfig>) -> Self {
+        Trust(Arc::new(RwLock::new(config)))
+    }
+}
+
 /// A client's TLS configuration, to be shared by its connections: the session cache makes reconnects cheaper. `alpn` names the
 /// protocols to ask for; none: the peer is not asked.
 ///
 /// Trusts the system's store (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured) and, in addition, the certificates in
 /// `ca_file` (PEM).
 pub fn client_config(ca_file: Option<&Path>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_of(ca_file.map(CaFile::read).transpose()?.as_ref(), alpn)
+}
+
+/// A CA file that was read.
+#[derive(Clone, Debug)]
+pub struct CaFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+impl CaFile {
+    /// Reads it.
+    pub fn read(path: &Path) -> Result<CaFile, TlsError> {
+        let refuse =
+            |error: std::io::Error| TlsError::CaFile { path: path.to_owned(), reason: format!("I/O error: {error}") };
+        Ok(CaFile { path: path.to_owned(), content: std::fs::read(path).map_err(refuse)? })
+    }
+}
+
+/// The same with the content of a CA file.
+pub fn client_config_of(ca_file: Option<&CaFile>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
     let native = rustls_native_certs::load_native_certs();
     let problems: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
     if !problems.is_empty() {
         tracing::warn!(problems = %problems.join("; "), "some trusted certificates could not be loaded");
     }
-    let extra = ca_file.map(read_ca_file).transpose()?.unwrap_or_default();
+    let extra = ca_file.map(certificates).transpose()?.unwrap_or_default();
     let roots = roots(native.certs, extra, &problems.join("; "))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -67,10 +113,10 @@ fn roots(
     Ok(roots)
 }
 
-fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refuse = |reason: String| TlsError::CaFile { path: path.to_owned(), reason };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+fn certificates(file: &CaFile) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refuse = |reason: String| TlsError::CaFile { path: file.path.clone(), reason };
+    let certificates = CertificateDer::pem_slice_iter(&file.content)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refuse(error.to_string()))?;
     let mut check = RootCertStore::empty();
     for certificate in &certificates {
@@ -98,7 +144,8 @@ mod tests {
         let file = file(&ca.cert.pem());
         let config = client_config(Some(file.path()), &[b"h2"]).unwrap();
         assert_eq!(config.alpn_protocols, vec![b"h2".to_vec()]);
-        assert_eq!(read_ca_file(file.path()).unwrap(), vec![ca.cert.der().clone()]);
+        let read = CaFile::read(file.path()).unwrap();
+        assert_eq!(certificates(&read).unwrap(), vec![ca.cert.der().clone()]);
     }
 
     #[test]

@@ -37,10 +37,12 @@ use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
 mod clocks;
+mod credentials;
 pub mod readings;
 mod start_error;
 mod status;
 
+pub use credentials::Reload;
 use readings::Readings;
 pub use start_error::StartError;
 use status::Status;
@@ -70,6 +72,7 @@ pub struct Worker {
     in_flight: Arc<InFlight>,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
     admin: Option<Admin>,
+    reload: Reload,
 }
 
 impl Worker {
@@ -124,6 +127,11 @@ impl Worker {
     /// The way of an app to its provider; `None` for an app that is not configured.
     pub fn circuit(&self, app: &str) -> Option<&Arc<Circuit>> {
         self.circuits.get(app)
+    }
+
+    /// Asks it to look at its files of credentials now.
+    pub fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Where its admin server listens, when it has one.
@@ -231,6 +239,8 @@ impl Parts {
         let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
         house.spawn(pulse.during(clocks::tell_gauges(self.clone(), shutdown.clone())));
         house.spawn(clocks::keep_breakers(self.clone(), shutdown.clone()));
+        let reload = Reload::default();
+        house.spawn(credentials::watch(self.clone(), reload.clone(), shutdown.clone()));
         let Parts { settings, provider, reporters, in_flight, circuits, .. } = self;
         let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
         let body = move || {
@@ -239,7 +249,7 @@ impl Parts {
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Worker { shutdown, poll, house, reporters, in_flight, circuits, admin })
+        Ok(Worker { shutdown, poll, house, reporters, in_flight, circuits, admin, reload })
     }
 
     fn start_senders(&self, spread: &Spread, shutdown: &Shutdown) -> Result<Vec<SenderHandle>, StartError> {

@@ -1,5 +1,7 @@
 //! The configuration as it is in effect: every known key with its value and where that came from, for people.
 
+use std::collections::BTreeMap;
+
 use super::key::{Catalogue, Key};
 use super::value::Value;
 use super::{Config, Source};
@@ -25,6 +27,14 @@ impl Config {
     /// Secrets do not show.
     pub fn rows(&self, catalogue: Catalogue<'_>) -> Vec<Row> {
         catalogue.keys().flat_map(|key| self.rows_of(key, catalogue)).collect()
+    }
+
+    /// Names of what another configuration says differently, in order. No values: they may be secret.
+    pub fn differences<'a>(&'a self, other: &'a Config) -> Vec<&'a str> {
+        let all: BTreeMap<_, _> = self.values.iter().chain(&other.values).collect();
+        let of = |config: &'a Config, name: &String| config.values.get(name).map(|written| &written.value);
+        let differ = all.into_iter().filter(|(name, _)| of(self, name) != of(other, name));
+        differ.map(|(_, written)| written.name.as_str()).collect()
     }
 
     fn rows_of(&self, key: &Key, catalogue: Catalogue<'_>) -> Vec<Row> {
@@ -73,6 +83,14 @@ mod tests {
         Key::optional("queue.kafka.*", ""),
         Key::optional("sentry.url", "").secret(),
     ];
+
+    #[test]
+    fn differences_are_named_and_not_shown() {
+        let one = Config::from_pairs([("pg.pass", "a"), ("log.level", "info"), ("apns.apps", "game")]);
+        let other = Config::from_pairs([("pg.pass", "b"), ("LOG.level", "info"), ("queue.Group", "g")]);
+        assert_eq!(one.differences(&other), ["apns.apps", "pg.pass", "queue.Group"]);
+        assert!(one.differences(&one.clone()).is_empty());
+    }
 
     #[test]
     fn every_key_has_its_row_and_no_secret_shows() {

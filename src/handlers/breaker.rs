@@ -194,6 +194,14 @@ impl Breaker {
         None
     }
 
+    /// What may have failed everything is mended, says somebody: a probe finds out now, and what failed before is forgotten.
+    pub fn retry_now(&mut self, now: Instant) {
+        self.row = Row::default();
+        if let State::Open { next, tries, slot, out, .. } = &mut self.state {
+            (*slot, *tries, *next) = (*out < MOST_PROBES, 0, now + self.settings.pause(0));
+        }
+    }
+
     /// Looks at the clock, with `level` of the app's messages on their way. To be called several times within every
     /// duration of the settings.
     pub fn tick(&mut self, level: usize, now: Instant) -> Option<Change> {

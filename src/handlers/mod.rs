@@ -7,12 +7,14 @@ pub mod apns;
 pub mod breaker;
 mod clock;
 pub mod gcm;
+mod host;
 mod json;
 mod not_sent;
 mod open_gate;
 pub mod preview;
 pub mod retry;
 mod settings;
+mod trust;
 mod unanswered;
 
 use std::future::Future;
@@ -22,10 +24,11 @@ use std::time::Duration;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
-use crate::http2::{PoolSettings, Stats, reach};
+use crate::http2::Stats;
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome, Verdict};
-use crate::proof::{Finding, Proof};
+use crate::proof::Proof;
+use crate::reload::Watched;
 
 pub use open_gate::OpenGate;
 use preview::Preview;
@@ -132,21 +135,6 @@ pub fn home_sender(pool_key: &str, senders: usize) -> usize {
 fn share(all: usize, sender: Sender) -> usize {
     let senders = sender.of.max(1);
     (all / senders + usize::from(sender.index < all % senders)).max(1)
-}
-
-/// Whether a provider's host can be connected to as its pushes would.
-fn host_proof(subject: &'static str, settings: PoolSettings, tls: Arc<rustls::ClientConfig>) -> Proof {
-    Proof::new(subject, async move {
-        let place = format!("{}:{}", settings.host, settings.port);
-        vec![match reach(&settings, &tls).await {
-            Ok(at) => {
-                let said = format!("{place} at {}: {}, HTTP/2, streams: {}", at.peer, at.tls, at.streams);
-                Finding::proved(subject, said)
-            }
-            Err(error) => Finding::away(subject, error)
-                .fix("see that this machine may connect there, and that nothing in between ends TLS"),
-        }]
-    })
 }
 
 /// A boxed future, as an object-safe trait needs it.
@@ -274,6 +262,12 @@ pub trait Provider: Send + Sync {
 
     /// Apps that nothing can be sent for now, because what authenticates them is not in hand.
     fn without_credentials(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// The files that its credentials are read from, to be looked at for new content while the process runs. Asked after
+    /// [`Provider::start`]; what takes the content runs on its runtime.
+    fn watched(&self) -> Vec<Watched> {
         Vec::new()
     }
 

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-
 use super::shared::{Entry, Shared};
+use super::tls::Trust;
 use super::{PoolSettings, SendError, Slot};
 
 /// Connections to one peer under one credential, on one sender thread. Cheap to clone; its tasks run on the runtime
@@ -50,8 +49,8 @@ impl Pool {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(settings: PoolSettings, tls: Arc<ClientConfig>) -> Self {
-        let shared = Shared::new(settings, tls);
+    pub fn new(settings: PoolSettings, tls: impl Into<Trust>) -> Self {
+        let shared = Shared::new(settings, tls.into());
         Pool { owner: Arc::new(Owner(shared)) }
     }
 
@@ -80,6 +79,13 @@ impl Pool {
     pub fn retire_all(&self) {
         let shared = &self.owner.0;
         shared.with_state(|state| state.retire_all("retired"));
+    }
+
+    /// Connections are for a credential of this generation or a later one from now on: those of an earlier one end when their
+    /// streams have ended, and each [`Slot`] says which one it is of. What waits for a place gets one on a new connection.
+    pub fn renew(&self, generation: u32) {
+        let shared = &self.owner.0;
+        shared.with_state(|state| state.renew(generation));
     }
 
     /// The peer was reached from elsewhere: the pause after failed connects is over, if there is one.

@@ -29,19 +29,25 @@ pub struct Slot {
     written: Option<u64>,
     /// Bytes that this place counts for: a guess, then the body's size.
     bytes: usize,
+    generation: u32,
     key: Option<usize>,
     answered: Option<StatusCode>,
 }
 
 impl Slot {
     pub(super) fn new(shared: Arc<Shared>, place: Place) -> Self {
-        let Place { id, peer, send, traffic, bytes } = place;
-        Slot { shared, id, peer, send, traffic, written: None, bytes, key: None, answered: None }
+        let Place { id, peer, send, traffic, bytes, generation } = place;
+        Slot { shared, id, peer, send, traffic, written: None, bytes, generation, key: None, answered: None }
     }
 
     /// Where the connection leads.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Of the credential that the connection is for; see [`Pool::renew`](super::Pool::renew).
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Sends one request at once; the future waits for the whole answer, within the request timeout. The request's URI must

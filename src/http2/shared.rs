@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{self, ConnectError, Opened};
 use super::state::{Member, State};
+use super::tls::Trust;
 use super::width::Width;
 use super::{ConnectionRef, Failure, Fate, PoolSettings, SendError, Slot, connection};
 
@@ -23,7 +23,7 @@ const WINDOW_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) settings: PoolSettings,
     pub(super) state: Mutex<State<Slot>>,
-    tls: Arc<ClientConfig>,
+    tls: Trust,
     runtime: Handle,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -39,7 +39,7 @@ pub(super) enum Entry {
 
 impl Shared {
     /// The pool's shared half on the current runtime; begins to connect for the idle minimum.
-    pub(super) fn new(settings: PoolSettings, tls: Arc<ClientConfig>) -> Arc<Self> {
+    pub(super) fn new(settings: PoolSettings, tls: Trust) -> Arc<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(&settings)),
             settings,
@@ -118,8 +118,9 @@ impl Shared {
 
     /// One connection's life, or one failed connect and the pause after it.
     async fn run_connection(self: Arc<Self>) {
+        let tls = self.tls.current();
         let opened = tokio::select! {
-            opened = connect::open(&self.settings, &self.tls) => opened,
+            opened = connect::open(&self.settings, &tls) => opened,
             () = self.closing.cancelled() => {
                 self.state.lock().width.ended();
                 return;

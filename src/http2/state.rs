@@ -40,6 +40,8 @@ pub(super) struct State<T> {
     /// Why the last connect failed.
     pub(super) refusal: Arc<str>,
     next_id: u64,
+    /// Of the credential that new connections are for.
+    generation: u32,
 }
 
 /// A place that was taken.
@@ -51,6 +53,8 @@ pub(super) struct Place {
     pub(super) traffic: Arc<Traffic>,
     /// Bytes set aside for the body.
     pub(super) bytes: usize,
+    /// Of the credential that the connection is for.
+    pub(super) generation: u32,
 }
 
 /// One connection.
@@ -58,6 +62,7 @@ pub(super) struct Member {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) places: Places,
+    generation: u32,
     /// Dropped when the connection drains: `h2` ends a connection that nobody can use and that has no stream.
     pub(super) send: Option<SendRequest<Bytes>>,
     pub(super) traffic: Arc<Traffic>,
@@ -84,6 +89,7 @@ impl<T> State<T> {
             totals: Totals::default(),
             refusal: Arc::from("no connection was tried yet"),
             next_id: 0,
+            generation: 0,
         }
     }
 
@@ -105,6 +111,7 @@ impl<T> State<T> {
             places: Places::new(limit, settings.streams_until_proven, settings.max_requests),
             send: Some(send),
             traffic,
+            generation: self.generation,
             streams: Streams::default(),
             born: now,
             idle_since: Some(now),
@@ -114,6 +121,14 @@ impl<T> State<T> {
             ended: false,
         });
         self.next_id
+    }
+
+    /// New connections are for a credential of this generation; the present ones take no new streams.
+    pub(super) fn renew(&mut self, generation: u32) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.retire_all("a new credential is in use");
+        }
     }
 
     /// We want no new streams on any present connection.
@@ -134,7 +149,8 @@ impl<T> State<T> {
         let send = member.send.clone()?;
         member.places.take(typical);
         member.idle_since = None;
-        Some(Place { id: member.id, peer: member.peer, send, traffic: member.traffic.clone(), bytes: typical })
+        let Member { id, peer, generation, .. } = *member;
+        Some(Place { id, peer, send, traffic: member.traffic.clone(), bytes: typical, generation })
     }
 
     /// A body of `bytes` is sent: what the next ones will probably weigh.

@@ -13,6 +13,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -21,7 +22,8 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{Config, ConfigError, Key};
 use alarm::{Alarms, Dsn};
 
-const LEVEL: Key = Key::new(
+/// Changes at run time, see [`set_level`].
+pub const LEVEL: Key = Key::new(
     "log.level",
     "info",
     "trace, debug, info, warning or error; --debug goes before it; another word means info",
@@ -95,9 +97,36 @@ fn filter(level: LevelFilter) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("pusher", level)
 }
 
+/// What is logged by the process, once [`Telemetry::start`] was called.
+static LOGGED: Mutex<Option<Logged>> = Mutex::new(None);
+
+struct Logged {
+    level: LevelFilter,
+    filter: reload::Handle<Targets, Registry>,
+}
+
+/// The least severe level that is logged now; `None` before telemetry has started.
+pub fn level() -> Option<LevelFilter> {
+    LOGGED.lock().as_ref().map(|logged| logged.level)
+}
+
+/// Changes the level of the running process, and says so; nothing before telemetry has started.
+pub fn set_level(level: LevelFilter) {
+    let mut logged = LOGGED.lock();
+    let Some(Logged { level: present, filter: handle }) = logged.as_mut() else { return };
+    let before = std::mem::replace(present, level);
+    let changed = handle.reload(filter(level));
+    drop(logged);
+    match changed {
+        Ok(()) if before == level => {}
+        // A warning, so that it is heard at most levels.
+        Ok(()) => tracing::warn!(%before, now = %level, "the log level has changed"),
+        Err(error) => tracing::warn!(%error, "cannot change the log level"),
+    }
+}
+
 /// The running telemetry. Keep it until the end of `main`.
 pub struct Telemetry {
-    filter: reload::Handle<Targets, Registry>,
     alarms: Option<Alarms>,
 }
 
@@ -117,14 +146,8 @@ impl Telemetry {
         if let Some(word) = &settings.unknown_level {
             tracing::warn!(key = LEVEL.name, value = %word, "unknown log level, using info: one of trace, debug, info, warning, error");
         }
-        Telemetry { filter: handle, alarms }
-    }
-
-    /// Changes the level of the running process.
-    pub fn set_level(&self, level: LevelFilter) {
-        if let Err(error) = self.filter.reload(filter(level)) {
-            tracing::warn!(%error, "cannot change the log level");
-        }
+        *LOGGED.lock() = Some(Logged { level: settings.level, filter: handle });
+        Telemetry { alarms }
     }
 
     /// Waits for alarms on their way to Sentry, at most `timeout`.

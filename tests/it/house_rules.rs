@@ -10,7 +10,8 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram"];
+const COMMON: &[&str] =
+    &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "reload"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -65,6 +66,7 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("pulse", &[]),
     ("histogram", &[]),
     ("tls", &[]),
+    ("reload", &[]),
 ];
 
 /// A crate of the outside world → the beginnings of the paths that may name it.

@@ -21,6 +21,7 @@ mod merge;
 mod message;
 pub mod probe;
 mod push_type;
+mod reloads;
 mod request;
 mod response;
 mod token;
@@ -35,20 +36,24 @@ use parking_lot::Mutex;
 use self::client::Client;
 use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Settings};
-use self::keys::tokens;
+use self::keys::{AppKey, app_keys};
 use self::message::{NotSent, Push};
 use self::request::Target;
 pub use self::token::Now;
 use self::token::ProviderToken;
+use super::host::host_proof;
 use super::preview::{NOT_SHOWN, Preview, Previewed};
+use super::trust::trust;
 use super::{
     BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request,
 };
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, Stats, tls};
+use crate::http2::tls::Trust;
+use crate::http2::{Pool, PoolSettings, Stats};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
 use crate::proof::{Finding, Proof};
+use crate::reload::{Print, Watched};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("apns");
@@ -59,14 +64,18 @@ const STREAMS_PER_CONNECTION: usize = 1000;
 /// APNs for the configured apps.
 pub struct ApnsProvider {
     settings: Settings,
-    tls: Arc<rustls::ClientConfig>,
+    trust: Trust,
     hostname: Arc<str>,
     clock: fn() -> Now,
     /// By app, in the order of `settings.apps`.
-    tokens: Vec<Arc<ProviderToken>>,
-    /// By pool key and sender.
-    pools: Mutex<HashMap<(String, usize), Shared>>,
+    keys: Vec<AppKey>,
+    /// What the CA file held.
+    ca: Option<Print>,
+    pools: Pools,
 }
+
+/// By pool key and sender.
+type Pools = Arc<Mutex<HashMap<(String, usize), Shared>>>;
 
 /// The connections of one key on one sender thread.
 #[derive(Clone)]
@@ -83,11 +92,10 @@ impl ApnsProvider {
 
     /// The same with provider tokens that age by `clock`, for tests in which time passes.
     pub fn with_clock(settings: Settings, clock: fn() -> Now) -> Result<Self, ProviderError> {
-        let tls = tls::client_config(settings.ca_file.as_deref())
-            .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
-        let tokens = tokens(&settings.apps, clock())?;
+        let (trust, ca) = trust(PLATFORM, settings.ca_file.as_deref())?;
+        let keys = app_keys(&settings.apps, clock())?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
-        Ok(ApnsProvider { settings, tls, hostname, clock, tokens, pools: Mutex::default() })
+        Ok(ApnsProvider { settings, trust, hostname, clock, keys, ca, pools: Pools::default() })
     }
 
     /// The settings that it was made of.
@@ -96,7 +104,7 @@ impl ApnsProvider {
     }
 
     fn app(&self, name: &str) -> (&App, &Arc<ProviderToken>) {
-        let mut apps = self.settings.apps.iter().zip(&self.tokens);
+        let mut apps = self.settings.apps.iter().zip(self.keys.iter().map(|key| &key.token));
         apps.find(|(app, _)| *app.name == *name).expect("the caller asks for apps that `apps` lists, as the trait says")
     }
 
@@ -111,7 +119,7 @@ impl ApnsProvider {
     fn pool(&self, app: &App, sender: Sender) -> Shared {
         let key = self.key_of(app);
         let make = || Shared {
-            pool: Pool::new(self.pool_settings(&key, sender), Arc::clone(&self.tls)),
+            pool: Pool::new(self.pool_settings(&key, sender), self.trust.clone()),
             renewed: Arc::default(),
         };
         self.pools.lock().entry((key.clone(), sender.index)).or_insert_with(make).clone()
@@ -191,22 +199,23 @@ impl Provider for ApnsProvider {
         self.settings.retry
     }
 
+    fn watched(&self) -> Vec<Watched> {
+        reloads::all(self)
+    }
+
     fn proofs(&self) -> Vec<Proof> {
         // Signing was tried when the keys were read.
-        let signed = self.settings.apps.iter().map(|app| {
-            let App { name, key_id, team_id, .. } = app;
-            let path = app.auth_key_path.display();
+        let signed = self.settings.apps.iter().zip(&self.keys).map(|(app, key)| {
+            let App { name, team_id, .. } = app;
+            let (path, id) = (app.auth_key_path.display(), &key.id);
             let said = format!(
-                "{name}: {path} signs for team {team_id} as key {key_id}; whether Apple takes it shows with a push"
+                "{name}: {path} signs for team {team_id} as key {id}; whether Apple takes it shows with a push"
             );
             Finding::proved("apns key", said)
         });
         let signed = signed.collect();
         let settings = self.pool_settings("", Sender { index: 0, of: 1 });
-        vec![
-            Proof::new("apns key", async move { signed }),
-            super::host_proof("apns host", settings, Arc::clone(&self.tls)),
-        ]
+        vec![Proof::new("apns key", async move { signed }), host_proof("apns host", settings, self.trust.current())]
     }
 
     fn reached(&self, app: &str) {

@@ -48,8 +48,8 @@ impl Keys {
 fn apps_of_one_key_share_token_and_pool_key_and_others_do_not() {
     let keys = Keys::new();
     let provider = keys.provider(&[("one", "a", "K1"), ("two", "a", "K1"), ("three", "b", "K2")]).unwrap();
-    assert!(Arc::ptr_eq(&provider.tokens[0], &provider.tokens[1]));
-    assert!(!Arc::ptr_eq(&provider.tokens[0], &provider.tokens[2]));
+    assert!(Arc::ptr_eq(&provider.keys[0].token, &provider.keys[1].token));
+    assert!(!Arc::ptr_eq(&provider.keys[0].token, &provider.keys[2].token));
     assert_eq!(provider.pool_key("one"), provider.pool_key("two"));
     assert_ne!(provider.pool_key("one"), provider.pool_key("three"));
 }

@@ -5,6 +5,9 @@
 //! younger than 20 minutes: a second new one would be answered with `TooManyProviderTokenUpdates`, and only a wrong clock
 //! makes a young token look old. A clock that was set since the signing lifts that limit, for the old token then bears a
 //! wrong time.
+//!
+//! A key that replaces another begins a new *generation*: its token goes on connections of its own, for Apple ties a
+//! connection to the key that it began with.
 
 use std::fmt;
 use std::time::Duration;
@@ -37,12 +40,15 @@ pub(super) struct BadKey(#[from] jsonwebtoken::errors::Error);
 
 /// A signing key and the token made with it.
 pub(super) struct ProviderToken {
-    key: EncodingKey,
-    header: Header,
     team_id: String,
     current: RwLock<Signed>,
     /// Held while a new token is signed: one thread signs, the others go on with the old one.
-    signing: Mutex<()>,
+    signer: Mutex<Signer>,
+}
+
+struct Signer {
+    key: EncodingKey,
+    header: Header,
 }
 
 /// A token as it is sent.
@@ -50,7 +56,9 @@ pub(super) struct ProviderToken {
 pub(super) struct Signed {
     /// `bearer <jwt>`, marked sensitive.
     pub(super) authorization: HeaderValue,
-    signed: Now,
+    /// How many keys there were before the one that signed it.
+    pub(super) generation: u32,
+    at: Now,
 }
 
 #[derive(Serialize)]
@@ -62,44 +70,59 @@ struct Claims<'a> {
 impl ProviderToken {
     /// Reads the key and signs the first token with it, so that a key that cannot sign stops the start.
     pub(super) fn new(pem: &[u8], key_id: &str, team_id: &str, now: Now) -> Result<Self, BadKey> {
-        let key = EncodingKey::from_ec_pem(pem)?;
-        let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) };
-        let current = RwLock::new(sign(&key, &header, team_id, now)?);
-        Ok(ProviderToken { key, header, team_id: team_id.to_owned(), current, signing: Mutex::new(()) })
+        let signer = Signer::new(pem, key_id)?;
+        let current = RwLock::new(signer.sign(team_id, now, 0)?);
+        Ok(ProviderToken { team_id: team_id.to_owned(), current, signer: Mutex::new(signer) })
+    }
+
+    /// Signs with another key from now on. A key that cannot sign changes nothing.
+    pub(super) fn replace(&self, pem: &[u8], key_id: &str, now: Now) -> Result<u32, BadKey> {
+        let new = Signer::new(pem, key_id)?;
+        let mut signer = self.signer.lock();
+        let signed = new.sign(&self.team_id, now, self.generation() + 1)?;
+        let generation = signed.generation;
+        (*signer, *self.current.write()) = (new, signed);
+        Ok(generation)
+    }
+
+    /// Whether another token than this one is in use.
+    pub(super) fn is_replaced(&self, authorization: &HeaderValue) -> bool {
+        self.current.read().authorization != *authorization
+    }
+
+    /// How many keys there were before the one in use.
+    fn generation(&self) -> u32 {
+        self.current.read().generation
     }
 
     /// The token to send now; renewed first when it is due.
     pub(super) fn current(&self, now: Now) -> Signed {
         let current = self.current.read().clone();
-        if !due(current.signed, now) {
+        if !due(current.at, now) {
             return current;
         }
-        let Some(_signing) = self.signing.try_lock() else { return current };
+        let Some(signer) = self.signer.try_lock() else { return current };
         let current = self.current.read().clone(); // another thread may have been faster
-        if due(current.signed, now) { self.renewed(now).unwrap_or(current) } else { current }
+        if due(current.at, now) { self.renewed(&signer, now).unwrap_or(current) } else { current }
     }
 
-    /// What to send instead of `refused`, which Apple called expired: the token that replaced it, or a new one; `None`
-    /// while a new one is not allowed.
-    pub(super) fn after_expired(&self, refused: &HeaderValue, now: Now) -> Option<Signed> {
-        let _signing = self.signing.lock();
+    /// Sees to it that another token is sent than `refused`, which Apple called expired: the one that replaced it already, or a
+    /// new one; `false` while a new one is not allowed.
+    pub(super) fn after_expired(&self, refused: &HeaderValue, now: Now) -> bool {
+        let signer = self.signer.lock();
         let current = self.current.read().clone();
-        if current.authorization != refused {
-            return Some(current);
-        }
-        if may_renew(current.signed, now) { self.renewed(now) } else { None }
+        current.authorization != refused || may_renew(current.at, now) && self.renewed(&signer, now).is_some()
     }
 
-    /// Signs anew; the caller holds `signing`. `None` when the signer fails, which it never did
-    /// with this key.
-    fn renewed(&self, now: Now) -> Option<Signed> {
-        match sign(&self.key, &self.header, &self.team_id, now) {
+    /// Signs anew. `None` when the signer fails, which it never did with this key.
+    fn renewed(&self, signer: &Signer, now: Now) -> Option<Signed> {
+        match signer.sign(&self.team_id, now, self.generation()) {
             Ok(signed) => {
                 *self.current.write() = signed.clone();
                 Some(signed)
             }
             Err(error) => {
-                tracing::error!(key_id = self.header.kid, %error, "the provider token cannot be renewed");
+                tracing::error!(key_id = signer.header.kid, %error, "the provider token cannot be renewed");
                 None
             }
         }
@@ -108,16 +131,23 @@ impl ProviderToken {
 
 impl fmt::Debug for ProviderToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProviderToken").field("key_id", &self.header.kid).finish_non_exhaustive()
+        f.debug_struct("ProviderToken").field("team_id", &self.team_id).finish_non_exhaustive()
     }
 }
 
-fn sign(key: &EncodingKey, header: &Header, team_id: &str, now: Now) -> Result<Signed, jsonwebtoken::errors::Error> {
-    let jwt = jsonwebtoken::encode(header, &Claims { iss: team_id, iat: now.epoch_s }, key)?;
-    let mut authorization = HeaderValue::try_from(format!("bearer {jwt}"))
-        .map_err(|_| jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidToken))?;
-    authorization.set_sensitive(true);
-    Ok(Signed { authorization, signed: now })
+impl Signer {
+    fn new(pem: &[u8], key_id: &str) -> Result<Self, jsonwebtoken::errors::Error> {
+        let key = EncodingKey::from_ec_pem(pem)?;
+        Ok(Signer { key, header: Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) } })
+    }
+
+    fn sign(&self, team_id: &str, now: Now, generation: u32) -> Result<Signed, jsonwebtoken::errors::Error> {
+        let jwt = jsonwebtoken::encode(&self.header, &Claims { iss: team_id, iat: now.epoch_s }, &self.key)?;
+        let mut authorization = HeaderValue::try_from(format!("bearer {jwt}"))
+            .map_err(|_| jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidToken))?;
+        authorization.set_sensitive(true);
+        Ok(Signed { authorization, generation, at: now })
+    }
 }
 
 /// Whether the wall clock was set between the two moments.
@@ -186,19 +216,36 @@ pub(super) mod tests {
     fn an_expired_one_is_replaced_once_and_all_others_get_the_same_new_one() {
         let token = token();
         let old = token.current(at(0)).authorization;
-        let new = token.after_expired(&old, at(20)).unwrap().authorization;
+        assert!(token.after_expired(&old, at(20)));
+        let new = token.current(at(20)).authorization;
         assert_ne!(new, old);
-        assert_eq!(token.after_expired(&old, at(20)).unwrap().authorization, new);
-        assert_eq!(token.after_expired(&old, at(39)).unwrap().authorization, new);
+        for later in [20, 39] {
+            assert!(token.after_expired(&old, at(later)));
+            assert_eq!(token.current(at(later)).authorization, new);
+        }
     }
 
     #[test]
     fn a_young_one_is_not_replaced_unless_the_clock_was_set() {
         let token = token();
         let old = token.current(at(0)).authorization;
-        assert!(token.after_expired(&old, at(19)).is_none());
+        assert!(!token.after_expired(&old, at(19)));
         let set = Now { epoch_s: at(19).epoch_s + 7200, ..at(19) };
-        assert!(token.after_expired(&old, set).is_some());
+        assert!(token.after_expired(&old, set));
+    }
+
+    #[test]
+    fn another_key_begins_a_generation_and_one_that_cannot_sign_changes_nothing() {
+        let token = token();
+        let old = token.current(at(0));
+        assert!(token.replace(b"no key", "KEY7654321", at(1)).is_err());
+        assert_eq!(token.current(at(1)).authorization, old.authorization);
+        assert_eq!(token.replace(key_pem().as_bytes(), "KEY7654321", at(1)).unwrap(), 1);
+        let new = token.current(at(1));
+        assert_eq!((new.generation, old.generation), (1, 0));
+        let header = new.authorization.to_str().unwrap().trim_start_matches("bearer ").to_owned();
+        assert_eq!(jsonwebtoken::decode_header(header).unwrap().kid.as_deref(), Some("KEY7654321"));
+        assert_eq!(token.current(at(60)).generation, 1, "a renewal is of the same key");
     }
 
     #[test]
@@ -219,8 +266,10 @@ pub(super) mod tests {
             let (mut minute, mut last_signed, mut seen) = (0, 0, token.current(at(0)).authorization);
             for (step, expired) in steps {
                 minute += step;
-                let now = if expired { token.after_expired(&seen, at(minute)) } else { Some(token.current(at(minute))) };
-                let Some(now) = now else { continue };
+                if expired && !token.after_expired(&seen, at(minute)) {
+                    continue;
+                }
+                let now = token.current(at(minute));
                 if now.authorization != seen {
                     prop_assert!(minute - last_signed >= 20);
                     last_signed = minute;

@@ -178,6 +178,22 @@ fn a_probe_that_asked_nobody_makes_room_for_another_at_once() {
 }
 
 #[test]
+fn what_is_said_to_be_mended_is_probed_at_once() {
+    let mut played = Played::opened();
+    played.pass(1_000 * MS);
+    assert!(played.probe(FAULT) && !played.breaker.take_probe());
+    played.breaker.retry_now(played.now);
+    assert!(played.probe(FAULT), "without a pause");
+    assert!(!played.breaker.take_probe(), "and once");
+    played.breaker.retry_now(played.now);
+    assert!(played.probe(Signal::Good));
+    assert_eq!(played.changes, [Change::Recovering]);
+    let mut closed = Played::new();
+    closed.breaker.retry_now(closed.now);
+    assert_eq!(closed.breaker.position(), Position::Closed);
+}
+
+#[test]
 fn the_ramp_doubles_to_full_speed_within_its_time() {
     let mut played = Played::opened();
     played.pass(1_000 * MS);

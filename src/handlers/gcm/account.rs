@@ -1,10 +1,10 @@
 //! What each app sends with: its project, its credentials and their access token. Read and tried before anything connects.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 
 use super::PLATFORM;
 use super::config::{App, CREDENTIALS, CREDENTIALS_FILE, Origin, PROJECT_ID, is_project};
@@ -14,12 +14,19 @@ use super::quota::LimitedShare;
 use super::token::{AccessToken, Source};
 use super::token_endpoint::TokenEndpoint;
 use crate::handlers::ProviderError;
+use crate::http2::tls::Trust;
+use crate::reload::Print;
 
 /// What an app sends with.
 #[derive(Clone)]
 pub(super) struct Account {
     pub(super) project: String,
+    /// As they were at the start.
     pub(super) credentials: Arc<Credentials>,
+    /// The file that they were read from, and what it held.
+    pub(super) file: Option<(PathBuf, Print)>,
+    /// The key that names them in the configuration.
+    pub(super) key: String,
     /// Shared by apps of the same credentials.
     pub(super) token: Arc<AccessToken>,
     /// Shared by apps of the same project.
@@ -30,14 +37,24 @@ pub(super) struct Account {
 
 impl Account {
     /// Where its access tokens come from. Runs inside a runtime.
-    pub(super) fn source(&self, tls: &Arc<ClientConfig>) -> Arc<dyn Source> {
-        let uri = match &*self.credentials {
-            Credentials::ServiceAccount(account) => &account.token_uri,
-            Credentials::User(user) => &user.token_uri,
-            Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
-        };
-        Arc::new(TokenEndpoint::new(Arc::clone(&self.credentials), uri.clone(), Arc::clone(tls)))
+    pub(super) fn source(&self, trust: &Trust) -> Arc<dyn Source> {
+        source_of(&self.credentials, trust)
     }
+
+    /// Whether two apps share their credentials, and with them their access token.
+    pub(super) fn shares_with(&self, other: &Account) -> bool {
+        Arc::ptr_eq(&self.token, &other.token)
+    }
+}
+
+/// Where the access tokens of these credentials come from. Runs inside a runtime.
+pub(super) fn source_of(credentials: &Arc<Credentials>, trust: &Trust) -> Arc<dyn Source> {
+    let uri = match &**credentials {
+        Credentials::ServiceAccount(account) => &account.token_uri,
+        Credentials::User(user) => &user.token_uri,
+        Credentials::Metadata(host) => return Arc::new(MetadataServer::new(host)),
+    };
+    Arc::new(TokenEndpoint::new(Arc::clone(credentials), uri.clone(), trust.clone()))
 }
 
 /// The accounts of the apps; apps of the same credentials share their access token.
@@ -56,21 +73,25 @@ pub(super) fn all(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
             Origin::File(_) => CREDENTIALS_FILE.name,
             Origin::Default => PROJECT_ID.name,
         };
-        let credentials =
+        let (credentials, file) =
             credentials::read(&app.credentials).map_err(|unusable| wrong(key, unusable.place, unusable.rule))?;
         let project = app.project.clone().or_else(|| credentials.project().map(str::to_owned)).unwrap_or_default();
         if !is_project(&project) {
             let rule = "is needed: the credentials name no project that can be one";
             return Err(wrong(PROJECT_ID.name, project, rule.into()));
         }
-        let same = accounts.iter().find(|account| account.credentials.identity() == credentials.identity());
+        // What the configuration itself holds cannot change together with a file.
+        let same = accounts.iter().find(|account| {
+            account.credentials.identity() == credentials.identity() && account.file.is_some() == file.is_some()
+        });
         let (credentials, token) = match same {
             Some(account) => (Arc::clone(&account.credentials), Arc::clone(&account.token)),
             None => (Arc::new(credentials), Arc::new(AccessToken::new())),
         };
         let neighbour = accounts.iter().find(|account| account.project == project);
         let limited = neighbour.map(|account| Arc::clone(&account.limited)).unwrap_or_default();
-        accounts.push(Account { project, credentials, token, limited, alarmed: Arc::default() });
+        let key = key.replace("<app>", &app.name);
+        accounts.push(Account { project, credentials, file, key, token, limited, alarmed: Arc::default() });
     }
     Ok(accounts)
 }

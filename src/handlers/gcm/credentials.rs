@@ -3,7 +3,7 @@
 //! Source: Google, Using OAuth 2.0 for server to server applications; Application Default Credentials.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use http::Uri;
 use http::uri::Authority;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Origin;
 use crate::handlers::settings::authority_of;
+use crate::reload::Print;
 
 /// What an access token is asked for.
 pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -94,8 +95,11 @@ pub(super) struct Unusable {
     pub(super) rule: String,
 }
 
+/// Credentials that were read, and the file that they were read from.
+pub(super) type Found = (Credentials, Option<(PathBuf, Print)>);
+
 /// Reads credentials.
-pub(super) fn read(origin: &Origin) -> Result<Credentials, Unusable> {
+pub(super) fn read(origin: &Origin) -> Result<Found, Unusable> {
     match origin {
         Origin::Text(text) => {
             let wrong = |rule| Unusable { place: "(its value)".into(), rule };
@@ -104,15 +108,15 @@ pub(super) fn read(origin: &Origin) -> Result<Credentials, Unusable> {
                     "is not JSON: a path goes into gcm.firebaseCredentialsFile.<app>, here goes the file's text".into(),
                 ));
             }
-            parse(text).map_err(wrong)
+            Ok((parse(text).map_err(wrong)?, None))
         }
-        Origin::File(path) => from_file(path),
+        Origin::File(path) => from_file(path.clone()),
         Origin::Default => {
             if let Some(path) = default_file() {
-                from_file(&path)
+                from_file(path)
             } else {
                 let host = std::env::var("GCE_METADATA_HOST").ok().filter(|host| !host.is_empty());
-                Ok(Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())))
+                Ok((Credentials::Metadata(host.unwrap_or_else(|| METADATA_HOST.into())), None))
             }
         }
     }
@@ -128,10 +132,12 @@ fn default_file() -> Option<PathBuf> {
     Some(folder.join("application_default_credentials.json")).filter(|path| path.is_file())
 }
 
-fn from_file(path: &Path) -> Result<Credentials, Unusable> {
+fn from_file(path: PathBuf) -> Result<Found, Unusable> {
     let wrong = |rule| Unusable { place: path.display().to_string(), rule };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    parse(&text).map_err(wrong)
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let credentials = parse(&text).map_err(wrong)?;
+    let print = Print::of(text.as_bytes());
+    Ok((credentials, Some((path, print))))
 }
 
 /// Reads the JSON that Google hands out. Errors quote nothing of it.

@@ -22,6 +22,7 @@ mod data;
 mod feedback;
 mod fields;
 mod forms;
+mod handler;
 mod message;
 mod metadata;
 mod native;
@@ -29,6 +30,7 @@ mod notification;
 pub mod probe;
 mod proof;
 mod quota;
+mod reloads;
 mod request;
 mod response;
 mod schema;
@@ -47,18 +49,20 @@ use self::account::Account;
 use self::client::Client;
 use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Origin, Settings};
+use self::handler::GcmHandler;
 use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
 use super::preview::{NOT_SHOWN, Preview, Previewed};
-use super::{
-    BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, clock, home_sender, without_request,
-};
+use super::trust::trust;
+use super::{MessageHandler, Provider, ProviderError, Sender, home_sender};
 use crate::admission::PlatformKeys;
-use crate::http2::{Pool, PoolSettings, Stats, tls};
+use crate::http2::tls::Trust;
+use crate::http2::{Pool, PoolSettings, Stats};
 use crate::message::{Platform, QueueMessage};
-use crate::outcome::{Attempt, Outcome, Refusal};
+use crate::outcome::Refusal;
 use crate::proof::Proof;
+use crate::reload::{Print, Watched};
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -69,7 +73,9 @@ const STREAMS_PER_CONNECTION: usize = 100;
 /// FCM for the configured apps.
 pub struct GcmProvider {
     settings: Settings,
-    tls: Arc<rustls::ClientConfig>,
+    trust: Trust,
+    /// What the CA file held.
+    ca: Option<Print>,
     hostname: Arc<str>,
     /// By app, in the order of `settings.apps`.
     accounts: Vec<Account>,
@@ -82,12 +88,11 @@ pub struct GcmProvider {
 impl GcmProvider {
     /// Reads and tries the credentials of every app. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, ProviderError> {
-        let tls = tls::client_config(settings.ca_file.as_deref())
-            .map_err(|error| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() })?;
+        let (trust, ca) = trust(PLATFORM, settings.ca_file.as_deref())?;
         let accounts = account::all(&settings.apps)?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
         let (pools, tasks, stop) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Ok(GcmProvider { settings, tls, hostname, accounts, pools, tasks, stop })
+        Ok(GcmProvider { settings, trust, ca, hostname, accounts, pools, tasks, stop })
     }
 
     fn app(&self, name: &str) -> (&App, &Account) {
@@ -105,7 +110,7 @@ impl GcmProvider {
 
     fn pool(&self, account: &Account, sender: Sender) -> Pool {
         let key = self.key_of(account);
-        let make = || Pool::new(self.pool_settings(&key, sender), Arc::clone(&self.tls));
+        let make = || Pool::new(self.pool_settings(&key, sender), self.trust.clone());
         self.pools.lock().entry((key.clone(), sender.index)).or_insert_with(make).clone()
     }
 
@@ -159,7 +164,7 @@ impl Provider for GcmProvider {
                 continue;
             }
             started.push(&account.token);
-            let (token, source) = (Arc::clone(&account.token), account.source(&self.tls));
+            let (token, source) = (Arc::clone(&account.token), account.source(&self.trust));
             // Task `keep_fresh`, named in the log by the first app of its credentials.
             self.tasks.spawn_on(keep_fresh(token, source, app.name.to_string(), self.stop.clone()), house);
         }
@@ -205,6 +210,10 @@ impl Provider for GcmProvider {
         proof::all(self)
     }
 
+    fn watched(&self) -> Vec<Watched> {
+        reloads::all(self)
+    }
+
     fn reached(&self, app: &str) {
         let key = self.pool_key(app);
         self.pools.lock().iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
@@ -245,56 +254,6 @@ impl Drop for GcmProvider {
 
 fn expires_at_ms(message: &QueueMessage) -> Option<i64> {
     fields::read(&message.payload).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
-}
-
-/// Sends the pushes of one app on one sender thread.
-struct GcmHandler {
-    app: Arc<str>,
-    hostname: Arc<str>,
-    client: Client,
-}
-
-impl GcmHandler {
-    fn attempt<'a>(&'a self, push: message::Push<'a>, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
-        Box::pin(async move {
-            match super::turned_away(gate, || push.subject()).await {
-                Some(attempt) => attempt,
-                None => self.client.send(&push, gate).await,
-            }
-        })
-    }
-}
-
-impl MessageHandler for GcmHandler {
-    fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
-        match message::parse(&message.payload, clock::epoch_ms()) {
-            Ok(push) => self.attempt(push, gate),
-            Err(not_sent) => without_request(not_sent.into()),
-        }
-    }
-
-    fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
-        let about = feedback::About {
-            app: &self.app,
-            hostname: &self.hostname,
-            pusher_id: message.identity(),
-            redriven: message.redrive_of.is_some(),
-            consumed_at_s: clock::epoch_s_of(message.lent_at),
-        };
-        feedback::record(&message.payload, outcome, &about, form)
-    }
-
-    fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
-        expires_at_ms(message)
-    }
-
-    fn client(&self) -> &'static str {
-        "fcm"
-    }
-
-    fn own_latency(&self) -> Option<&'static str> {
-        Some("firebase_latency")
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What can be proved without a push: that the credentials are granted an access token, by asking for one, and that the host
 //! answers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -10,7 +9,9 @@ use super::GcmProvider;
 use super::account::Account;
 use super::config::App;
 use super::credentials::Credentials;
-use crate::handlers::{Sender, host_proof};
+use crate::handlers::Sender;
+use crate::handlers::host::host_proof;
+use crate::http2::tls::Trust;
 use crate::outcome::Class;
 use crate::proof::{Finding, Proof};
 
@@ -23,23 +24,23 @@ pub(super) fn all(provider: &GcmProvider) -> Vec<Proof> {
     let mut proofs = Vec::new();
     let accounts: Vec<_> = provider.settings.apps.iter().zip(&provider.accounts).collect();
     for (at, (_, account)) in accounts.iter().enumerate() {
-        let shares = |other: &Account| Arc::ptr_eq(&other.token, &account.token);
+        let shares = |other: &Account| other.shares_with(account);
         if accounts[..at].iter().any(|(_, other)| shares(other)) {
             continue;
         }
         let of = |(app, one): &(&App, &Account)| format!("{} (project {})", app.name, one.project);
         let apps: Vec<_> = accounts.iter().filter(|(_, other)| shares(other)).map(of).collect();
-        proofs.push(granted(apps.join(", "), (*account).clone(), Arc::clone(&provider.tls)));
+        proofs.push(granted(apps.join(", "), (*account).clone(), provider.trust.clone()));
     }
     let settings = provider.pool_settings("", Sender { index: 0, of: 1 });
-    proofs.push(host_proof("fcm host", settings, Arc::clone(&provider.tls)));
+    proofs.push(host_proof("fcm host", settings, provider.trust.current()));
     proofs
 }
 
 /// A token is asked for once, for all apps of these credentials.
-fn granted(apps: String, account: Account, tls: Arc<rustls::ClientConfig>) -> Proof {
+fn granted(apps: String, account: Account, trust: Trust) -> Proof {
     Proof::new(SUBJECT, async move {
-        let source = account.source(&tls);
+        let source = account.source(&trust);
         let place = match &*account.credentials {
             Credentials::ServiceAccount(account) => account.token_uri.text.clone(),
             Credentials::User(user) => user.token_uri.text.clone(),

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Config;
-use crate::handlers::OpenGate;
+use crate::handlers::{OpenGate, RecordForm};
 use crate::message::{Lane, Origin};
-use crate::outcome::Verdict;
-use crate::outcome::{Acceptance, Class, InvalidToken};
+use crate::outcome::{Acceptance, Class, InvalidToken, Outcome, Verdict};
 
 fn provider(pairs: &[(&str, &str)]) -> Result<GcmProvider, ProviderError> {
     GcmProvider::new(Settings::from_config(&Config::from_pairs(pairs.iter().copied()))?)

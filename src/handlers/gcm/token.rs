@@ -3,11 +3,13 @@
 //! - *Single flight.* Only [`keep_fresh`] fetches; whoever needs a token that is not there waits for it, and not long.
 //! - *Early.* A token is replaced five minutes before its end (a short-lived one after three quarters of its life).
 //! - *The old one is kept* while a refresh fails, to its end.
+//! - *Another source* (new credentials) comes with its first token; what the old one may still give is not looked at.
 //! - A token that FCM refuses before its time is replaced once; a young one that was never accepted is not, for another
 //!   would fare no better.
 //!
 //! Fetching itself is the business of a [`Source`]; time is tokio's, so that tests can pass it.
 
+mod fresh;
 mod pace;
 
 use std::sync::Arc;
@@ -16,9 +18,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
+pub(super) use self::fresh::keep_fresh;
 use self::pace::{pause_after, replace_after};
 use crate::handlers::BoxFuture;
 use crate::outcome::{Class, Refusal, Source as Where, Verdict};
@@ -26,7 +28,7 @@ use crate::outcome::{Class, Refusal, Source as Where, Verdict};
 /// Longest wait of a push for a token that is being fetched; then it waits without a task.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for the source's answer.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest pause between two fetches.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Age from which a token that was never accepted is worth replacing when it is refused.
@@ -87,6 +89,8 @@ struct State {
     fetches: u64,
     /// FCM refused the token: it is being replaced.
     refused: bool,
+    /// Sources so far, but for the first.
+    replaced: u64,
 }
 
 impl State {
@@ -105,16 +109,26 @@ impl State {
 }
 
 /// The token of one credential, shared by all threads.
-#[derive(Debug)]
 pub(super) struct AccessToken {
     state: watch::Sender<State>,
     wanted: Notify,
+    /// What tokens are fetched from; `None`: what [`keep_fresh`] began with.
+    installed: watch::Sender<Option<Installed>>,
+}
+
+/// Another source, and when to ask it.
+#[derive(Clone)]
+struct Installed {
+    source: Arc<dyn Source>,
+    due: Instant,
+    /// [`State::replaced`] since then.
+    number: u64,
 }
 
 impl AccessToken {
     /// No token yet.
     pub(super) fn new() -> Self {
-        AccessToken { state: watch::Sender::default(), wanted: Notify::new() }
+        AccessToken { state: watch::Sender::default(), wanted: Notify::new(), installed: watch::Sender::default() }
     }
 
     /// Whether there is a token to send with.
@@ -172,28 +186,56 @@ impl AccessToken {
         }
     }
 
-    /// Takes over what a fetch that began at `begun` came to. Returns when the next one is due.
-    fn take(&self, came: Result<Fetched, FetchError>, begun: Instant, failures: u32, random: u64) -> Instant {
-        let now = Instant::now();
+    /// Tokens come from `source` from now on, the first of which is this one.
+    pub(super) fn install(&self, source: Arc<dyn Source>, fetched: Fetched, begun: Instant) {
+        let due = begun + replace_after(fetched.lifetime, fastrand::u64(..));
+        let mut number = 0;
+        self.state.send_modify(|state| {
+            state.replaced += 1;
+            number = state.replaced;
+            state.fetched(Ok(fetched), begun, due);
+        });
+        self.installed.send_replace(Some(Installed { source, due, number }));
+    }
+
+    /// Takes over what a fetch that began at `begun` came to, from source number `of`. Returns when the next one is due.
+    fn take(&self, came: Result<Fetched, FetchError>, begun: Instant, failures: u32, of: u64) -> Instant {
+        let (now, random) = (Instant::now(), fastrand::u64(..));
         let next = match &came {
             Ok(fetched) => begun + replace_after(fetched.lifetime, random),
             Err(error) => now + pause_after(error, failures, random),
         };
         let next = next.max(begun + SHORTEST_PAUSE);
-        self.state.send_modify(|state| {
-            state.fetches += 1;
-            state.refused = false;
-            match came {
-                Ok(Fetched { authorization, lifetime }) => {
-                    let expires = begun + lifetime;
-                    let accepted = AtomicBool::default();
-                    state.token = Some(Arc::new(Token { authorization, born: now, expires, accepted }));
-                    state.trouble = None;
-                }
-                Err(error) => state.trouble = Some((Arc::new(error), next)),
+        self.state.send_if_modified(|state| {
+            let is_current = state.replaced == of;
+            if is_current {
+                state.fetched(came, begun, next);
             }
+            is_current
         });
         next
+    }
+}
+
+impl State {
+    /// A fetch that began at `begun` came to this; the next one is due at `next`.
+    fn fetched(&mut self, came: Result<Fetched, FetchError>, begun: Instant, next: Instant) {
+        self.fetches += 1;
+        self.refused = false;
+        match came {
+            Ok(Fetched { authorization, lifetime }) => {
+                let (born, expires) = (Instant::now(), begun + lifetime);
+                self.token = Some(Arc::new(Token { authorization, born, expires, accepted: AtomicBool::default() }));
+                self.trouble = None;
+            }
+            Err(error) => self.trouble = Some((Arc::new(error), next)),
+        }
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessToken").field("state", &*self.state.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -231,64 +273,6 @@ pub(super) fn verdict(refusal: Refusal) -> Verdict {
     match refusal.class {
         Class::Configuration => Verdict::Hold(refusal),
         _ => Verdict::Retry(refusal),
-    }
-}
-
-/// Keeps the token of one credential fresh until `stop`. `name` is the credential's in the log.
-pub(super) async fn keep_fresh(
-    token: Arc<AccessToken>,
-    source: Arc<dyn Source>,
-    name: String,
-    stop: CancellationToken,
-) {
-    let work = async {
-        let mut failures = 0;
-        loop {
-            let begun = Instant::now();
-            let came = match timeout(FETCH_TIMEOUT, source.fetch()).await {
-                Ok(came) => came,
-                Err(_) => Err(FetchError::endpoint(format!("no access token within {FETCH_TIMEOUT:?}"))),
-            };
-            log(&name, &came, failures);
-            let failed = came.is_err();
-            let due = token.take(came, begun, failures, fastrand::u64(..));
-            failures = if failed { failures.saturating_add(1) } else { 0 };
-            pause(&token, due, begun, failed).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = work => {}
-    }
-}
-
-/// Waits until the next fetch is due, or FCM refuses the token. A failing endpoint is not asked sooner by that.
-async fn pause(token: &AccessToken, due: Instant, begun: Instant, failed: bool) {
-    if failed {
-        return sleep_until(due).await;
-    }
-    tokio::select! {
-        () = sleep_until(due) => {}
-        () = async {
-            loop {
-                token.wanted.notified().await;
-                if token.state.borrow().refused {
-                    break;
-                }
-            }
-        } => sleep_until(begun + SHORTEST_PAUSE).await,
-    }
-}
-
-/// Once per change: what is wrong now, and that it is well again.
-fn log(name: &str, came: &Result<Fetched, FetchError>, failures: u32) {
-    match came {
-        Ok(_) if failures > 0 => tracing::info!(credentials = name, failures, "access tokens are given again"),
-        Err(error) if failures == 0 => {
-            let refused = error.class == Class::Configuration;
-            tracing::error!(alarm = refused, credentials = name, reason = %error.detail, "no new access token; pushes go on with the old one while it lasts");
-        }
-        _ => {}
     }
 }
 

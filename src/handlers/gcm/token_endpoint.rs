@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::credentials::{Credentials, TokenUri, form};
 use super::token::{FetchError, Fetched, Source};
 use crate::handlers::{BoxFuture, clock};
+use crate::http2::tls::Trust;
 use crate::http2::{Pool, PoolSettings};
 
 /// Life of a token whose answer names none: short, so that it is asked again.
@@ -42,7 +43,7 @@ struct Refused {
 
 impl TokenEndpoint {
     /// Connects to nothing yet. Runs on the current runtime.
-    pub(super) fn new(credentials: Arc<Credentials>, uri: TokenUri, tls: Arc<rustls::ClientConfig>) -> Self {
+    pub(super) fn new(credentials: Arc<Credentials>, uri: TokenUri, trust: Trust) -> Self {
         let host = uri.authority.host().trim_matches(['[', ']']).to_owned();
         let settings = PoolSettings {
             max_connections: 1,
@@ -52,7 +53,7 @@ impl TokenEndpoint {
             backoff: (Duration::from_millis(250), Duration::from_secs(2)),
             ..PoolSettings::new(host, uri.authority.port_u16().unwrap_or(443))
         };
-        TokenEndpoint { credentials, uri, pool: Pool::new(settings, tls) }
+        TokenEndpoint { credentials, uri, pool: Pool::new(settings, trust) }
     }
 
     fn body(&self) -> Result<String, FetchError> {

@@ -106,6 +106,12 @@ metrics! {
     BreakerOpened: Ours Counter "breaker_opened" [platform, game, reason],
     /// Pushes sent to find out whether a paused app must be paused.
     BreakerProbes: Ours Counter "breaker_probes" [platform, game],
+    /// Files of credentials or trusted certificates taken into use while running; `key` names the file in the configuration.
+    CredentialsReloaded: Ours Counter "credentials_reloaded" [platform, key],
+    /// New contents of such files that were refused; the old ones stay in use.
+    CredentialsReloadFailed: Ours Counter "credentials_reload_failed" [platform, key],
+    /// 1 while such a file holds what was refused, else 0.
+    CredentialsRefused: Ours Gauge "credentials_refused" [platform, key],
     /// Messages that were given up and kept as dead letters.
     DeadLetters: Ours Counter "dead_letters" [platform, game, reason],
     /// Dead letters that even without their payload were too large for the topic.

@@ -1,4 +1,4 @@
-//! Service accounts: one per project, all with one RSA key. Unless one is given it is made when it is first needed and lives
+//! Service accounts: one per project, all with one RSA key, until a test makes another. Unless one is given it is made when it is first needed and lives
 //! as long as the process. (Making one takes a good part of a second; it protects nothing.)
 
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use jsonwebtoken::DecodingKey;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
-/// The id of the only key.
+/// The id of the key of the start.
 pub const KEY_ID: &str = "51b0a7e5111a7ed0000000000000000000000001";
 
 /// What is known of a project.
@@ -39,7 +39,7 @@ impl Project {
         let credentials = serde_json::json!({
             "type": "service_account",
             "project_id": self.id,
-            "private_key_id": KEY_ID,
+            "private_key_id": key.id,
             "private_key": key.pem,
             "client_email": self.email(),
             "client_id": self.number,
@@ -53,6 +53,8 @@ impl Project {
 
 /// The key that assertions are signed with.
 pub struct Key {
+    /// Its id.
+    pub id: String,
     pem: String,
     /// Its public half.
     pub public: DecodingKey,
@@ -80,8 +82,18 @@ impl Key {
         Ok(Arc::new(Key::of(&KeyPair::from_pem_and_sign_algo(pem, &PKCS_RSA_SHA256)?)))
     }
 
+    /// A new one, with an id of its own.
+    pub fn another() -> Result<Arc<Key>, rcgen::Error> {
+        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+        Ok(Arc::new(Key { id: uuid::Uuid::new_v4().simple().to_string(), ..Key::of(&pair) }))
+    }
+
     fn of(pair: &KeyPair) -> Key {
-        Key { pem: pair.serialize_pem(), public: DecodingKey::from_rsa_der(pair.public_key_raw()) }
+        Key {
+            id: KEY_ID.to_owned(),
+            pem: pair.serialize_pem(),
+            public: DecodingKey::from_rsa_der(pair.public_key_raw()),
+        }
     }
 
     #[cfg(test)]

@@ -3,11 +3,13 @@
 //!
 //! Segments may be padded, and `sub` may be null: the `gcp_auth` crate sends both, and Google takes them.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-use super::account::{KEY_ID, Project};
+use super::account::{Key, Project};
 use crate::simulator::jwt::decode;
 
 /// Longest life of an assertion, s, and how far its times may be off.
@@ -43,6 +45,8 @@ pub struct Grant {
     pub project: usize,
     /// Whether FCM takes its scope.
     pub for_fcm: bool,
+    /// How many keys there were before the one that signed.
+    pub key: usize,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +69,7 @@ struct Claims {
 pub fn judge(
     assertion: &str,
     projects: &[Project],
-    key: &DecodingKey,
+    keys: &[Option<Arc<Key>>],
     audience: &str,
     now_s: i64,
 ) -> Result<Grant, Refusal> {
@@ -79,9 +83,10 @@ pub fn judge(
     let issuer = claims.iss.as_deref().unwrap_or("");
     let project = projects.iter().position(|project| project.email() == issuer);
     let project = project.ok_or_else(|| Refusal::new("invalid_grant", "Invalid grant: account not found"))?;
-    if header.alg != "RS256" || header.kid.is_some_and(|kid| kid != KEY_ID) || !signed(message, &signature, key) {
-        return Err(Refusal::new("invalid_grant", "Invalid JWT Signature."));
-    }
+    let fits =
+        |key: &Key| header.kid.as_ref().is_none_or(|kid| *kid == key.id) && signed(message, &signature, &key.public);
+    let key = keys.iter().position(|key| key.as_deref().is_some_and(fits)).filter(|_| header.alg == "RS256");
+    let key = key.ok_or_else(|| Refusal::new("invalid_grant", "Invalid JWT Signature."))?;
     if claims.aud.as_deref() != Some(audience) {
         let text = format!("Invalid JWT: Failed audience check. The right audience is {audience}");
         return Err(Refusal::new("invalid_grant", text));
@@ -96,7 +101,7 @@ pub fn judge(
                     the scopes requested.";
         return Err(Refusal { status: 401, ..Refusal::new("unauthorized_client", text) });
     }
-    Ok(Grant { project, for_fcm: scopes(claims.scope.as_deref().unwrap_or(""))? })
+    Ok(Grant { project, for_fcm: scopes(claims.scope.as_deref().unwrap_or(""))?, key })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
@@ -132,7 +137,7 @@ fn scopes(text: &str) -> Result<bool, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::account::Key;
+    use super::super::account::KEY_ID;
     use super::*;
     use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
     use serde_json::{Value, json};
@@ -163,12 +168,12 @@ mod tests {
 
     fn judged(assertion: &str) -> Result<Grant, Refusal> {
         let projects = [Project::new("p-0", 0), Project::new("p-1", 1)];
-        judge(assertion, &projects, &Key::of_this_process().expect("key").public, AUDIENCE, NOW)
+        judge(assertion, &projects, &[Some(Key::of_this_process().expect("key"))], AUDIENCE, NOW)
     }
 
     #[test]
     fn what_google_takes() {
-        let good = Ok(Grant { project: 1, for_fcm: true });
+        let good = Ok(Grant { project: 1, for_fcm: true, key: 0 });
         let header = json!({ "alg": "RS256", "typ": "JWT", "kid": KEY_ID });
         for padded in [false, true] {
             assert_eq!(judged(&sign(&header, &claims(&json!({})), padded)), good);
@@ -177,7 +182,7 @@ mod tests {
         let early = claims(&json!({ "iat": NOW - 60, "exp": NOW + 3535 }));
         assert_eq!(judged(&sign(&header, &early, false)), good);
         let other = claims(&json!({ "scope": "https://www.googleapis.com/auth/devstorage.read_only" }));
-        assert_eq!(judged(&sign(&header, &other, false)), Ok(Grant { project: 1, for_fcm: false }));
+        assert_eq!(judged(&sign(&header, &other, false)), Ok(Grant { project: 1, for_fcm: false, key: 0 }));
         let both = claims(&json!({ "scope": format!("https://www.googleapis.com/auth/datastore {}", OF_FCM[1]) }));
         assert_eq!(judged(&sign(&header, &both, false)), good);
     }

@@ -139,6 +139,11 @@ impl Handle {
     pub fn revoke_tokens(&self) {
         self.provider.oauth.tokens().revoke();
     }
+
+    /// The accounts' key of this id is revoked: it is granted nothing, and what was granted does not count any more.
+    pub fn revoke_key(&self, id: &str) {
+        self.provider.oauth.revoke_key(id);
+    }
 }
 
 impl Simulator {
@@ -210,10 +215,18 @@ impl Simulator {
         Some(project.credentials(&self.key, &self.token_uri))
     }
 
+    /// Another key of the accounts, trusted besides the first from now on, and what [`Simulator::credentials`] says with it.
+    pub fn another_key(&self, project: &str) -> Option<String> {
+        let project = self.projects.iter().find(|known| known.is(project))?;
+        let key = Key::another().ok()?;
+        self.handle.provider.oauth.trust(Arc::clone(&key));
+        Some(project.credentials(&key, &self.token_uri))
+    }
+
     /// An access token for a project, without the detour over the token endpoint; `None`: there is no such project.
     pub fn access_token(&self, project: &str, now_ms: i64, lifetime_s: u32) -> Option<String> {
         let place = self.projects.iter().position(|known| known.is(project))?;
-        Some(self.handle.provider.oauth.issue(Grant { project: place, for_fcm: true }, now_ms, lifetime_s))
+        Some(self.handle.provider.oauth.issue(Grant { project: place, for_fcm: true, key: 0 }, now_ms, lifetime_s))
     }
 
     /// Its levers.

@@ -29,7 +29,8 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 #[derive(Debug)]
 pub struct OAuth {
     projects: Vec<Project>,
-    key: Arc<Key>,
+    /// `None`: revoked.
+    keys: Mutex<Vec<Option<Arc<Key>>>>,
     /// Its own address: the only right audience.
     token_uri: String,
     tokens: Tokens,
@@ -77,7 +78,7 @@ impl OAuth {
     pub(super) fn new(projects: Vec<Project>, key: Arc<Key>, token_uri: String, faults: OAuthFaults) -> Self {
         OAuth {
             projects,
-            key,
+            keys: Mutex::new(vec![Some(key)]),
             token_uri,
             tokens: Tokens::default(),
             faults: Mutex::new(Arc::new(faults)),
@@ -87,6 +88,21 @@ impl OAuth {
             most_at_once: AtomicU64::new(0),
             answers: Mutex::default(),
             issued: Mutex::default(),
+        }
+    }
+
+    /// Trusts another key besides.
+    pub(super) fn trust(&self, key: Arc<Key>) {
+        self.keys.lock().push(Some(key));
+    }
+
+    /// Revokes the key of this id, and the tokens that were given for it.
+    pub(super) fn revoke_key(&self, id: &str) {
+        let mut keys = self.keys.lock();
+        let found = keys.iter().position(|key| key.as_ref().is_some_and(|key| key.id == id));
+        if let Some(place) = found {
+            keys[place] = None;
+            self.tokens.revoke_of(place);
         }
     }
 
@@ -127,7 +143,7 @@ impl OAuth {
     fn grant(&self, headers: &HeaderMap, body: &[u8], faults: &OAuthFaults, now_ms: i64) -> Result<String, Refusal> {
         let assertion = assertion(headers, body)?;
         let now_s = now_ms / 1000 + faults.clock_ahead_s;
-        let grant = judge(&assertion, &self.projects, &self.key.public, &self.token_uri, now_s)?;
+        let grant = judge(&assertion, &self.projects, &self.keys.lock(), &self.token_uri, now_s)?;
         let lifetime = if faults.lifetime_s == 0 { faults.expires_in_s } else { faults.lifetime_s };
         Ok(self.issue(grant, now_ms, lifetime))
     }

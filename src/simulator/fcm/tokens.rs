@@ -48,6 +48,11 @@ impl Tokens {
     pub fn revoke(&self) {
         self.0.lock().clear();
     }
+
+    /// None that was given for this key counts any more.
+    pub fn revoke_of(&self, key: usize) {
+        self.0.lock().retain(|_, access| access.grant.key != key);
+    }
 }
 
 #[cfg(test)]
@@ -57,13 +62,15 @@ mod tests {
     #[test]
     fn a_token_counts_until_its_end_or_its_revocation() {
         let tokens = Tokens::default();
-        let grant = Grant { project: 3, for_fcm: true };
+        let grant = Grant { project: 3, for_fcm: true, key: 0 };
         let token = tokens.issue(grant, 1_000, 2);
         assert_ne!(token, tokens.issue(grant, 1_000, 2));
         assert_eq!(tokens.find(token.as_bytes(), 2_999), Some(Access { grant, ends_ms: 3_000 }));
         assert_eq!(tokens.find(token.as_bytes(), 3_000), None);
         assert_eq!(tokens.find(b"\xff", 0), None);
         let token = tokens.issue(grant, 1_000, 2);
+        tokens.revoke_of(1);
+        assert!(tokens.find(token.as_bytes(), 1_000).is_some());
         tokens.revoke();
         assert_eq!(tokens.find(token.as_bytes(), 1_000), None);
     }

@@ -62,6 +62,11 @@ impl Worker {
         self.server.as_ref().expect("running").signal(Signal::SIGSTOP);
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.server.as_ref().expect("running").signal(Signal::SIGHUP);
+    }
+
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
         self.server.as_ref().expect("running").signal(Signal::SIGCONT);

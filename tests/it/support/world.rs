@@ -136,6 +136,11 @@ impl Running {
         eventually(what, LONG, || done(&self.totals()).then_some(()));
     }
 
+    /// Lets it look at its files now.
+    pub(crate) fn reload(&self) {
+        self.worker.reload().ask();
+    }
+
     pub(crate) fn circuit(&self, app: &str) -> &Arc<Circuit> {
         self.worker.circuit(app).expect("an app")
     }

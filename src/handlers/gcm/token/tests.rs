@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::{advance, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::pace::{AHEAD, ENDPOINT_PAUSES, LONGEST_WISH};
 use super::*;
@@ -65,6 +66,53 @@ async fn all_who_wait_at_the_start_get_the_token_of_one_fetch() {
     let all = futures_util::future::join_all((0..1000).map(|_| setup.current())).await;
     assert!(all.iter().all(|token| token.as_deref() == Ok("Bearer 1")));
     assert_eq!(setup.asked(), 1);
+}
+
+/// A source that replaces another, with the token that it has given already.
+fn install(setup: &Setup, seconds: u64) -> Arc<Told> {
+    let (answers, asked) = (Mutex::new([Ok(3600)].into()), Mutex::new(vec![Instant::now()]));
+    let source = Arc::new(Told { answers, asked });
+    let authorization = HeaderValue::from_static("Bearer first of the new");
+    let fetched = Fetched { authorization, lifetime: Duration::from_secs(seconds) };
+    setup.token.install(source.clone(), fetched, Instant::now());
+    source
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_source_comes_with_its_token_and_renews_it_when_it_is_due() {
+    let setup = Setup::new([Ok(3600)]);
+    assert_eq!(setup.current().await.unwrap(), "Bearer 1");
+    let old = setup.token.current().await.unwrap();
+    let new = install(&setup, 1000);
+    assert_eq!(setup.current().await.unwrap(), "Bearer first of the new");
+    let instead = setup.token.instead_of(&old).await.unwrap().unwrap();
+    assert_eq!(instead.authorization, "Bearer first of the new", "a push that the old one was refused for");
+    advance(Duration::from_mins(15)).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(setup.current().await.unwrap(), "Bearer 2");
+    assert_eq!((setup.asked(), new.asked.lock().len()), (1, 2));
+}
+
+/// The old credentials are refused, and their task rests: what replaces them ends that at once.
+#[tokio::test(start_paused = true)]
+async fn another_source_ends_the_trouble_of_the_old_one() {
+    let setup = Setup::new([Err(FetchError::credentials("revoked"))]);
+    assert_eq!(setup.current().await.unwrap_err().key, "credentials-refused");
+    install(&setup, 3600);
+    assert_eq!(setup.current().await.unwrap(), "Bearer first of the new");
+    let asked = setup.asked();
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!((setup.current().await.unwrap().as_str(), setup.asked()), ("Bearer first of the new", asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_old_source_was_asked_for_is_not_looked_at() {
+    let setup = Setup::new([Ok(3600)]);
+    sleep(Duration::from_millis(50)).await; // within the first answer's tenth of a second
+    assert_eq!(setup.asked(), 1);
+    install(&setup, 3600);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(setup.current().await.unwrap(), "Bearer first of the new");
 }
 
 #[tokio::test(start_paused = true)]
