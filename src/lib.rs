@@ -17,6 +17,8 @@
 //! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the process's own ledger, kept by the
 //!   queue's receipts. [`observer`]: tells them what the queue saw. [`control`]: what outlives a process and is known to all,
 //!   such as a closed valve.
+//! - [`levers`]: what people on call order, kept there: paused lanes, stopped jobs. [`jobs`]: which message belongs to which job,
+//!   and what became of those in sight.
 //! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
 //!   what we may do there. [`check`]: asks every room for its proofs.
@@ -51,7 +53,9 @@ pub mod generate;
 pub mod handlers;
 pub mod histogram;
 pub mod http2;
+pub mod jobs;
 pub mod kafka_acl;
+pub mod levers;
 pub mod message;
 pub mod notify;
 pub mod observer;

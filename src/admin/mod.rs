@@ -1,6 +1,7 @@
-//! What a running process says of itself over HTTP: `/healthz`, `/readyz`, `/metrics`.
+//! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`,
+//! `/api/…`.
 //!
-//! What lives here: the server, who may ask for what ([`guard`]), the words of its pages ([`family`]), writers of what other
+//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the words of its pages ([`family`]), writers of what other
 //! rooms' snapshots say ([`books`], [`pools`], [`standing`], [`told`]), and the questioner of `pusher health` ([`ask`]). What
 //! may not: a worker. Whoever runs behind this is a [`Site`]; that it is a worker, a listener or a test is its own business.
 //!
@@ -24,12 +25,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, ConfigError, Key};
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::pulse::Silence;
 
 pub mod ask;
 pub mod books;
 pub mod family;
 pub mod guard;
+mod orders;
 pub mod page;
 pub mod pools;
 pub mod standing;
@@ -57,6 +61,14 @@ pub trait Site: Send + Sync {
     fn not_ready(&self) -> Vec<Reason>;
     /// Writes all numbers, those that belong together of one moment.
     fn measure(&self, page: &mut Page);
+    /// By what orders are given; `None`: it takes none.
+    fn levers(&self) -> Option<&Levers> {
+        None
+    }
+    /// The jobs whose messages it sends; `None`: it sends none.
+    fn jobs(&self) -> Option<&Jobs> {
+        None
+    }
 }
 
 /// What every process says of itself at the end of its page.
@@ -175,7 +187,8 @@ fn router(site: Shared, guard: &Guard) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .merge(guard.reading(reading))
+        .merge(guard.reading(reading.merge(orders::reading())))
+        .merge(guard.changing(orders::changing()))
         .with_state(site)
 }
 
