@@ -115,7 +115,10 @@ fn attempt_once(mut push: Push, pass: Option<Pass>, desk: Arc<Desk>) -> impl Fut
             return desk.give_back(push);
         };
         if pass.is_none() && desk.is_cancelled(&push) {
-            return cancel(push, desk).await;
+            if let Some(report) = finish(push, Outcome::cancelled(), &tools.handler, &desk) {
+                report.await;
+            }
+            return;
         }
         let Some(pass) = pass.or_else(|| tools.circuit.admit()) else { return desk.give_back(push) };
         (push.mark, push.judged) = (Some(tools.circuit.mark()), false);

@@ -24,7 +24,7 @@
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`on_call`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -59,6 +59,7 @@ pub mod levers;
 pub mod message;
 pub mod notify;
 pub mod observer;
+pub mod on_call;
 pub mod outcome;
 pub mod peek;
 pub mod proof;

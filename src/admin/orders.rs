@@ -47,7 +47,7 @@ impl From<NotGiven> for Refused {
     fn from(why: NotGiven) -> Self {
         let status = match why {
             NotGiven::Wrong(_) => StatusCode::BAD_REQUEST,
-            NotGiven::NotRead(_) | NotGiven::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
+            NotGiven::NoTopic(_) | NotGiven::NotRead(_) | NotGiven::NotWritten(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Refused(status, why.to_string())
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::tally::End;
 
 /// Seconds that a rate looks back.
-const MINUTE: u64 = 60;
+const MINUTE: u32 = 60;
 
 /// A job in sight. Shared by its messages.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ struct Counts {
     delivered: u64,
     others: BTreeMap<(End, &'static str), u64>,
     /// Messages that ended in each of the last seconds: the second, and how many.
-    seconds: [(u64, u64); MINUTE as usize],
+    seconds: [(u32, u32); MINUTE as usize],
 }
 
 /// What a job has come to, in this process.
@@ -65,7 +65,7 @@ impl Job {
     /// A message of it came to its end.
     pub fn ended(&self, end: End, reason: Option<&'static str>, now: Instant) {
         self.seen(now);
-        let second = self.since(now).as_secs();
+        let second = self.since(now).as_secs() as u32;
         let mut counts = self.counts.lock();
         match reason {
             None => counts.delivered += 1,
@@ -88,9 +88,9 @@ impl Job {
 
     pub(super) fn figures(&self, stopped: bool, now: Instant) -> Figures {
         let age = self.since(now);
-        let second = age.as_secs();
+        let second = age.as_secs() as u32;
         let counts = self.counts.lock();
-        let recent = counts.seconds.iter().filter(|(at, _)| at + MINUTE > second).map(|(_, n)| n).sum::<u64>();
+        let recent = counts.seconds.iter().filter(|(at, _)| at + MINUTE > second).map(|(_, n)| n).sum::<u32>();
         let mut reasons: BTreeMap<&'static str, u64> = BTreeMap::new();
         for ((_, reason), n) in &counts.others {
             *reasons.entry(reason).or_default() += n;
@@ -102,7 +102,7 @@ impl Job {
             delivered: counts.delivered,
             cancelled,
             reasons,
-            per_second: recent as f64 / age.as_secs_f64().clamp(1.0, MINUTE as f64),
+            per_second: f64::from(recent) / age.as_secs_f64().clamp(1.0, f64::from(MINUTE)),
             idle_s: now.saturating_duration_since(self.last_seen()).as_secs_f64(),
         }
     }

@@ -4,8 +4,8 @@
 //! wait for a stream or for a retry. Whether a job is stopped is asked for each message, and costs one look at a flag while
 //! none is.
 //!
-//! What is counted is for people on call, in memory and of this process alone, and bounded: of more than [`MOST`] jobs the one
-//! that was least recently seen is forgotten. The ledger ([`crate::tally`]) forgets nothing and knows no job.
+//! What is counted is for people on call, in memory and of this process alone, and bounded: of more than [`MOST`] jobs those
+//! that were least recently seen are forgotten. The ledger ([`crate::tally`]) forgets nothing and knows no job.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -52,9 +52,8 @@ impl Jobs {
             return Some(job.clone());
         }
         let mut in_sight = self.in_sight.write();
-        if in_sight.len() >= MOST && !in_sight.contains_key(&*id) {
-            let stalest = in_sight.values().min_by_key(|job| job.last_seen()).map(|job| job.id().clone());
-            stalest.and_then(|id| in_sight.remove(&id));
+        if in_sight.len() >= 2 * MOST {
+            forget_stale(&mut in_sight);
         }
         let id: Arc<str> = id.into();
         Some(in_sight.entry(id.clone()).or_insert_with(|| Arc::new(Job::new(id, now))).clone())
@@ -64,8 +63,16 @@ impl Jobs {
     pub fn figures(&self, now: Instant) -> Vec<Figures> {
         let mut jobs: Vec<_> = self.in_sight.read().values().cloned().collect();
         jobs.sort_by(|a, b| b.last_seen().cmp(&a.last_seen()).then_with(|| a.id().cmp(b.id())));
+        jobs.truncate(MOST);
         jobs.iter().map(|job| job.figures(self.is_stopped(Some(job)), now)).collect()
     }
+}
+
+/// Half of them at once, so that producers who name a job of its own for each push cost little.
+fn forget_stale(in_sight: &mut HashMap<Arc<str>, Arc<Job>>) {
+    let mut seen: Vec<_> = in_sight.values().map(|job| job.last_seen()).collect();
+    let (_, oldest_kept, _) = seen.select_nth_unstable_by(MOST, |a, b| b.cmp(a));
+    in_sight.retain(|_, job| job.last_seen() > *oldest_kept);
 }
 
 #[cfg(test)]
@@ -95,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_seen_is_forgotten() {
+    fn those_least_recently_seen_are_forgotten() {
         let (jobs, start) = (Jobs::default(), Instant::now());
         let see =
             |id: usize, second: u64| jobs.of(record(&id.to_string()).as_bytes(), start + Duration::from_secs(second));
@@ -104,8 +111,15 @@ mod tests {
         }
         let first = see(0, 200).unwrap();
         see(MOST, 201);
-        let known: Vec<_> = jobs.figures(start).into_iter().map(|one| one.id).collect();
-        assert_eq!((known.len(), &*known[0], &*known[1], known.contains(&"1".to_owned())), (MOST, "100", "0", false));
+        let known = || jobs.figures(start).into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let now = known();
+        assert_eq!((now.len(), &*now[0], &*now[1], now.contains(&"1".to_owned())), (MOST, "100", "0", false));
+        for id in MOST + 1..10 * MOST {
+            see(id, 201 + id as u64);
+            see(0, 201 + id as u64);
+            assert!(jobs.in_sight.read().len() <= 2 * MOST);
+        }
+        assert_eq!((known().len(), &*known()[0], &*known()[1]), (MOST, "0", "999"));
         assert!(Arc::ptr_eq(&first, &see(0, 202).unwrap()));
     }
 }

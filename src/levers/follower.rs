@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::control::NotRead;
 use crate::jobs::Jobs;
 use crate::queue::InFlight;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::timeout;
 
-use crate::control::Control;
+use crate::control::{Control, NotRead};
 use crate::message::Platform;
 
 mod follower;
@@ -37,6 +37,9 @@ pub enum NotGiven {
     /// There is no such thing.
     #[error("{0}")]
     Wrong(String),
+    /// There is nowhere to keep it.
+    #[error("nothing is changed: {0}")]
+    NoTopic(String),
     /// Nobody knows what was ordered before, and nothing was changed.
     #[error("nothing is changed: {0}")]
     NotRead(String),
@@ -61,7 +64,10 @@ impl Levers {
 
     /// The same, all of them.
     pub async fn all_orders(&self) -> Result<Orders, NotGiven> {
-        self.control.read(PATIENCE).await.map_err(|why| NotGiven::NotRead(why.to_string()))?;
+        self.control.read(PATIENCE).await.map_err(|error| match error {
+            NotRead::Missing(why) => NotGiven::NoTopic(why),
+            NotRead::Away(_) => NotGiven::NotRead(error.to_string()),
+        })?;
         Ok(self.orders())
     }
 
