@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::time::DelayQueue;
 
-use crate::delivery::{deliver, deliver_again, give_up};
+use crate::delivery::{cancel, deliver, deliver_again, give_up};
 use crate::desk::{Desk, Next, Waiting};
 use crate::line::{Line, Turns};
 use crate::queue::Lent;
@@ -85,10 +85,15 @@ async fn run(
 ) {
     let pushes = TaskTracker::new();
     let mut room: DelayQueue<Waiting> = DelayQueue::new();
-    let mut line = Line::new(turns.clone());
+    let mut line: Line<Lent> = Line::new(turns.clone());
     loop {
         while let Some((lent, begun)) = line.next() {
-            pushes.spawn(deliver(Lent::into(lent), begun, desk.clone()));
+            // Its lane was paused while it stood here: the backlog is Kafka's to keep.
+            if lent.receipt.is_held_back(&lent.message.origin) {
+                desk.give_back(lent.into());
+            } else {
+                pushes.spawn(deliver(lent.into(), begun, desk.clone()));
+            }
         }
         tokio::select! {
             biased;
@@ -100,6 +105,9 @@ async fn run(
                     push.receipt.set_waiting(false);
                     let begun = desk.ahead(&push.message.origin.app).enter();
                     pushes.spawn(deliver_again(push, begun, pass, desk.clone()));
+                }
+                Next::Cancel(push) => {
+                    pushes.spawn(cancel(push, desk.clone()));
                 }
                 Next::GiveUp(push) => {
                     pushes.spawn(give_up(push, desk.clone()));

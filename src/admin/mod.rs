@@ -1,14 +1,15 @@
-//! What a running process says of itself over HTTP: `/healthz`, `/readyz`, `/metrics`.
+//! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`,
+//! `/api/…`.
 //!
-//! What lives here: the server, the words of its pages ([`family`]), writers of what other rooms' snapshots say ([`books`],
-//! [`pools`], [`standing`], [`told`]), and the questioner of `pusher health` ([`ask`]). What may not: a worker. Whoever runs
-//! behind this is a [`Site`]; that it is a worker, a listener or a test is its own business.
+//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the words of its pages ([`family`]), writers of what other
+//! rooms' snapshots say ([`books`], [`pools`], [`standing`], [`told`]), and the questioner of `pusher health` ([`ask`]). What
+//! may not: a worker. Whoever runs behind this is a [`Site`]; that it is a worker, a listener or a test is its own business.
 //!
 //! - *Health is about us.* Unhealthy means that a part of this process stands still, which a restart mends. A neighbour that is
 //!   away, an open breaker or a backlog is never a reason: a restart would only add to the harm.
 //! - *Readiness is about the work.* Not ready means that no push can go through to its end now, and why.
 //! - The server begins before there is anything to tell: a slow start is healthy and not ready.
-//! - No secret, token or payload is known here.
+//! - No secret but the server's own token, no device's token and no payload is known here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,17 +25,22 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, ConfigError, Key};
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::pulse::Silence;
 
 pub mod ask;
 pub mod books;
 pub mod family;
+pub mod guard;
+mod orders;
 pub mod page;
 pub mod pools;
 pub mod standing;
 pub mod told;
 
 pub use family::{Family, Kind};
+pub use guard::{Guard, Who};
 pub use page::Page;
 
 /// Where to listen.
@@ -45,7 +51,7 @@ pub const LISTEN: Key = Key::new(
 );
 
 /// The keys of this room.
-pub const KEYS: &[Key] = &[LISTEN];
+pub const KEYS: &[Key] = &[LISTEN, guard::TOKEN, guard::TOKEN_FILE, guard::PROTECT_READS];
 
 /// Behind the server: what it is asked for. Every call is short.
 pub trait Site: Send + Sync {
@@ -55,6 +61,14 @@ pub trait Site: Send + Sync {
     fn not_ready(&self) -> Vec<Reason>;
     /// Writes all numbers, those that belong together of one moment.
     fn measure(&self, page: &mut Page);
+    /// By what orders are given; `None`: it takes none.
+    fn levers(&self) -> Option<&Levers> {
+        None
+    }
+    /// The jobs whose messages it sends; `None`: it sends none.
+    fn jobs(&self) -> Option<&Jobs> {
+        None
+    }
 }
 
 /// What every process says of itself at the end of its page.
@@ -84,6 +98,8 @@ impl Reason {
 pub struct Settings {
     /// `host:port`; `None`: no server.
     pub listen: Option<String>,
+    /// Who may ask for what.
+    pub guard: Guard,
 }
 
 impl Settings {
@@ -97,7 +113,7 @@ impl Settings {
         if listen.as_ref().is_some_and(|listen| !is_address(listen)) {
             return Err(config.error(&LISTEN, "must be host:port, for example 127.0.0.1:8080, or off"));
         }
-        Ok(Settings { listen })
+        Ok(Settings { listen, guard: Guard::from_config(config)? })
     }
 }
 
@@ -131,7 +147,7 @@ impl Admin {
             }
         };
         let site = Shared::default();
-        let router = router(site.clone());
+        let router = router(site.clone(), &settings.guard).into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the admin server ended");
@@ -166,11 +182,13 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-fn router(site: Shared) -> Router {
+fn router(site: Shared, guard: &Guard) -> Router {
+    let reading = Router::new().route("/metrics", get(metrics));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .merge(guard.reading(reading.merge(orders::reading())))
+        .merge(guard.changing(orders::changing()))
         .with_state(site)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::admin::{self, Page, Reason, Site};
+use crate::levers::Levers;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
 use crate::queue::InFlight;
@@ -15,6 +16,7 @@ pub(super) struct Status {
     /// With the books.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) observer: Arc<QueueObserver>,
+    pub(super) levers: Levers,
     /// With the signs of life.
     pub(super) shutdown: Shutdown,
 }
@@ -34,5 +36,9 @@ impl Site for Status {
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.stats.told().readings());
         admin::write_itself(page, self.not_ready().is_empty());
+    }
+
+    fn levers(&self) -> Option<&Levers> {
+        Some(&self.levers)
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::admin::{self, Page, Reason, Site};
 use crate::handlers::Provider;
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
 use crate::queue::InFlight;
@@ -18,6 +20,8 @@ pub(super) struct Status {
     /// With the books.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) observer: Arc<QueueObserver>,
+    pub(super) levers: Levers,
+    pub(super) jobs: Arc<Jobs>,
     /// With the signs of life.
     pub(super) shutdown: Shutdown,
 }
@@ -80,5 +84,13 @@ impl Site for Status {
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.reporters.stats().told().readings());
         admin::write_itself(page, self.not_ready().is_empty());
+    }
+
+    fn levers(&self) -> Option<&Levers> {
+        Some(&self.levers)
+    }
+
+    fn jobs(&self) -> Option<&Jobs> {
+        Some(&self.jobs)
     }
 }
