@@ -101,10 +101,11 @@ impl Worker {
             let (share, stats) = (in_flight.share(app), reporters.stats().clone());
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
-        let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
         if let Some(admin) = &admin {
             let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
-            admin.open(Arc::new(Status { provider, reporters, in_flight, observer, shutdown: shutdown.clone() }));
+            let (circuits, shutdown) = (circuits.clone(), shutdown.clone());
+            admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, shutdown }));
         }
         let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission };
         parts.assemble(Box::new(queue), house, shutdown, admin)

@@ -1,0 +1,212 @@
+//! From what a site shows to the document that is served: pure, all of one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::advice;
+use super::document::{
+    App, Change, Lane, Ledger, NotReady, Partition, Pool, ReasonCount, Sample, StandingStill, Status, Urgency,
+};
+use super::recent::Recent;
+use super::view::View;
+use super::{Reason, Silence};
+use crate::http2::Stats;
+use crate::journal::Entry;
+use crate::message::Platform;
+use crate::queue::Standing;
+use crate::queue::standing::TopicStanding;
+use crate::tally::{End, LaneKey, Sheet};
+
+/// Most lanes in one sample of the history.
+const LANES: usize = 100;
+
+/// What is known besides the view.
+pub struct Facts<'a> {
+    /// The host's name.
+    pub instance: &'a str,
+    /// When the server began, ms since the epoch.
+    pub since_ms: i64,
+    /// The moment.
+    pub at_ms: i64,
+    /// The same on the clock of [`Recent`].
+    pub now: Instant,
+    /// Why no work can be done.
+    pub not_ready: Vec<Reason>,
+    /// What does not move.
+    pub standing_still: Vec<Silence>,
+    /// The last changes.
+    pub journal: Vec<Entry>,
+}
+
+/// The document.
+pub fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
+    let mut status = Status {
+        program: view.program.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: facts.instance.into(),
+        platforms: view.platforms.iter().map(|platform| platform.0.to_owned()).collect(),
+        since_ms: facts.since_ms,
+        at_ms: facts.at_ms,
+        ready: facts.not_ready.is_empty(),
+        healthy: facts.standing_still.is_empty(),
+        not_ready: facts.not_ready.into_iter().map(|one| NotReady { reason: one.what.into(), detail: one.detail }).collect(),
+        standing_still: facts.standing_still.into_iter().map(standing_still).collect(),
+        window_s: tenths(recent.window(facts.now).as_secs_f64()),
+        apps: apps(view, recent, facts.now),
+        pools: view.pools.iter().map(|(platform, pool, stats)| sum(*platform, pool, stats)).collect(),
+        partitions: view.standing.topics.iter().flat_map(partitions).collect(),
+        commit_lag_s: tenths(view.standing.uncommitted_for.as_secs_f64()),
+        ledger: ledger(&view.sheets),
+        journal: facts.journal.into_iter().map(change).collect(),
+        ..Status::default()
+    };
+    status.problems = advice::problems(&status);
+    status.well = status.problems.iter().all(|problem| problem.urgency != Urgency::Act);
+    status
+}
+
+fn standing_still(one: Silence) -> StandingStill {
+    let (silent_s, limit_s) = (tenths(one.lasts.as_secs_f64()), tenths(one.limit.as_secs_f64()));
+    StandingStill { name: one.name, silent_s, limit_s }
+}
+
+fn change(entry: Entry) -> Change {
+    let Entry { at_ms, level, what, about, times } = entry;
+    Change { at_ms, level: level.into(), what, about, times }
+}
+
+/// Every app that is configured, and every one that the books or the partitions know.
+fn apps(view: &View, recent: &Recent, now: Instant) -> Vec<App> {
+    let mut lanes: BTreeMap<LaneKey, Option<&Sheet>> =
+        view.sheets.iter().map(|(key, sheet)| (key.clone(), Some(sheet))).collect();
+    for TopicStanding { origin, .. } in &view.standing.topics {
+        lanes.entry(LaneKey { app: origin.app.clone(), platform: origin.platform, lane: origin.lane }).or_insert(None);
+    }
+    let mut names: Vec<_> = view.apps.iter().map(|app| (app.app.clone(), app.platform)).collect();
+    names.extend(lanes.keys().map(|key| (key.app.clone(), key.platform)));
+    names.sort_unstable();
+    names.dedup();
+    let empty = Sheet::default();
+    let of_name = |(name, platform): (Arc<str>, Platform)| {
+        let known = view.apps.iter().find(|app| app.app == name && app.platform == platform);
+        let usage = known.and_then(|app| app.usage);
+        let ours = lanes.iter().filter(|(key, _)| key.app == name && key.platform == platform);
+        App {
+            app: name.to_string(),
+            platform: platform.0.into(),
+            breaker: known.and_then(|app| app.breaker),
+            valve: known.and_then(|app| app.valve),
+            retries_waiting: usage.map(|usage| usage.waiting as u64),
+            reporting: usage.map(|usage| usage.reporting as u64),
+            lanes: ours.map(|(key, sheet)| lane(key, sheet.unwrap_or(&empty), &view.standing, recent, now)).collect(),
+        }
+    };
+    names.into_iter().map(of_name).collect()
+}
+
+fn lane(key: &LaneKey, sheet: &Sheet, standing: &Standing, recent: &Recent, now: Instant) -> Lane {
+    let flow = recent.flow(key, sheet, now);
+    let is_ours = |topic: &&TopicStanding| {
+        let origin = &topic.origin;
+        (&origin.app, origin.platform, origin.lane) == (&key.app, key.platform, key.lane)
+    };
+    let topics = || standing.topics.iter().filter(is_ours);
+    // A sum of which a part is not known is not known.
+    let backlog: Option<Vec<u64>> = topics().map(|topic| topic.backlog).collect();
+    let mut reasons: Vec<_> = sheet
+        .reasons()
+        .map(|(end, reason, count)| ReasonCount { outcome: end.name().into(), reason: reason.into(), count })
+        .collect();
+    reasons.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
+    Lane {
+        lane: key.lane.as_str().into(),
+        consumed_per_s: tenths(flow.consumed_per_s),
+        delivered_per_s: tenths(flow.delivered_per_s),
+        not_delivered_per_s: tenths(flow.not_delivered_per_s),
+        in_flight: sheet.in_flight,
+        backlog: backlog.filter(|all| !all.is_empty()).map(|all| all.iter().sum()),
+        backlog_age_s: topics().filter_map(|topic| topic.oldest).max().map(|age| tenths(age.as_secs_f64())),
+        accepted: flow.accepted,
+        round_trip: flow.round_trip,
+        consumed: sheet.consumed(),
+        outcomes: outcomes(sheet).collect(),
+        reasons,
+    }
+}
+
+fn outcomes(sheet: &Sheet) -> impl Iterator<Item = (String, u64)> {
+    let ends = End::ALL.iter().map(|end| (end.name(), sheet.of(*end)));
+    ends.chain([("released", sheet.released), ("skipped", sheet.skipped)]).map(|(name, n)| (name.to_owned(), n))
+}
+
+fn ledger(sheets: &[(LaneKey, Sheet)]) -> Ledger {
+    let mut ledger = Ledger { outcomes: outcomes(&Sheet::default()).collect(), ..Ledger::default() };
+    for (_, sheet) in sheets {
+        ledger.consumed += sheet.consumed();
+        ledger.in_flight += sheet.in_flight;
+        for (outcome, n) in outcomes(sheet) {
+            *ledger.outcomes.entry(outcome).or_default() += n;
+        }
+    }
+    ledger.difference = ledger.consumed as i64 - (ledger.outcomes.values().sum::<u64>() + ledger.in_flight) as i64;
+    ledger.balances = ledger.difference == 0;
+    ledger
+}
+
+fn sum(platform: Platform, pool: &str, stats: &[Stats]) -> Pool {
+    let sum = |of: fn(&Stats) -> u64| stats.iter().map(of).sum::<u64>();
+    Pool {
+        platform: platform.0.into(),
+        pool: pool.into(),
+        open: sum(|stats| stats.connections as u64),
+        draining: sum(|stats| stats.draining as u64),
+        connecting: sum(|stats| stats.connecting as u64),
+        streams: sum(|stats| stats.in_flight as u64),
+        waiting: sum(|stats| stats.waiting as u64),
+        connect_failures: sum(|stats| stats.connect_failures),
+        goaways: sum(|stats| stats.goaways),
+        lost: sum(|stats| stats.lost),
+    }
+}
+
+fn partitions(topic: &TopicStanding) -> impl Iterator<Item = Partition> {
+    topic.partitions.iter().map(|one| Partition {
+        topic: topic.origin.topic.to_string(),
+        partition: one.partition,
+        committed: one.committed,
+        position: one.position,
+        resolved_beyond: one.resolved_beyond,
+        in_flight: one.in_flight as u64,
+        log_end: one.end,
+        lag: one.end.map(|end| (end - one.committed).max(0) as u64),
+    })
+}
+
+/// What the history keeps of a document.
+pub fn sample(status: &Status) -> Sample {
+    let lanes = || status.apps.iter().flat_map(|app| app.lanes.iter().map(move |lane| (app, lane)));
+    let p99 = lanes().filter_map(|(_, lane)| lane.accepted.p99_ms).max_by(f64::total_cmp);
+    let of_lane = |(app, lane): (&App, &Lane)| (lane_name(app, lane), lane.delivered_per_s);
+    Sample {
+        at_ms: status.at_ms,
+        delivered_per_s: tenths(lanes().map(|(_, lane)| lane.delivered_per_s).sum()),
+        not_delivered_per_s: tenths(lanes().map(|(_, lane)| lane.not_delivered_per_s).sum()),
+        in_flight: status.ledger.in_flight,
+        backlog: lanes().filter_map(|(_, lane)| lane.backlog).sum(),
+        accepted_p99_ms: p99,
+        lanes: lanes().take(LANES).map(of_lane).collect(),
+    }
+}
+
+/// A lane's name in a sample.
+pub fn lane_name(app: &App, lane: &Lane) -> String {
+    format!("{}/{}/{}", app.platform, app.app, lane.lane)
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests;
