@@ -19,6 +19,7 @@ use crate::peek;
 use crate::redrive;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
+use crate::status;
 use crate::simulate;
 use crate::valve;
 use crate::worker::{StartError, Worker};
@@ -51,6 +52,10 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Health(arguments) => health(arguments),
+        Command::Status(arguments) => match status::run(config, arguments, cli.flags.json, shutdown)? {
+            true => Ok(()),
+            false => Err(Unwell.into()),
+        },
         Command::Version => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ const LATE_S: f64 = 300.0;
 const UNCOMMITTED_S: f64 = 60.0;
 
 /// Everything that is wrong, the most urgent first.
-pub fn problems(status: &Status) -> Vec<Problem> {
+pub(super) fn problems(status: &Status) -> Vec<Problem> {
     let mut all: Vec<Problem> = Vec::new();
     for part in &status.standing_still {
         all.push(act(

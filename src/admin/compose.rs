@@ -22,25 +22,25 @@ use crate::tally::{End, LaneKey, Sheet};
 const LANES: usize = 100;
 
 /// What is known besides the view.
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     /// The host's name.
-    pub instance: &'a str,
+    pub(super) instance: &'a str,
     /// When the server began, ms since the epoch.
-    pub since_ms: i64,
+    pub(super) since_ms: i64,
     /// The moment.
-    pub at_ms: i64,
+    pub(super) at_ms: i64,
     /// The same on the clock of [`Recent`].
-    pub now: Instant,
+    pub(super) now: Instant,
     /// Why no work can be done.
-    pub not_ready: Vec<Reason>,
+    pub(super) not_ready: Vec<Reason>,
     /// What does not move.
-    pub standing_still: Vec<Silence>,
+    pub(super) standing_still: Vec<Silence>,
     /// The last changes.
-    pub journal: Vec<Entry>,
+    pub(super) journal: Vec<Entry>,
 }
 
 /// The document.
-pub fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
+pub(super) fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
     let mut status = Status {
         program: view.program.into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -184,7 +184,7 @@ fn partitions(topic: &TopicStanding) -> impl Iterator<Item = Partition> {
 }
 
 /// What the history keeps of a document.
-pub fn sample(status: &Status) -> Sample {
+pub(super) fn sample(status: &Status) -> Sample {
     let lanes = || status.apps.iter().flat_map(|app| app.lanes.iter().map(move |lane| (app, lane)));
     let p99 = lanes().filter_map(|(_, lane)| lane.accepted.p99_ms).max_by(f64::total_cmp);
     let of_lane = |(app, lane): (&App, &Lane)| (lane_name(app, lane), lane.delivered_per_s);
@@ -200,7 +200,7 @@ pub fn sample(status: &Status) -> Sample {
 }
 
 /// A lane's name in a sample.
-pub fn lane_name(app: &App, lane: &Lane) -> String {
+fn lane_name(app: &App, lane: &Lane) -> String {
     format!("{}/{}/{}", app.platform, app.app, lane.lane)
 }
 

@@ -1,6 +1,6 @@
 //! What a running process says of itself over HTTP: `/healthz`, `/readyz`, `/metrics`, and the status page with its documents.
 //!
-//! What lives here: the server, the questioner of `pusher health` ([`ask`]), and two ways of telling the same:
+//! What lives here: the server, who may ask for what ([`guard`]), the questioner of `pusher health` ([`ask`]), and two ways of telling the same:
 //! - for Prometheus: the words of the page ([`family`]), and writers of what other rooms' snapshots say ([`books`], [`pools`],
 //!   [`standing`], [`told`]);
 //! - for people: what a site shows ([`view`]), the last minutes ([`recent`]), the document ([`document`], written by `compose`,
@@ -13,7 +13,7 @@
 //!   away, an open breaker or a backlog is never a reason: a restart would only add to the harm.
 //! - *Readiness is about the work.* Not ready means that no push can go through to its end now, and why.
 //! - The server begins before there is anything to tell: a slow start is healthy and not ready.
-//! - No secret, token or payload is known here.
+//! - No secret but the server's own token, no device's token and no payload is known here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +37,7 @@ pub mod books;
 mod compose;
 pub mod document;
 pub mod family;
+pub mod guard;
 mod html;
 mod live;
 pub mod openapi;
@@ -48,6 +49,7 @@ pub mod told;
 pub mod view;
 
 pub use family::{Family, Kind};
+pub use guard::{Guard, Who};
 use live::Live;
 pub use page::Page;
 pub use view::View;
@@ -60,7 +62,7 @@ pub const LISTEN: Key = Key::new(
 );
 
 /// The keys of this room.
-pub const KEYS: &[Key] = &[LISTEN];
+pub const KEYS: &[Key] = &[LISTEN, guard::TOKEN, guard::TOKEN_FILE, guard::PROTECT_READS];
 
 /// Behind the server: what it is asked for. Every call is short.
 pub trait Site: Send + Sync {
@@ -101,6 +103,8 @@ impl Reason {
 pub struct Settings {
     /// `host:port`; `None`: no server.
     pub listen: Option<String>,
+    /// Who may ask for what.
+    pub guard: Guard,
 }
 
 impl Settings {
@@ -114,7 +118,7 @@ impl Settings {
         if listen.as_ref().is_some_and(|listen| !is_address(listen)) {
             return Err(config.error(&LISTEN, "must be host:port, for example 127.0.0.1:8080, or off"));
         }
-        Ok(Settings { listen })
+        Ok(Settings { listen, guard: Guard::from_config(config)? })
     }
 }
 
@@ -148,7 +152,8 @@ impl Admin {
             }
         };
         let site = Shared::default();
-        let router = router(&site, Live::start(site.clone(), runtime));
+        let router = router(&site, Live::start(site.clone(), runtime), &settings.guard);
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the admin server ended");
@@ -183,13 +188,10 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-fn router(site: &Shared, live: Arc<Live>) -> Router {
-    let probes = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(site.clone());
-    probes.merge(live::reading(live)).merge(live::fixed())
+fn router(site: &Shared, live: Arc<Live>, guard: &Guard) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(site.clone());
+    let probes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(site.clone());
+    probes.merge(live::fixed()).merge(guard.reading(metrics.merge(live::reading(live))))
 }
 
 /// Why no work can be done: of a process that has no site yet, that it starts.

@@ -21,6 +21,7 @@ mod flow_gcm_credentials;
 mod flow_listener;
 mod flow_outages;
 mod flow_outages_gcm;
+mod flow_page;
 mod flow_peek;
 mod flow_redrive;
 mod flow_worker;
