@@ -49,7 +49,9 @@ impl Journal {
         let about: BTreeMap<_, _> = about.into_iter().map(|(name, value)| (name, short(value))).collect();
         let mut entries = self.0.lock();
         let is_like = |entry: &Entry| {
-            entry.what == what && entry.level == level && WHOSE.iter().all(|name| entry.about.get(*name) == about.get(*name))
+            entry.what == what
+                && entry.level == level
+                && WHOSE.iter().all(|name| entry.about.get(*name) == about.get(*name))
         };
         let before = entries.iter().position(is_like).and_then(|at| entries.remove(at));
         if entries.len() >= MOST {

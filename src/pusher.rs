@@ -19,8 +19,8 @@ use crate::peek;
 use crate::redrive;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
-use crate::status;
 use crate::simulate;
+use crate::status;
 use crate::valve;
 use crate::worker::{StartError, Worker};
 
@@ -52,10 +52,9 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Health(arguments) => health(arguments),
-        Command::Status(arguments) => match status::run(config, arguments, cli.flags.json, shutdown)? {
-            true => Ok(()),
-            false => Err(Unwell.into()),
-        },
+        Command::Status(arguments) => {
+            if status::run(config, arguments, cli.flags.json, shutdown)? { Ok(()) } else { Err(Unwell.into()) }
+        }
         Command::Version => Ok(()),
     }
 }

@@ -13,7 +13,10 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     let mut all: Vec<Problem> = Vec::new();
     for part in &status.standing_still {
         all.push(act(
-            format!("{} has stood still for {:.0} s; at most {:.0} s are in order", part.name, part.silent_s, part.limit_s),
+            format!(
+                "{} has stood still for {:.0} s; at most {:.0} s are in order",
+                part.name, part.silent_s, part.limit_s
+            ),
             "Keep the log, then restart this process: here it helps. Nothing is lost.",
         ));
     }
@@ -50,7 +53,9 @@ fn not_ready(reason: &NotReady) -> Problem {
         "draining" => watch(what, "It ends by itself, within gracefulShutdownTimeout."),
         "group" => act(what, "Are the brokers there, does the app's topic exist, does another member come and go?"),
         "credentials" => act(what, "The log has the token endpoint's answer; other apps go on."),
-        "feedback" => act(what, "Look at the feedback brokers and topics: offsets wait until records are acknowledged."),
+        "feedback" => {
+            act(what, "Look at the feedback brokers and topics: offsets wait until records are acknowledged.")
+        }
         _ => act(what, "The log says more."),
     }
 }

@@ -15,7 +15,7 @@ use crate::http2::Stats;
 use crate::journal::Entry;
 use crate::message::Platform;
 use crate::queue::Standing;
-use crate::queue::standing::TopicStanding;
+use crate::queue::standing::{PartitionStanding, TopicStanding};
 use crate::tally::{End, LaneKey, Sheet};
 
 /// Most lanes in one sample of the history.
@@ -50,7 +50,11 @@ pub(super) fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
         at_ms: facts.at_ms,
         ready: facts.not_ready.is_empty(),
         healthy: facts.standing_still.is_empty(),
-        not_ready: facts.not_ready.into_iter().map(|one| NotReady { reason: one.what.into(), detail: one.detail }).collect(),
+        not_ready: facts
+            .not_ready
+            .into_iter()
+            .map(|one| NotReady { reason: one.what.into(), detail: one.detail })
+            .collect(),
         standing_still: facts.standing_still.into_iter().map(standing_still).collect(),
         window_s: tenths(recent.window(facts.now).as_secs_f64()),
         apps: apps(view, recent, facts.now),
@@ -171,15 +175,17 @@ fn sum(platform: Platform, pool: &str, stats: &[Stats]) -> Pool {
 }
 
 fn partitions(topic: &TopicStanding) -> impl Iterator<Item = Partition> {
-    topic.partitions.iter().map(|one| Partition {
+    // The log is at least as long as what was read of it, whenever the brokers were asked.
+    let end = |one: &PartitionStanding| one.end.map(|end| end.max(one.next));
+    topic.partitions.iter().map(move |one| Partition {
         topic: topic.origin.topic.to_string(),
         partition: one.partition,
         committed: one.committed,
         position: one.position,
         resolved_beyond: one.resolved_beyond,
         in_flight: one.in_flight as u64,
-        log_end: one.end,
-        lag: one.end.map(|end| (end - one.committed).max(0) as u64),
+        log_end: end(one),
+        lag: end(one).map(|end| (end - one.committed).max(0) as u64),
     })
 }
 

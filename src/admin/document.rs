@@ -1,4 +1,4 @@
-//! What `/api/status`, `/api/events` and `/api/history` say: the one description of these documents, from which the OpenAPI
+//! What `/api/status`, `/api/events` and `/api/history` say: the one description of these documents, from which the `OpenAPI`
 //! description is made and which `pusher status` reads. Names are in `snake_case` and end in their unit; times end in `_ms` and
 //! are milliseconds since the epoch. What is not known is `null`; a later version may add fields and takes none away.
 

@@ -64,7 +64,17 @@ mod tests {
             assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1, "{tag}");
             assert!(within(PAGE, tag).len() > 1_000 && POLICY.contains("'sha256-"), "{tag}");
         }
-        for wrong in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://", " style=", " onclick="] {
+        for wrong in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "http://",
+            "https://",
+            " style=",
+            " onclick=",
+        ] {
             let allowed = if wrong == "http://" { PAGE.matches("http://www.w3.org/").count() } else { 0 };
             assert_eq!(PAGE.matches(wrong).count(), allowed, "{wrong}");
         }

@@ -239,7 +239,7 @@ fn answer(well: bool, body: &Value) -> Response {
 
 /// All numbers, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "probes", responses(
-    (status = 200, description = "Prometheus' text format", body = String, content_type = "application/openmetrics-text"),
+    (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
 ))]
 async fn metrics(State(site): State<Shared>) -> Response {
     let mut page = Page::default();

@@ -130,13 +130,7 @@ mod tests {
     use crate::tally::Tally;
 
     fn origin() -> Origin {
-        Origin {
-            topic: "t".into(),
-            partition: 0,
-            app: "game".into(),
-            platform: Platform("apns"),
-            lane: Lane::Single,
-        }
+        Origin { topic: "t".into(), partition: 0, app: "game".into(), platform: Platform("apns"), lane: Lane::Single }
     }
 
     #[test]

@@ -67,8 +67,20 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 fn lanes(apps: &[App]) -> String {
     let header = [
-        "APP", "PLATFORM", "LANE", "READ/S", "SENT/S", "OTHER/S", "IN FLIGHT", "RETRIES", "BACKLOG", "AGE", "P50 MS",
-        "P99 MS", "BREAKER", "VALVE",
+        "APP",
+        "PLATFORM",
+        "LANE",
+        "READ/S",
+        "SENT/S",
+        "OTHER/S",
+        "IN FLIGHT",
+        "RETRIES",
+        "BACKLOG",
+        "AGE",
+        "P50 MS",
+        "P99 MS",
+        "BREAKER",
+        "VALVE",
     ];
     let rows = apps.iter().flat_map(|app| {
         let none = app.lanes.is_empty().then(|| row(app, None));
@@ -153,7 +165,12 @@ fn changes(journal: &[Change], now_ms: i64) -> String {
     let row = |one: &Change| {
         let about: Vec<_> = one.about.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let times = if one.times > 1 { format!(" ({} times)", count(one.times)) } else { String::new() };
-        vec![format!("{} ago", age(now_ms - one.at_ms)), one.level.clone(), format!("{}{times}", one.what), about.join(" ")]
+        vec![
+            format!("{} ago", age(now_ms - one.at_ms)),
+            one.level.clone(),
+            format!("{}{times}", one.what),
+            about.join(" "),
+        ]
     };
     table(&["LAST CHANGES", "", "", ""], journal.iter().rev().take(CHANGES).map(row).collect())
 }

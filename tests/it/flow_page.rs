@@ -85,8 +85,9 @@ fn status_and_events_balance_during_a_run_and_tell_of_it() {
     let last = status(admin);
     assert_balance(&last);
     assert_eq!(last.ledger.outcomes["delivered"], running.totals().delivered);
-    let outcome = |name: &str| last.apps[0].lanes[0].reasons.iter().filter(|one| one.outcome == name).map(|one| one.count).sum();
-    assert_eq!(last.ledger.outcomes["rejected"], outcome("rejected"), "each with its reason");
+    let refused = last.apps[0].lanes[0].reasons.iter().filter(|one| one.outcome == "rejected");
+    let refused: u64 = refused.map(|one| one.count).sum();
+    assert_eq!(last.ledger.outcomes["rejected"], refused, "each with its reason");
     running.stop();
 }
 
@@ -131,7 +132,10 @@ fn pusher_status_says_what_the_document_says_and_ends_accordingly() {
     let url = format!("http://{admin}");
     eventually("ready and well", LONG, || (pusher(&["--url", &url], TOKEN).0 == Some(0)).then_some(()));
     let (_, shown, _) = pusher(&["--url", &url], TOKEN);
-    assert!(shown.starts_with("all well: worker apns on ") && shown.contains("60 delivered + 0 in flight: it balances"), "{shown}");
+    assert!(
+        shown.starts_with("all well: worker apns on ") && shown.contains("60 delivered + 0 in flight: it balances"),
+        "{shown}"
+    );
     let (code, shown, _) = pusher(&["--url", &url, "--json"], TOKEN);
     let json: Status = serde_json::from_str(&shown).expect("the document");
     assert_eq!((code, json.ledger.outcomes["delivered"]), (Some(0), 60));
@@ -149,7 +153,8 @@ fn with_a_busy_worker(work: impl FnOnce(SocketAddr) + std::panic::UnwindSafe) {
     let ends = Ends::<Simulator>::of(&["game", "shop"], Faults { processing_ms: 20, ..Faults::default() });
     ends.mock.create_topic("push-game_apns-massive", PARTITIONS);
     let mut settings = ends.settings();
-    settings.extend([("admin.token", TOKEN), ("admin.protectReads", "true")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    settings
+        .extend([("admin.token", TOKEN), ("admin.protectReads", "true")].map(|(a, b)| (a.to_owned(), b.to_owned())));
     let name = |key: &str| format!("PUSHER_{}", key.to_uppercase().replace('.', "_"));
     let variables: Vec<_> = settings.iter().map(|(key, value)| (name(key), value.clone())).collect();
     let mut worker = Worker::start(Simulator::PLATFORM, &variables);
@@ -213,7 +218,9 @@ fn the_description_holds_against_schemathesis() {
         let (code, description) = get(admin, "/api/openapi.json");
         let description: Value = serde_json::from_str(&description).expect("JSON");
         assert_eq!((code, description["openapi"].as_str()), (200, Some("3.1.0")));
-        for path in ["/", "/api/status", "/api/events", "/api/history", "/api/openapi.json", "/healthz", "/readyz", "/metrics"] {
+        for path in
+            ["/", "/api/status", "/api/events", "/api/history", "/api/openapi.json", "/healthz", "/readyz", "/metrics"]
+        {
             assert!(description["paths"][path]["get"].is_object(), "{path} is described");
         }
         eprintln!("{}", succeed(&mut run(&schemathesis, admin, folder.path())));

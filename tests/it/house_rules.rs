@@ -10,7 +10,8 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] = &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "journal"];
+const COMMON: &[&str] =
+    &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "journal"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -43,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("check", &["*"]),                                       // asks every room what it can prove
     ("peek", &["cli", "handlers", "queue"]), // what `peek` runs: records through the provider's own code
     ("redrive", &["cli", "handlers", "queue", "reporters"]), // what `redrive` runs: letters, on the queue's own bookkeeping
-    ("status", &["admin", "cli"]), // what `status` runs: the admin server's document, shown
+    ("status", &["admin", "cli"]),                           // what `status` runs: the admin server's document, shown
     ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
