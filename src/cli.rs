@@ -6,12 +6,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::ConfigFile;
 
+mod levers;
 mod peek;
 mod redrive;
 mod simulate;
 mod status;
 mod valve;
 
+pub use levers::{Job, LaneName, Pause, ResumeLanes};
 pub use peek::Peek;
 pub use redrive::Redrive;
 pub use simulate::{SimulateApns, SimulateFcm};
@@ -140,6 +142,19 @@ Examples:
         /// What to do.
         #[command(subcommand)]
         action: Valve,
+    },
+    /// Stop the sending of an app's messages, or of one lane of them, for a while; or list what is stopped so
+    #[command(after_help = levers::PAUSE)]
+    Pause(Pause),
+    /// Go on with what was paused
+    #[command(after_help = levers::RESUME)]
+    Resume(ResumeLanes),
+    /// Stop a wrong campaign, wherever its messages are
+    #[command(after_help = levers::JOB)]
+    Job {
+        /// What to do.
+        #[command(subcommand)]
+        action: Job,
     },
     /// Show what the messages of a topic would become, without sending them
     #[command(after_help = peek::EXAMPLES)]

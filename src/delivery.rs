@@ -4,6 +4,7 @@
 //! it is deleted or deferred) → receipt resolved → the offset may move.
 //!        └─────→ *retry* or *hold*: into the waiting room with the same receipt; holds no task and no stream there. From
 //!                there to the next attempt, or, when it was charged all that its budget holds, *failed*: a dead letter.
+//!        └─────→ its job is stopped by order, before an attempt or between two: resolved as *cancelled*.
 //!        └─────→ *released*, or its app is paused: given back unresolved; whoever owns the partition sends it later.
 
 use std::panic::AssertUnwindSafe;
@@ -17,6 +18,7 @@ use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate, settle};
 use crate::handlers::retry::Budget;
 use crate::handlers::{BoxFuture, Gate, MessageHandler};
+use crate::jobs::Job;
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Class, Outcome, Refusal, Source, Verdict};
 use crate::queue::{Lent, Receipt};
@@ -38,6 +40,8 @@ pub struct Push {
     pub sent: bool,
     /// Whether an earlier attempt may have been accepted, its answer being lost: from then on every request may repeat it.
     pub maybe_delivered: bool,
+    /// Its job, when it names one.
+    pub job: Option<Arc<Job>>,
     /// How it was admitted (rate limit, dedup); `None`: nobody was asked yet.
     pub admitted: Option<Admitted>,
     /// Why the last attempt did not deliver.
@@ -58,6 +62,7 @@ impl From<Lent> for Push {
             attempts: 0,
             sent: false,
             maybe_delivered: false,
+            job: None,
             admitted: None,
             last: None,
             spent: Budget::default(),
@@ -90,7 +95,8 @@ impl Push {
 }
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.
-pub fn deliver(push: Push, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+pub fn deliver(mut push: Push, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
+    push.job = desk.jobs.of(&push.message.payload, push.message.lent_at);
     attempt_once(push, None, desk)
 }
 
@@ -108,6 +114,12 @@ fn attempt_once(mut push: Push, pass: Option<Pass>, desk: Arc<Desk>) -> impl Fut
             tracing::error!(alarm = true, app = %push.message.origin.app, "no handler for a configured app");
             return desk.give_back(push);
         };
+        if pass.is_none() && desk.is_cancelled(&push) {
+            if let Some(report) = finish(push, Outcome::cancelled(), &tools.handler, &desk) {
+                report.await;
+            }
+            return;
+        }
         let Some(pass) = pass.or_else(|| tools.circuit.admit()) else { return desk.give_back(push) };
         (push.mark, push.judged) = (Some(tools.circuit.mark()), false);
         let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass);
@@ -133,6 +145,9 @@ fn end(mut push: Push, attempt: Attempt, pass: Pass, tools: &AppTools, desk: &Ar
             let outcome = with_history(outcome, push.last.as_deref());
             return finish(push, outcome, handler, desk);
         }
+        Verdict::Retry(_) | Verdict::Hold(_) | Verdict::Released if desk.is_cancelled(&push) => {
+            return finish(push, Outcome::cancelled(), handler, desk);
+        }
         // Its app was paused meanwhile: the backlog is Kafka's to keep. A probe waits here, so that the next one is another.
         Verdict::Retry(_) | Verdict::Hold(_) if !circuit.still(pass) => desk.give_back(push),
         Verdict::Retry(why) | Verdict::Hold(why) => desk.wait(push, why, handler.as_ref(), held),
@@ -151,6 +166,14 @@ pub async fn give_up(push: Push, desk: Arc<Desk>) {
     );
     let outcome = Outcome::Failed(Refusal { description: description.into(), ..Refusal::clone(last) });
     if let Some(report) = finish(push, outcome, &tools.handler, &desk) {
+        report.await;
+    }
+}
+
+/// The end of a message whose job is stopped.
+pub async fn cancel(push: Push, desk: Arc<Desk>) {
+    let Some(tools) = desk.app(&push.message.origin.app) else { return desk.give_back(push) };
+    if let Some(report) = finish(push, Outcome::cancelled(), &tools.handler, &desk) {
         report.await;
     }
 }
@@ -229,6 +252,9 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
 fn count(push: &Push, outcome: &Outcome, desk: &Desk) {
     let origin = &push.message.origin;
     settle(push, outcome, desk);
+    if let Some(job) = &push.job {
+        job.ended(outcome.into(), outcome.key(), Instant::now());
+    }
     match outcome.key() {
         None => desk.reporters.stats().success(origin),
         Some(reason) => desk.reporters.stats().failure(origin, reason),

@@ -12,6 +12,7 @@ use crate::circuit::{Circuit, Pass};
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
+use crate::jobs::Jobs;
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
@@ -40,7 +41,9 @@ pub enum Next {
     Attempt(Push, Pass),
     /// It was charged all that its budget holds.
     GiveUp(Push),
-    /// It goes back: its partition is somebody else's, or its app was paused while it waited.
+    /// Its job was stopped.
+    Cancel(Push),
+    /// It goes back: its partition is somebody else's, or its app or its lane was paused while it waited.
     GiveBack(Push),
 }
 
@@ -62,6 +65,8 @@ pub struct Desk {
     pub feedback: FeedbackSwitches,
     /// Rate limit and dedup; `None`: everything is admitted.
     pub admission: Option<Admission>,
+    /// Which message belongs to which job, and which jobs are stopped.
+    pub jobs: Arc<Jobs>,
     apps: BTreeMap<Arc<str>, AppTools>,
     retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
@@ -76,13 +81,25 @@ impl Desk {
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, admission: None, apps, retry, waiting_room }
+        Desk { reporters, feedback, admission: None, jobs: Arc::default(), apps, retry, waiting_room }
     }
 
     /// The same desk, where pushes are admitted or not.
     #[must_use]
     pub fn with_admission(self, admission: Option<Admission>) -> Self {
         Desk { admission, ..self }
+    }
+
+    /// The same desk, where jobs are known and may be stopped.
+    #[must_use]
+    pub fn with_jobs(self, jobs: Arc<Jobs>) -> Self {
+        Desk { jobs, ..self }
+    }
+
+    /// Whether a message's job is stopped, and we may still say so: its partition is ours. A yes counts as an attempt under
+    /// way, so that a partition that is given up waits for the message's end.
+    pub fn is_cancelled(&self, push: &Push) -> bool {
+        self.jobs.is_stopped(push.job.as_deref()) && push.receipt.may_send()
     }
 
     /// What belongs to an app.
@@ -118,9 +135,13 @@ impl Desk {
         let Some(AppTools { circuit, .. }) = self.app(&waiting.push.message.origin.app) else {
             return Next::GiveBack(waiting.push);
         };
+        if self.is_cancelled(&waiting.push) {
+            return Next::Cancel(waiting.push);
+        }
         // What began to wait within the pause is a probe that failed, and is not to be the next probe again and again.
         let is_paused = circuit.is_open() && waiting.round < circuit.round();
-        if waiting.push.receipt.is_over() || is_paused {
+        let is_held_back = waiting.push.receipt.is_held_back(&waiting.push.message.origin);
+        if waiting.push.receipt.is_over() || is_paused || is_held_back {
             return Next::GiveBack(waiting.push);
         }
         if waiting.until > now {

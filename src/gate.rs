@@ -1,5 +1,5 @@
 //! What stands between a message that a handler has understood and its stream: is it still ours to send,
-//! does its app send now, and is it admitted.
+//! does its app send now, is its job not stopped, and is it admitted.
 //!
 //! Joins [`crate::admission`] to a delivery: asks once per message and process, counts, and makes an outcome of a refusal.
 //! Where nothing is limited and nothing compared it is one look at an empty place.
@@ -50,7 +50,8 @@ impl<'a> DeliveryGate<'a> {
 
 impl Gate for DeliveryGate<'_> {
     fn pass(&self) -> bool {
-        self.circuit.still(self.pass) && self.push.receipt.may_send()
+        let is_stopped = self.desk.jobs.is_stopped(self.push.job.as_deref());
+        self.circuit.still(self.pass) && !is_stopped && self.push.receipt.may_send()
     }
 
     fn admission(&self) -> Option<&dyn Admit> {

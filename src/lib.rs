@@ -17,13 +17,15 @@
 //! - [`reporters`]: statistics, feedback, invalid tokens, dead letters. [`tally`]: the process's own ledger, kept by the
 //!   queue's receipts. [`observer`]: tells them what the queue saw. [`control`]: what outlives a process and is known to all,
 //!   such as a closed valve.
+//! - [`levers`]: what people on call order, kept there: paused lanes, stopped jobs. [`jobs`]: which message belongs to which job,
+//!   and what became of those in sight.
 //! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`admin`]: health, readiness, metrics and the status page over HTTP. [`status`]: the same in a terminal. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //!   [`journal`]: the last changes of state, for the status page.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
-//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`redrive`], [`peek`]: what each command runs.
+//! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`on_call`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
 //!
 //! # Rules
@@ -52,11 +54,14 @@ pub mod generate;
 pub mod handlers;
 pub mod histogram;
 pub mod http2;
+pub mod jobs;
 pub mod journal;
 pub mod kafka_acl;
+pub mod levers;
 pub mod message;
 pub mod notify;
 pub mod observer;
+pub mod on_call;
 pub mod outcome;
 pub mod peek;
 pub mod proof;

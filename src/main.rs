@@ -56,6 +56,9 @@ fn prepare(cli: &Cli) -> anyhow::Result<(Loaded, Telemetry)> {
         | Command::Gcm
         | Command::StartFeedbackListener
         | Command::Valve { .. }
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Job { .. }
         | Command::Check(_)
         | Command::Peek(_)
         | Command::Redrive(_)

@@ -33,6 +33,14 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// Both.
+    pub const ALL: [Lane; 2] = [Lane::Single, Lane::Massive];
+
+    /// The lane of this word.
+    pub fn named(word: &str) -> Option<Lane> {
+        Lane::ALL.into_iter().find(|lane| lane.as_str() == word)
+    }
+
     /// The word used in topic names and metric tags.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -134,11 +134,19 @@ pub enum Outcome {
     Limited(Refusal),
     /// Another message with the same content went to the same device lately: not sent, on purpose.
     Deduplicated(Refusal),
+    /// Its job was stopped by order: not sent any more, on purpose.
+    Cancelled(Refusal),
     /// Given up: a bug of ours (`internal`) or an exhausted budget.
     Failed(Refusal),
 }
 
 impl Outcome {
+    /// The end of a message whose job is stopped.
+    pub fn cancelled() -> Self {
+        let description = "its job was stopped by order (pusher job stop): not sent, or not again";
+        Outcome::Cancelled(Refusal::local(Class::Message, "cancelled", "Cancelled", description))
+    }
+
     /// The reason's key, the `reason` tag of `failed`; `None` for a delivery.
     pub fn key(&self) -> Option<&'static str> {
         match self {
@@ -146,6 +154,7 @@ impl Outcome {
             Outcome::Rejected(refusal)
             | Outcome::Limited(refusal)
             | Outcome::Deduplicated(refusal)
+            | Outcome::Cancelled(refusal)
             | Outcome::Failed(refusal) => Some(refusal.key),
             Outcome::Expired(_) => Some("expired"),
         }

@@ -15,6 +15,7 @@ use crate::feedback_listener::{self, Apps, Bounds, Listener};
 use crate::generate::{self, Generator, Shape, apns::Apns, gcm::Gcm, produce::LineProducer};
 use crate::handlers;
 use crate::notify;
+use crate::on_call;
 use crate::peek;
 use crate::redrive;
 use crate::settings::WorkerSettings;
@@ -36,6 +37,9 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         Command::StartFeedbackListener => listen(config, shutdown),
         Command::Valve { action: cli::Valve::Status { app } } => valve::status(config, app.as_deref(), cli.flags.json),
         Command::Valve { action: cli::Valve::Resume(arguments) } => valve::resume(config, arguments),
+        Command::Pause(arguments) => on_call::pause(config, arguments, cli.flags.json),
+        Command::Resume(arguments) => on_call::resume(config, arguments),
+        Command::Job { action } => on_call::job(config, action, cli.flags.json),
         Command::Peek(arguments) => peek(config, arguments, &cli.flags, shutdown),
         Command::Redrive(arguments) => redrive(config, arguments, cli.flags.json, shutdown),
         Command::Simulate { provider: Simulate::Apns(arguments) } => simulate::apns(arguments, shutdown),
@@ -53,7 +57,11 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Health(arguments) => health(arguments),
         Command::Status(arguments) => {
-            if status::run(config, arguments, cli.flags.json, shutdown)? { Ok(()) } else { Err(Unwell.into()) }
+            if status::run(config, arguments, cli.flags.json, shutdown)? {
+                Ok(())
+            } else {
+                Err(Unwell.into())
+            }
         }
         Command::Version => Ok(()),
     }

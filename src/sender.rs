@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::time::DelayQueue;
 
-use crate::delivery::{deliver, deliver_again, give_up};
+use crate::delivery::{cancel, deliver, deliver_again, give_up};
 use crate::desk::{Desk, Next, Waiting};
 use crate::queue::Lent;
 use crate::shutdown::Shutdown;
@@ -91,6 +91,9 @@ async fn run(
                 Next::Attempt(push, pass) => {
                     push.receipt.set_waiting(false);
                     pushes.spawn(deliver_again(push, pass, desk.clone()));
+                }
+                Next::Cancel(push) => {
+                    pushes.spawn(cancel(push, desk.clone()));
                 }
                 Next::GiveUp(push) => {
                     pushes.spawn(give_up(push, desk.clone()));

@@ -37,7 +37,7 @@ impl Valve {
 
 /// `pusher valve status`.
 pub fn status(config: &Config, app: Option<&str>, json: bool) -> Result<()> {
-    let (runtime, control, topic) = open(config)?;
+    let (runtime, control, topic) = open_kept(config)?;
     let valves = match runtime.block_on(control.read(PATIENCE)) {
         Ok(()) => valves(&control.state()),
         Err(NotRead::Missing(_)) => {
@@ -59,7 +59,7 @@ pub fn status(config: &Config, app: Option<&str>, json: bool) -> Result<()> {
 
 /// `pusher valve resume`.
 pub fn resume(config: &Config, arguments: &Resume) -> Result<()> {
-    let (runtime, control, topic) = open(config)?;
+    let (runtime, control, topic) = open_kept(config)?;
     runtime.block_on(control.read(PATIENCE))?;
     let wanted = |valve: &Valve| {
         valve.entry.closed
@@ -89,20 +89,26 @@ pub fn resume(config: &Config, arguments: &Resume) -> Result<()> {
     Ok(())
 }
 
-/// The entries, as the worker or, where only that is configured, the listener finds them.
-fn open(config: &Config) -> Result<(Runtime, Control, String)> {
+fn open_kept(config: &Config) -> Result<(Runtime, Control, String)> {
+    match open(config, false)? {
+        Some(open) => Ok(open),
+        None => bail!("control.topic is empty: valves work in the memory of each process, and a restart opens them"),
+    }
+}
+
+/// The entries, as the worker or, where only that is configured, the listener finds them; with the topic's name. `create`: a
+/// topic that is not there is made. `None`: nothing is kept.
+pub fn open(config: &Config, create: bool) -> Result<Option<(Runtime, Control, String)>> {
     let section = if QUEUE.is_written(config) && !WORKER.is_written(config) { &QUEUE } else { &WORKER };
     let queue = Settings::read(config, section).map_err(|error| config.placed(&error))?;
     let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
     let settings = control::Settings::from_config(config, consumer).map_err(|error| config.placed(&error))?;
-    let Some(settings) = settings else {
-        bail!("control.topic is empty: valves work in the memory of each process, and a restart opens them");
-    };
+    let Some(settings) = settings else { return Ok(None) };
     let runtime = Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
     let topic = settings.topic.clone();
-    let control = Control::new(Some(control::Settings { create: false, ..settings }));
+    let control = Control::new(Some(control::Settings { create, ..settings }));
     control.start();
-    Ok((runtime, control, topic))
+    Ok(Some((runtime, control, topic)))
 }
 
 fn valves(state: &State) -> Vec<Valve> {
@@ -156,7 +162,7 @@ fn shown(valves: &[Valve], now: i64) -> String {
 }
 
 /// Who asks, as far as the system says.
-fn person() -> String {
+pub fn person() -> String {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     match std::env::var("USER") {
         Ok(user) if !user.is_empty() => format!("{user}@{host}"),

@@ -17,12 +17,15 @@ use crate::admin::{self, Admin};
 use crate::admission;
 use crate::circuit::Circuit;
 use crate::config::{Config, Problems};
+use crate::control::Control;
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
 use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError, Sender};
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
@@ -36,6 +39,7 @@ use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
 mod clocks;
+mod orders;
 pub mod readings;
 mod start_error;
 mod status;
@@ -77,7 +81,7 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = clocks::house()?;
-        let Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin } =
+        let Configured { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin } =
             Configured::read(config, platform, production, &house)?;
         // First of all: who watches must not take a slow start for a hanging one.
         let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
@@ -102,12 +106,14 @@ impl Worker {
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
         let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let jobs = orders::obey(provider.platform(), &control, &in_flight, &house, &shutdown);
         if let Some(admin) = &admin {
             let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
-            let (circuits, shutdown) = (circuits.clone(), shutdown.clone());
-            admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, shutdown }));
+            let (circuits, jobs, shutdown) = (circuits.clone(), jobs.clone(), shutdown.clone());
+            let levers = Levers::new(control, handlers::providers().iter().map(|known| known.platform));
+            admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, levers, jobs, shutdown }));
         }
-        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission };
+        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission, jobs };
         parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
@@ -166,6 +172,7 @@ struct Configured {
     feedback: feedback::Settings,
     breaker: breaker::Settings,
     retries: ShareSettings,
+    control: Control,
     reporters: Arc<Reporters>,
     provider: Arc<dyn Provider>,
     admission: Option<Arc<admission::Plan>>,
@@ -196,7 +203,7 @@ impl Configured {
         control.start();
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
-        Ok(Configured { settings, queue, feedback, breaker, retries, reporters, provider, admission, admin })
+        Ok(Configured { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin })
     }
 }
 
@@ -210,6 +217,7 @@ struct Parts {
     switches: FeedbackSwitches,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
     admission: Option<Arc<admission::Plan>>,
+    jobs: Arc<Jobs>,
 }
 
 impl Parts {
@@ -263,7 +271,8 @@ impl Parts {
         };
         let apps = loads.into_iter().map(tools).collect();
         let admission = self.admission.map(|plan| plan.open(sender.index));
-        Desk::new(apps, self.reporters, self.switches, self.provider.retry(), waiting_room).with_admission(admission)
+        let desk = Desk::new(apps, self.reporters, self.switches, self.provider.retry(), waiting_room);
+        desk.with_admission(admission).with_jobs(self.jobs)
     }
 }
 

@@ -85,11 +85,18 @@ fn of_app(app: &App) -> Vec<Problem> {
             "Follow the message: not read, waiting for a retry, for a connection, for feedback? See PusherLate in docs/on-call.md.",
         )
     });
-    breaker.into_iter().chain(valve).chain(late).collect()
+    let paused = app.lanes.iter().filter_map(|lane| Some((lane, lane.paused.as_ref()?))).map(|(lane, order)| {
+        let why = order.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        watch(
+            format!("{name}, lane {}, is paused by {}{why}", lane.lane, order.by),
+            "Its backlog waits in Kafka. To go on: the button below, or pusher resume.",
+        )
+    });
+    breaker.into_iter().chain(valve).chain(late).chain(paused).collect()
 }
 
 fn is_late(lane: &Lane) -> bool {
-    lane.lane == "single" && lane.backlog_age_s.is_some_and(|age| age > LATE_S)
+    lane.lane == "single" && lane.paused.is_none() && lane.backlog_age_s.is_some_and(|age| age > LATE_S)
 }
 
 #[cfg(test)]

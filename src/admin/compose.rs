@@ -6,13 +6,16 @@ use std::time::Instant;
 
 use super::advice;
 use super::document::{
-    App, Change, Lane, Ledger, NotReady, Partition, Pool, ReasonCount, Sample, StandingStill, Status, Urgency,
+    App, Change, Job, Lane, Ledger, NotReady, Order, Partition, Pool, ReasonCount, Sample, StandingStill, Status,
+    Urgency,
 };
 use super::recent::Recent;
 use super::view::View;
 use super::{Reason, Silence};
 use crate::http2::Stats;
+use crate::jobs::Figures;
 use crate::journal::Entry;
+use crate::levers::orders::{Given, LISTENER, Orders, Paused};
 use crate::message::Platform;
 use crate::queue::Standing;
 use crate::queue::standing::{PartitionStanding, TopicStanding};
@@ -37,6 +40,10 @@ pub(super) struct Facts<'a> {
     pub(super) standing_still: Vec<Silence>,
     /// The last changes.
     pub(super) journal: Vec<Entry>,
+    /// What people have ordered.
+    pub(super) orders: Orders,
+    /// The jobs in sight.
+    pub(super) jobs: Vec<Figures>,
 }
 
 /// The document.
@@ -58,6 +65,7 @@ pub(super) fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
         standing_still: facts.standing_still.into_iter().map(standing_still).collect(),
         window_s: tenths(recent.window(facts.now).as_secs_f64()),
         apps: apps(view, recent, facts.now),
+        jobs: jobs(&facts.orders, facts.jobs),
         pools: view.pools.iter().map(|(platform, pool, stats)| sum(*platform, pool, stats)).collect(),
         partitions: view.standing.topics.iter().flat_map(partitions).collect(),
         commit_lag_s: tenths(view.standing.uncommitted_for.as_secs_f64()),
@@ -65,9 +73,51 @@ pub(super) fn status(view: &View, facts: Facts<'_>, recent: &Recent) -> Status {
         journal: facts.journal.into_iter().map(change).collect(),
         ..Status::default()
     };
+    pause(&mut status, &facts.orders);
     status.problems = advice::problems(&status);
     status.well = status.problems.iter().all(|problem| problem.urgency != Urgency::Act);
     status
+}
+
+/// Notes at each lane the order that it is under.
+fn pause(status: &mut Status, orders: &Orders) {
+    let of_listener = (status.program == "listener").then_some(LISTENER);
+    for app in &mut status.apps {
+        let platform = of_listener.unwrap_or(&app.platform);
+        for lane in &mut app.lanes {
+            let is_meant = |paused: &Paused| {
+                paused.platform == platform
+                    && paused.app.eq_ignore_ascii_case(&app.app)
+                    && paused.lane.as_str() == lane.lane
+            };
+            lane.paused = orders.pauses.iter().find(|(paused, _)| is_meant(paused)).map(|(_, given)| order(given));
+        }
+    }
+}
+
+fn order(Given { at, by, why }: &Given) -> Order {
+    Order { at_ms: *at, by: by.clone(), why: why.clone() }
+}
+
+/// Those that are stopped and not in sight first: nobody must forget them.
+fn jobs(orders: &Orders, in_sight: Vec<Figures>) -> Vec<Job> {
+    let given = |id: &str| orders.jobs.iter().find(|(stopped, _)| stopped == id).map(|(_, given)| order(given));
+    let unseen = orders.jobs.iter().filter(|(id, _)| !in_sight.iter().any(|job| job.id == *id));
+    let unseen: Vec<_> =
+        unseen.map(|(id, given)| Job { id: id.clone(), stopped: Some(order(given)), ..Job::default() }).collect();
+    let seen = in_sight.into_iter().map(|job| {
+        let refused: u64 = job.reasons.values().sum();
+        Job {
+            stopped: given(&job.id),
+            id: job.id,
+            delivered: job.delivered,
+            cancelled: job.cancelled,
+            otherwise: refused.saturating_sub(job.cancelled),
+            ended_per_s: tenths(job.per_second),
+            idle_s: Some(tenths(job.idle_s)),
+        }
+    });
+    unseen.into_iter().chain(seen).collect()
 }
 
 fn standing_still(one: Silence) -> StandingStill {
@@ -125,6 +175,7 @@ fn lane(key: &LaneKey, sheet: &Sheet, standing: &Standing, recent: &Recent, now:
     reasons.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
     Lane {
         lane: key.lane.as_str().into(),
+        paused: None,
         consumed_per_s: tenths(flow.consumed_per_s),
         delivered_per_s: tenths(flow.delivered_per_s),
         not_delivered_per_s: tenths(flow.not_delivered_per_s),

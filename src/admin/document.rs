@@ -39,6 +39,8 @@ pub struct Status {
     pub window_s: f64,
     /// Each app on its platform.
     pub apps: Vec<App>,
+    /// Jobs that are stopped, and those in sight, the most recently seen first.
+    pub jobs: Vec<Job>,
     /// Connections to providers.
     pub pools: Vec<Pool>,
     /// The partitions that are ours, as of the commit clock's last strike.
@@ -116,6 +118,38 @@ pub struct App {
     pub lanes: Vec<Lane>,
 }
 
+/// A job: the messages whose `metadata.jobId` is its name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Job {
+    /// Its name.
+    pub id: String,
+    /// The order by which its messages are cancelled; `null`: they are sent.
+    pub stopped: Option<Order>,
+    /// Delivered by this process.
+    pub delivered: u64,
+    /// Cancelled by this process.
+    pub cancelled: u64,
+    /// Not delivered by this process for another reason.
+    pub otherwise: u64,
+    /// Messages that ended in the last minute, per second.
+    pub ended_per_s: f64,
+    /// How long ago a message of it was seen; `null`: none was.
+    pub idle_s: Option<f64>,
+}
+
+/// What a person has ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Order {
+    /// When.
+    pub at_ms: i64,
+    /// Who, as far as that is known.
+    pub by: String,
+    /// Why, in that person's words.
+    pub why: Option<String>,
+}
+
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +178,8 @@ pub enum Valve {
 pub struct Lane {
     /// `single` or `massive`.
     pub lane: String,
+    /// The order by which nothing more is read; `null`: it is read.
+    pub paused: Option<Order>,
     /// Messages read, per second.
     pub consumed_per_s: f64,
     /// Messages delivered, per second; of a listener: dealt with.
@@ -244,7 +280,7 @@ pub struct Partition {
 pub struct Ledger {
     /// Messages read from Kafka.
     pub consumed: u64,
-    /// What became of them: `delivered`, `rejected`, `expired`, `limited`, `deduplicated`, `failed`, `released` (given back),
+    /// What became of them: `delivered`, `rejected`, `expired`, `limited`, `deduplicated`, `cancelled`, `failed`, `released` (given back),
     /// `skipped` (resolved before a restart), `handled` (no pushes).
     pub outcomes: BTreeMap<String, u64>,
     /// Messages without an outcome yet.

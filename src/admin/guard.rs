@@ -105,7 +105,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// The token that is configured, if any.
+/// The token that is configured, for whoever asks.
 pub fn token(config: &Config) -> Result<Option<Arc<str>>, ConfigError> {
     let (own, file) = (config.get::<String>(&TOKEN)?, config.get::<String>(&TOKEN_FILE)?);
     let (key, token) = match (own, file) {

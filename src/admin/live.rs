@@ -23,6 +23,7 @@ use super::recent::{INTERVAL, Recent};
 use super::view::View;
 use super::{Shared, html, openapi, reasons};
 use crate::journal;
+use crate::levers::Levers;
 
 /// How often the books are noted and listeners are told.
 const BEAT: Duration = Duration::from_secs(1);
@@ -58,14 +59,17 @@ impl Live {
     }
 
     fn status_of(&self, view: &View, recent: &Recent) -> Status {
+        let (site, now) = (self.site.get(), Instant::now());
         let facts = Facts {
             instance: &self.instance,
             since_ms: self.since_ms,
             at_ms: now_ms(),
-            now: Instant::now(),
+            now,
             not_ready: reasons(&self.site),
-            standing_still: self.site.get().map(|site| site.standing_still()).unwrap_or_default(),
+            standing_still: site.map(|site| site.standing_still()).unwrap_or_default(),
             journal: journal::of_process().entries(),
+            orders: site.and_then(|site| site.levers()).map(Levers::orders).unwrap_or_default(),
+            jobs: site.and_then(|site| site.jobs()).map(|jobs| jobs.figures(now)).unwrap_or_default(),
         };
         compose::status(view, facts, recent)
     }

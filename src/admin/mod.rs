@@ -1,6 +1,8 @@
-//! What a running process says of itself over HTTP: `/healthz`, `/readyz`, `/metrics`, and the status page with its documents.
+//! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`, the
+//! status page with its documents, and the calls below `/api` that change something.
 //!
-//! What lives here: the server, who may ask for what ([`guard`]), the questioner of `pusher health` ([`ask`]), and two ways of telling the same:
+//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the questioner of
+//! `pusher health` ([`ask`]), and two ways of telling the same:
 //! - for Prometheus: the words of the page ([`family`]), and writers of what other rooms' snapshots say ([`books`], [`pools`],
 //!   [`standing`], [`told`]);
 //! - for people: what a site shows ([`view`]), the last minutes ([`recent`]), the document ([`document`], written by `compose`,
@@ -29,6 +31,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, ConfigError, Key};
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::pulse::Silence;
 
 mod advice;
@@ -41,6 +45,7 @@ pub mod guard;
 mod html;
 mod live;
 pub mod openapi;
+mod orders;
 pub mod page;
 pub mod pools;
 pub mod recent;
@@ -74,6 +79,14 @@ pub trait Site: Send + Sync {
     fn measure(&self, page: &mut Page);
     /// How it stands, for people: the same facts.
     fn view(&self) -> View;
+    /// By what orders are given; `None`: it takes none.
+    fn levers(&self) -> Option<&Levers> {
+        None
+    }
+    /// The jobs whose messages it sends; `None`: it sends none.
+    fn jobs(&self) -> Option<&Jobs> {
+        None
+    }
 }
 
 /// What every process says of itself at the end of its page.
@@ -189,9 +202,10 @@ impl std::fmt::Debug for Admin {
 }
 
 fn router(site: &Shared, live: Arc<Live>, guard: &Guard) -> Router {
-    let metrics = Router::new().route("/metrics", get(metrics)).with_state(site.clone());
-    let probes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(site.clone());
-    probes.merge(live::fixed()).merge(guard.reading(metrics.merge(live::reading(live))))
+    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    let reading = Router::new().route("/metrics", get(metrics)).merge(orders::reading());
+    let of_site = open.merge(guard.reading(reading)).merge(guard.changing(orders::changing())).with_state(site.clone());
+    of_site.merge(guard.reading(live::reading(live))).merge(live::fixed())
 }
 
 /// Why no work can be done: of a process that has no site yet, that it starts.

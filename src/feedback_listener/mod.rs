@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigError, ConfigErrors, Problems};
 use crate::control::Control;
+use crate::levers::Levers;
 use crate::observer::QueueObserver;
 use crate::queue::InFlight;
 use crate::queue::kafka::KafkaQueue;
@@ -157,8 +158,9 @@ impl Listener {
         let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         if let Some(admin) = &admin {
+            let levers = Levers::new(control.clone(), platforms.iter().map(|one| one.platform));
             let (stats, in_flight) = (stats.clone(), in_flight.clone());
-            admin.open(Arc::new(Status { stats, in_flight, observer, shutdown: shutdown.clone() }));
+            admin.open(Arc::new(Status { stats, in_flight, observer, levers, shutdown: shutdown.clone() }));
         }
         let parts = Parts { own, most: bounds.messages, places, in_flight, deleter, control, platforms, stats, ledger };
         parts.assemble(Box::new(queue), house, shutdown, admin)

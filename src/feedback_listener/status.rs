@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::admin::view::{AppView, valve};
 use crate::admin::{self, Page, Reason, Site, View};
+use crate::levers::Levers;
 use crate::message::Platform;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
@@ -17,6 +18,7 @@ pub(super) struct Status {
     /// With the books.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) observer: Arc<QueueObserver>,
+    pub(super) levers: Levers,
     /// With the signs of life.
     pub(super) shutdown: Shutdown,
 }
@@ -53,5 +55,9 @@ impl Site for Status {
         platforms.dedup();
         let standing = self.observer.last_standing();
         View { program: "listener", platforms, sheets, standing, apps, pools: Vec::new() }
+    }
+
+    fn levers(&self) -> Option<&Levers> {
+        Some(&self.levers)
     }
 }

@@ -21,6 +21,7 @@ use super::{Listener, StartError, run};
 use crate::admin::Admin;
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Control};
+use crate::levers::{Follower, orders::LISTENER};
 use crate::queue::{self, InFlight, Queue};
 use crate::reporters::StatsReporter as _;
 use crate::reporters::invalid_token::{Deleter, latch};
@@ -92,12 +93,15 @@ impl Parts {
         if house.block_on(control.read(ENTRIES)).is_ok() {
             guards.obey(&control.state());
         }
+        let follower = Follower::new(LISTENER, control.clone(), in_flight.clone(), Arc::default());
+        house.block_on(follower.begin(Duration::ZERO));
         let (end, runtime) = (shutdown.token(), house.handle());
         let (out, batches) = mpsc::channel(most);
         let deletions = Arc::new(Deletions::new(guards.clone(), ledger.clone(), end.clone()));
         let intake = Intake::new(&own, most, in_flight.clone(), out, ledger.clone(), stats.clone());
         let (buffered, waiting) = (intake.buffered(), deletions.waiting());
         let serving = shutdown.spawn_on(runtime, "deletions", deletions.serve(places, batches));
+        shutdown.spawn_on(runtime, "orders", follower.follow(end.clone()));
         shutdown.spawn_on(runtime, "valves", guards.clone().follow(end.clone()));
         shutdown.spawn_on(runtime, "refused tables", guards.clone().ask_again(end.clone()));
         stats.count(Metric::FeedbackListenerRestart, &[("hostname", &hostname)], 1);

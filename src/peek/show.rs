@@ -98,15 +98,18 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Expired(_) => "expired",
         Outcome::Limited(_) => "limited",
         Outcome::Deduplicated(_) => "deduplicated",
+        Outcome::Cancelled(_) => "cancelled",
         Outcome::Failed(_) => "failed",
     }
 }
 
 fn why(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Rejected(why) | Outcome::Limited(why) | Outcome::Deduplicated(why) | Outcome::Failed(why) => {
-            &why.description
-        }
+        Outcome::Rejected(why)
+        | Outcome::Limited(why)
+        | Outcome::Deduplicated(why)
+        | Outcome::Cancelled(why)
+        | Outcome::Failed(why) => &why.description,
         Outcome::Expired(_) => "its expiry has passed",
         Outcome::Delivered(_) => "",
     }

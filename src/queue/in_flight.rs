@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::message::{Lane, Origin};
 use crate::tally::Tally;
 
 mod assignment;
+mod held;
 mod last_poll;
 mod receipt;
 pub use assignment::Assignment;
@@ -124,6 +126,7 @@ pub struct InFlight {
     total: Counters,
     lost: AtomicUsize,
     shares: RwLock<Vec<Arc<Share>>>,
+    held: held::Lanes,
     tally: Arc<Tally>,
 }
 
@@ -138,6 +141,7 @@ impl InFlight {
             total: Counters::default(),
             lost: AtomicUsize::new(0),
             shares: RwLock::default(),
+            held: held::Lanes::default(),
             tally: Arc::default(),
         })
     }
@@ -166,6 +170,16 @@ impl InFlight {
             share.gate.bytes.store((self.bytes / parts).max(1), Ordering::Relaxed);
         }
         Arc::clone(&shares[shares.len() - 1])
+    }
+
+    /// From now on nothing is lent from these lanes (app in any case, lane), and from all others.
+    pub fn hold_back(&self, lanes: Vec<(String, Lane)>) {
+        self.held.set(lanes);
+    }
+
+    /// Whether nothing is to be lent from there.
+    pub fn holds_back(&self, origin: &Origin) -> bool {
+        self.held.contain(origin)
     }
 
     /// The books of all that was ever lent.
@@ -235,6 +249,11 @@ impl Share {
     /// Whether nothing of the app is to be lent for now.
     pub fn is_paused(&self) -> bool {
         self.allowance.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether nothing is to be lent from there by order.
+    pub fn holds_back(&self, origin: &Origin) -> bool {
+        self.all.holds_back(origin)
     }
 
     /// Most messages that the app may hold.

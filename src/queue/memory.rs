@@ -104,6 +104,7 @@ impl MemoryLog {
 
 #[derive(Debug)]
 struct Reader {
+    origin: Arc<Origin>,
     assignment: Arc<Assignment>,
     share: Arc<Share>,
     /// The offset to read next.
@@ -121,7 +122,8 @@ impl Reader {
         let ledger = Ledger::new(at, ours.map(|map| map.resolved).unwrap_or_default());
         let lane = in_flight.tally().lane(&partition.origin);
         let assignment = Assignment::new(ledger, Arc::clone(last_poll), lane);
-        Reader { assignment, share: in_flight.share(&partition.origin.app), at, again: VecDeque::new() }
+        let (origin, share) = (partition.origin.clone(), in_flight.share(&partition.origin.app));
+        Reader { origin, assignment, share, at, again: VecDeque::new() }
     }
 
     fn next(&self) -> i64 {
@@ -138,7 +140,7 @@ impl Reader {
         let ledger = self.assignment.ledger.lock();
         let map_has_room = ledger.in_flight() == 0 || ledger.map_cost() < map::CAPACITY;
         drop(ledger);
-        self.share.has_room() && map_has_room
+        self.share.has_room() && map_has_room && !self.share.holds_back(&self.origin)
     }
 
     /// Lends what is readable; whether something is left that has no room.

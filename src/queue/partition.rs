@@ -29,7 +29,7 @@ pub(super) enum Turn {
     More,
     /// Readable, but there is no room for it: its app's share or its map is full.
     Full,
-    /// Nothing of its app is to be sent for now.
+    /// Nothing of its app, or of this lane of it, is to be sent for now.
     Paused,
     /// The log does not have the offset that comes next.
     OutOfRange,
@@ -108,7 +108,7 @@ impl Partition {
         observer: &dyn Observer,
         out: &mut Vec<Lent>,
     ) -> Turn {
-        if self.share.is_paused() {
+        if self.share.is_paused() || self.share.holds_back(&self.origin) {
             return Turn::Paused;
         }
         if !self.readable.take() {

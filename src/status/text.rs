@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::words::{age, count, figure};
-use crate::admin::document::{App, Breaker, Change, Lane, Ledger, Partition, Pool, Status, Urgency, Valve};
+use crate::admin::document::{App, Breaker, Change, Job, Lane, Ledger, Order, Partition, Pool, Status, Urgency, Valve};
 
 /// Changes that are shown.
 const CHANGES: usize = 12;
+/// Jobs that are shown.
+const JOBS: usize = 12;
 /// Reasons that are shown of a lane.
 const REASONS: usize = 6;
 
@@ -16,6 +18,7 @@ const REASONS: usize = 6;
 pub fn of(status: &Status) -> String {
     let mut out = headline(status);
     section(&mut out, &lanes(&status.apps));
+    section(&mut out, &jobs(&status.jobs, status.at_ms));
     section(&mut out, &outcomes(&status.apps));
     section(&mut out, &pools(&status.pools));
     section(&mut out, &partitions(&status.partitions));
@@ -103,7 +106,7 @@ fn row(app: &App, lane: Option<&Lane>) -> Vec<String> {
     vec![
         app.app.clone(),
         app.platform.clone(),
-        of(|lane| lane.lane.clone()),
+        of(|lane| if lane.paused.is_some() { format!("{} (PAUSED)", lane.lane) } else { lane.lane.clone() }),
         of(|lane| figure(lane.consumed_per_s)),
         of(|lane| figure(lane.delivered_per_s)),
         of(|lane| figure(lane.not_delivered_per_s)),
@@ -116,6 +119,24 @@ fn row(app: &App, lane: Option<&Lane>) -> Vec<String> {
         breaker.into(),
         valve.into(),
     ]
+}
+
+fn jobs(jobs: &[Job], now_ms: i64) -> String {
+    let header = ["JOB", "STATE", "ENDED/S", "DELIVERED", "CANCELLED", "OTHER", "SEEN"];
+    let row = |job: &Job| {
+        let stopped = |order: &Order| format!("STOPPED {} ago by {}", age(now_ms - order.at_ms), order.by);
+        let seen = |seconds: f64| format!("{} ago", age((seconds * 1000.0) as i64));
+        vec![
+            job.id.clone(),
+            job.stopped.as_ref().map_or_else(|| "sent".into(), stopped),
+            figure(job.ended_per_s),
+            count(job.delivered),
+            count(job.cancelled),
+            count(job.otherwise),
+            job.idle_s.map_or_else(|| "-".into(), seen),
+        ]
+    };
+    table(&header, jobs.iter().take(JOBS).map(row).collect())
 }
 
 fn outcomes(apps: &[App]) -> String {

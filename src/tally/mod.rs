@@ -1,7 +1,7 @@
 //! The worker's own ledger: what became of every message, counted once, per app, platform and lane.
 //!
 //! The law that it must obey (and tests hold it to, at every moment):
-//! *consumed = delivered + rejected + expired + limited + deduplicated + failed + released + skipped + in flight*.
+//! *consumed = delivered + rejected + expired + limited + deduplicated + cancelled + failed + released + skipped + in flight*.
 //! [`End`] lists the ends; it has one more, for consumers whose messages are no pushes.
 //!
 //! It is kept by the receipts: one that is made counts as lent and in flight, and one that goes counts as what it ended

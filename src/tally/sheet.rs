@@ -84,6 +84,8 @@ ends! {
     Limited limited,
     /// Copies of what went to their devices already.
     Deduplicated deduplicated,
+    /// Not sent, because their job was stopped.
+    Cancelled cancelled,
     /// Given up.
     Failed failed,
     /// Done with, by a consumer whose messages are no pushes.
@@ -98,6 +100,7 @@ impl From<&Outcome> for End {
             Outcome::Expired(_) => End::Expired,
             Outcome::Limited(_) => End::Limited,
             Outcome::Deduplicated(_) => End::Deduplicated,
+            Outcome::Cancelled(_) => End::Cancelled,
             Outcome::Failed(_) => End::Failed,
         }
     }

@@ -13,7 +13,7 @@ use crate::handlers::breaker;
 use crate::handlers::retry::ShareSettings;
 use crate::handlers::{self, Provider, ProviderError};
 use crate::queue;
-use crate::reporters::{Reporters, feedback, invalid_token};
+use crate::reporters::{Reporters, feedback};
 use crate::settings::WorkerSettings;
 
 /// One platform's rooms; `None` where a value is wrong, which is then among the problems.
@@ -69,9 +69,7 @@ impl Readings {
 fn control(config: &Config, queue: Option<&queue::config::Settings>) -> Result<Control, ConfigError> {
     let Some(queue) = queue else { return Ok(Control::in_memory()) };
     let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
-    let settings = control::Settings::from_config(config, consumer)?;
-    let is_used = invalid_token::HANDLERS.chosen(config).is_ok_and(|handlers| !handlers.is_empty());
-    Ok(Control::new(settings.filter(|_| is_used)))
+    Ok(Control::new(control::Settings::from_config(config, consumer)?))
 }
 
 impl std::fmt::Debug for Readings {

@@ -11,6 +11,8 @@ use crate::circuit::Circuit;
 use crate::handlers::Provider;
 use crate::handlers::breaker::Position;
 use crate::http2::Stats;
+use crate::jobs::Jobs;
+use crate::levers::Levers;
 use crate::message::Platform;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
@@ -27,6 +29,8 @@ pub(super) struct Status {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) circuits: HashMap<Arc<str>, Arc<Circuit>>,
     pub(super) observer: Arc<QueueObserver>,
+    pub(super) levers: Levers,
+    pub(super) jobs: Arc<Jobs>,
     /// With the signs of life.
     pub(super) shutdown: Shutdown,
 }
@@ -116,5 +120,13 @@ impl Site for Status {
             apps: self.provider.apps().into_iter().map(|app| self.app(app, &told)).collect(),
             pools: self.pools(),
         }
+    }
+
+    fn levers(&self) -> Option<&Levers> {
+        Some(&self.levers)
+    }
+
+    fn jobs(&self) -> Option<&Jobs> {
+        Some(&self.jobs)
     }
 }

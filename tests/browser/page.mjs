@@ -87,6 +87,32 @@ async function by_keyboard(page) {
   console.log(`by keyboard: ${passed.join(" → ")}`);
 }
 
+// A lane is paused and resumed by keyboard, with a second look in between.
+async function gives_orders(page) {
+  const row = page.locator("#apps tbody tr", { hasText: "game apns massive" }), button = row.locator("button");
+  await button.focus();
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#order[open]");
+  assert.match(await said(page, "order-title"), /^Pause game apns massive\?$/);
+  await accessible(page, "the dialog");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("#order[open]").count(), 0, "Escape leaves it as it is");
+  assert.equal(await button.textContent(), "Pause");
+  await page.keyboard.press("Enter");
+  await page.fill("#order-why", "a <b>test</b>");
+  await page.fill("#order-who", "ann");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.getElementById("headline").textContent === "Nothing to do, but look");
+  assert.match(await said(page, "problems"), /game on apns, lane massive, is paused by ann at .*: a <b>test<\/b>/);
+  assert.equal(await button.textContent(), "Resume");
+  await page.screenshot({ path: join(OUT, "dark-paused.png") });
+  await button.click();
+  await page.click("#order-do");
+  await page.waitForFunction(() => document.getElementById("headline").textContent === "All well");
+  assert.equal(await button.textContent(), "Pause");
+  console.log("a lane was paused and resumed");
+}
+
 async function accessible(page, what) {
   await page.evaluate(axe.source);
   const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
@@ -161,6 +187,7 @@ try {
   await ask_for_the_token(page);
   await moves(page);
   await by_keyboard(page);
+  await gives_orders(page);
   await looks(page);
   await comes_back(page);
   await takes_no_markup();

@@ -25,17 +25,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
     ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
-    ("delivery", &["circuit", "desk", "gate", "handlers", "queue", "reporters"]), // joins the rooms through their traits
+    ("delivery", &["circuit", "desk", "gate", "handlers", "jobs", "queue", "reporters"]), // joins the rooms through their traits
     ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "reporters"]), // joins admission to a delivery
     // What deliveries of one sender have at hand.
-    ("desk", &["admission", "circuit", "delivery", "handlers", "reporters", "spread"]),
+    ("desk", &["admission", "circuit", "delivery", "handlers", "jobs", "reporters", "spread"]),
     ("sender", &["delivery", "desk", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]), // the poll thread: from the queue to the senders
     ("spread", &[]),
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
-    ("feedback_listener", &["admin", "control", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring
-    ("admin", &["http2", "queue", "reporters", "tally"]), // writes what their snapshots say
+    ("feedback_listener", &["admin", "control", "levers", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring
+    // Writes what their snapshots say; gives orders.
+    ("admin", &["http2", "jobs", "levers", "queue", "reporters", "tally"]),
+    ("jobs", &["tally"]),                      // a job's ends are the ledger's
+    ("levers", &["control", "jobs", "queue"]), // orders among the entries, put into force
+    ("on_call", &["*"]),                       // what `pause`, `resume` and `job` run: orders, given and shown
     ("telemetry", &[]),
     ("settings", &["*"]),                                    // lists the keys of all rooms
     ("worker", &["*"]),                                      // the wiring
@@ -119,7 +123,8 @@ const FUNCTION_LINES: usize = 70;
 /// Where bare spawning is allowed: everything else goes through a tracker that shutdown can wait for and name.
 const MAY_SPAWN: &[&str] = &["src/shutdown"];
 /// Where standard output is the product.
-const MAY_PRINT: &[&str] = &["src/cli", "src/main.rs", "src/demo", "src/pusher", "src/simulate.rs", "src/valve.rs"];
+const MAY_PRINT: &[&str] =
+    &["src/cli", "src/main.rs", "src/demo", "src/on_call", "src/pusher", "src/simulate.rs", "src/valve.rs"];
 /// The modules with `unsafe`: calls of librdkafka that its crate does not wrap.
 const MAY_BE_UNSAFE: &[&str] = &["src/queue/native", "src/kafka_acl"];
 /// Names that keep their capital at the start of a message (words in capitals may always).

@@ -82,6 +82,10 @@ fn view() -> View {
     }
 }
 
+fn given(why: Option<&str>) -> Given {
+    Given { at: AT_MS - 120_000, by: "ann at 10.0.0.9:50000".into(), why: why.map(ToOwned::to_owned) }
+}
+
 fn sampled() -> Status {
     let (view, mut recent, start) = (view(), Recent::default(), Instant::now());
     recent.note(&[], start);
@@ -107,6 +111,22 @@ fn sampled() -> Status {
             entry(AT_MS - 65_000, "info", "connection ended", 14),
             entry(AT_MS - 9_000, "error", "the breaker is open", 1),
         ],
+        orders: Orders {
+            pauses: vec![(
+                Paused { app: "Game".into(), platform: "apns".into(), lane: LaneName::Massive },
+                given(Some("wrong text")),
+            )],
+            jobs: vec![("autumn-1".into(), given(None)), ("spring-7".into(), given(Some("wrong audience")))],
+        },
+        jobs: vec![Figures {
+            id: "spring-7".into(),
+            stopped: true,
+            delivered: 40,
+            cancelled: 900,
+            reasons: [("job-stopped", 900), ("unregistered", 3)].into(),
+            per_second: 15.0,
+            idle_s: 0.2,
+        }],
     };
     status(&view, facts, &recent)
 }
@@ -131,7 +151,7 @@ fn the_law_holds_and_parts_that_are_not_known_are_not_made_up() {
     assert_eq!(idle.lanes, [], "configured, and nothing assigned");
     let backlogs: Vec<_> = game.lanes.iter().map(|lane| lane.backlog).collect();
     assert_eq!(backlogs, [Some(1_234), None]);
-    assert!(!status.well && status.problems.len() == 3, "{:?}", status.problems);
+    assert!(!status.well && status.problems.len() == 4, "{:?}", status.problems);
     let sample = sample(&status);
     assert_eq!((sample.backlog, sample.in_flight), (1_234, 16));
     assert_eq!(format!("{:.1}", sample.delivered_per_s), "120.0");
@@ -148,6 +168,8 @@ fn a_process_that_starts_has_a_document_too() {
         not_ready: vec![Reason::new("starting", "wait")],
         standing_still: Vec::new(),
         journal: Vec::new(),
+        orders: Orders::default(),
+        jobs: Vec::new(),
     };
     let status = status(&View::default(), facts, &Recent::default());
     assert!(status.ledger.balances && !status.ready && status.well && status.apps.is_empty());

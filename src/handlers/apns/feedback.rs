@@ -56,6 +56,7 @@ impl<'a> Head<'a> {
             Outcome::Rejected(refusal)
             | Outcome::Limited(refusal)
             | Outcome::Deduplicated(refusal)
+            | Outcome::Cancelled(refusal)
             | Outcome::Failed(refusal) => Head::refused(refusal),
             Outcome::Expired(last) => {
                 let tried = last.as_deref().map_or(Head::EMPTY, Head::refused);

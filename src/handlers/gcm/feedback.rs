@@ -52,6 +52,7 @@ impl<'a> Head<'a> {
             Outcome::Rejected(refusal)
             | Outcome::Limited(refusal)
             | Outcome::Deduplicated(refusal)
+            | Outcome::Cancelled(refusal)
             | Outcome::Failed(refusal) => Head::refused(refusal),
             Outcome::Expired(last) => {
                 let description = match last {

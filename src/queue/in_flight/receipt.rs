@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::{Assignment, Place, Share};
-use crate::message::age;
+use crate::message::{Origin, age};
 use crate::outcome::Outcome;
 use crate::tally::{End, LaneTally};
 
@@ -94,6 +94,11 @@ impl Receipt {
     /// Whether the message is somebody else's by now: what this receipt says changes nothing any more.
     pub fn is_over(&self) -> bool {
         self.assignment.is_over()
+    }
+
+    /// Whether its message came from where nothing is to be lent any more by order: one that waits is given back.
+    pub fn is_held_back(&self, origin: &Origin) -> bool {
+        self.share.holds_back(origin)
     }
 
     /// The attempt ended without an outcome; the message waits for a retry.

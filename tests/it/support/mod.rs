@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod far;
 pub(crate) mod flow;
+pub(crate) mod jobs;
 pub(crate) mod kafka;
 pub(crate) mod letters;
 pub(crate) mod mock;

@@ -19,8 +19,19 @@ pub(crate) struct Scrape {
 /// The status and the body that an admin server answers `path` with.
 #[track_caller]
 pub(crate) fn get(admin: SocketAddr, path: &str) -> (u16, String) {
+    ask(admin, "GET", path, None, "")
+}
+
+/// The same for any method, with a token and with a body, JSON.
+#[track_caller]
+pub(crate) fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let mut stream = TcpStream::connect(admin).expect("the admin server");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").expect("a question");
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n{token}x-pusher-operator: ann\r\n");
+    write!(stream, "{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+        .expect("a question");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
