@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, Key};
 const TOPIC: Key = Key::new(
     "control.topic",
     "pusher-control",
-    "compacted topic, made when it may be, that keeps what must outlive a process: closed valves; \"\": in memory only",
+    "compacted topic, made when it may be, that keeps what must outlive a process: closed valves, pauses, stopped jobs; \"\": in memory only",
 );
 const BROKERS: Key = Key::optional(
     "control.brokers",

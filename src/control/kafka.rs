@@ -22,6 +22,8 @@ use super::{Settings, Stage, View};
 const TURN: Duration = Duration::from_millis(50);
 /// Until a topic that is not there is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// Until brokers that are away are asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Until a write that failed is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// The one partition.
@@ -130,10 +132,15 @@ impl Thread {
                 && self.settings.create
             {
                 let (topic, error) = (&self.settings.topic, why);
-                tracing::warn!(topic, error, "the control topic cannot be used: valves work in memory until it can");
+                tracing::warn!(
+                    topic,
+                    error,
+                    "the control topic cannot be used: valves work in memory, and pauses and stopped jobs are not known, until it can"
+                );
             }
+            let pause = if matches!(stage, Stage::Away(_)) { ASK_AGAIN } else { LOOK_AGAIN };
             self.set_stage(stage);
-            self.rest(LOOK_AGAIN);
+            self.rest(pause);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.settings.topic, PARTITION, Offset::Beginning)?;

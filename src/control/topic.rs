@@ -39,25 +39,19 @@ fn look<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> Result<O
 /// An answer of the brokers to one request of an administrator's; the thread waits for it.
 fn asked<T, F: Future<Output = KafkaResult<T>>>(
     client: &ClientConfig,
-    failure: impl Fn(&KafkaError) -> Stage,
     ask: impl FnOnce(AdminClient<DefaultClientContext>) -> F,
 ) -> Result<T, Stage> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stage::Away(error.to_string()))?;
-    let admin = client.create().map_err(|error| failure(&error))?;
-    runtime.block_on(ask(admin)).map_err(|error| failure(&error))
+    let admin = client.create().map_err(|error| away(&error))?;
+    runtime.block_on(ask(admin)).map_err(|error| away(&error))
 }
 
 fn create(settings: &Settings, client: &ClientConfig) -> Result<(), Stage> {
     // The brokers' own number of replicas.
     let topic = NewTopic::new(&settings.topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
     let options = AdminOptions::new().request_timeout(Some(CALL));
-    let failure = |error: &KafkaError| match error.rdkafka_error_code() {
-        // Waiting would not help.
-        Some(code @ Code::UnsupportedFeature) => missing(settings, code),
-        _ => away(error),
-    };
-    let answer = asked(client, failure, async |admin| admin.create_topics([&topic], &options).await)?;
+    let answer = asked(client, async |admin| admin.create_topics([&topic], &options).await)?;
     match answer.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(missing(settings, code)),
@@ -72,7 +66,7 @@ fn create(settings: &Settings, client: &ClientConfig) -> Result<(), Stage> {
 pub(super) fn warn_unless_compacted(settings: &Settings, client: &ClientConfig) {
     let resource = ResourceSpecifier::Topic(&settings.topic);
     let options = AdminOptions::new().request_timeout(Some(CALL));
-    let answer = asked(client, away, async |admin| admin.describe_configs([&resource], &options).await);
+    let answer = asked(client, async |admin| admin.describe_configs([&resource], &options).await);
     let described = answer.ok().and_then(|answer| answer.into_iter().next()?.ok());
     let policy = described.as_ref().and_then(|config| config.get("cleanup.policy")?.value.clone());
     if let Some(policy) = policy.filter(|policy| !policy.contains("compact")) {

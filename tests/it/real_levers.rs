@@ -13,7 +13,7 @@ use crate::support::far::Far;
 use crate::support::jobs::of_job;
 use crate::support::rig::{PATIENCE, Rig};
 use crate::support::worker::Worker;
-use crate::support::{kafka, unique};
+use crate::support::{eventually, kafka, unique};
 
 /// So many pushes, of two jobs; `PUSHER_TEST_STOP_PUSHES=1000000` for the full run, which is produced before it is sent.
 fn count() -> u64 {
@@ -96,9 +96,15 @@ fn a_stopped_job_is_off_within_two_seconds_and_stays_off_and_the_other_is_untouc
     assert_eq!(accepted(&rig, (count..count + 4_000).step_by(2)), 0, "still stopped after a restart of both");
     assert_eq!(accepted(&rig, (count + 1..count + 4_000).step_by(2)), 2_000);
     job(&control, &["start", names[0]]);
-    until(&mut workers, "both have heard of it", || true);
+    for worker in &workers {
+        eventually("it has heard of it", PATIENCE, || worker.has_said("the job goes on by order").then_some(()));
+    }
+    rig.produce(&pushes(&rig, 200, count + 4_000, names), None);
+    until(&mut workers, "it is sent again", || accepted(&rig, (count + 4_000..count + 4_200).step_by(2)) == 100);
+    let ends = kafka().end_offsets(&rig.topic);
+    until(&mut workers, "everything after the start", || rig.has_committed(&ends));
     let ledger = sum(workers);
-    assert_eq!((ledger.delivered, ledger.cancelled), (2_000, 2_000), "{ledger:?}");
+    assert_eq!((ledger.delivered, ledger.cancelled), (2_200, 2_000), "{ledger:?}");
     assert_feedback(&rig, names[0], count / 2 - stopped + 2_000);
 }
 

@@ -18,6 +18,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{Offset, TopicPartitionList};
 
 const REQUEST: Duration = Duration::from_secs(20);
+/// The default of `control.topic`.
+const CONTROL: &str = "pusher-control";
 /// How long a new group waits for more members: Kafka's 3 s would be most of a test's time.
 const GROUP_DELAY_MS: i32 = 100;
 
@@ -38,7 +40,7 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// A cluster with these topics (name, partitions).
+    /// A cluster with these topics (name, partitions), and the one that the levers are kept in: this broker makes none itself.
     pub(crate) fn start(topics: &[(&str, i32)]) -> Mock {
         let producer: BaseProducer = ClientConfig::new()
             .set("test.mock.num.brokers", "1")
@@ -53,6 +55,9 @@ impl Mock {
         }
         let brokers = producer.client().mock_cluster().expect("its cluster").bootstrap_servers();
         let mock = Mock { producer, brokers };
+        if !topics.iter().any(|(topic, _)| *topic == CONTROL) {
+            mock.create_topic(CONTROL, 1);
+        }
         for (topic, partitions) in topics {
             mock.create_topic(topic, *partitions);
         }
