@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pusher::generate::produce::LineProducer;
 use pusher::tally::Totals;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
@@ -154,7 +156,23 @@ impl Kafka {
         let mut producer = LineProducer::new(&self.cluster.bootstrap_servers(), &topic, None)?;
         platform.messages(pushes).try_for_each(|push| producer.send(push.line.as_bytes()))?;
         producer.flush()?;
+        let kept = self.records(&topic)?;
+        ensure!(
+            kept == pushes as i64,
+            "the mock cluster has kept {kept} of {pushes} messages: a partition was too small"
+        );
         Ok(topic)
+    }
+
+    /// Records that the topic's partitions hold.
+    fn records(&self, topic: &str) -> Result<i64> {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.cluster.bootstrap_servers()).create()?;
+        let held = |partition| {
+            let (first, end) = client.fetch_watermarks(topic, partition, Duration::from_secs(10))?;
+            Ok(end - first)
+        };
+        (0..PARTITIONS).map(held).sum()
     }
 }
 
