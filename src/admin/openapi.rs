@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
-use super::live;
+use super::{live, orders};
 
 /// The description. Paths are collected here, one line each.
 #[derive(OpenApi)]
@@ -18,13 +19,21 @@ use super::live;
     ),
     tags(
         (name = "status", description = "How the process stands"),
+        (name = "orders", description = "What people have ordered; changes need the token"),
         (name = "probes", description = "For orchestrators and Prometheus"),
     ),
+    modifiers(&Token),
     paths(
         live::status,
         live::events,
         live::history,
         super::html::page,
+        orders::pauses,
+        orders::jobs,
+        orders::pause,
+        orders::resume,
+        orders::stop,
+        orders::start,
         json,
         super::healthz,
         super::readyz,
@@ -32,6 +41,16 @@ use super::live;
     )
 )]
 pub struct Description;
+
+/// The token of `admin.token`, as the description calls it.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        description.components.get_or_insert_default().add_security_scheme("token", token);
+    }
+}
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {
     // A description is texts in maps, which JSON can always write.
