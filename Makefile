@@ -67,6 +67,9 @@ check: deps-build ## format, lints, documentation, dependencies: nothing may war
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check; \
 	else echo "cargo-deny is not installed: licences and advisories not checked"; fi
 
+test-page: deps-test ## the status page in a real browser (screenshots: target/page), and the admin server against its description
+	$(CARGO) test --locked --test it -- --nocapture flow_page
+
 kafka: ## fetch Apache Kafka for the tests, once, into the user's cache
 	@tools/kafka-fetch >/dev/null
 
@@ -124,4 +127,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast check kafka chaos fuzz bench bench-quick profile bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast test-page check kafka chaos fuzz bench bench-quick profile bench-listener bench-produce clean deps-build deps-test

@@ -10,12 +10,14 @@ mod levers;
 mod peek;
 mod redrive;
 mod simulate;
+mod status;
 mod valve;
 
 pub use levers::{Job, LaneName, Pause, ResumeLanes};
 pub use peek::Peek;
 pub use redrive::Redrive;
 pub use simulate::{SimulateApns, SimulateFcm};
+pub use status::Status;
 pub use valve::{Resume, Valve};
 
 /// Where the configuration is without `--config`, as with the original.
@@ -196,6 +198,9 @@ Examples:
 As a container's health check (the image has no HTTP client): CMD pusher health
 The same by HTTP: /healthz and /readyz, and /metrics for Prometheus.")]
     Health(Health),
+    /// Show how a running worker or listener stands, what is wrong and what to do
+    #[command(after_help = status::EXAMPLES)]
+    Status(Status),
     /// Print the version
     #[command(after_help = "Example:\n  pusher version")]
     Version,

@@ -23,7 +23,8 @@
 //! - [`feedback_listener`]: the other way round, from feedback topics to the tables of tokens, on the same queue.
 //! - [`proof`]: what can be proved about a neighbour before anything is consumed; [`kafka_acl`]: what Kafka's own word is on
 //!   what we may do there. [`check`]: asks every room for its proofs.
-//! - [`admin`]: health, readiness and metrics over HTTP. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
+//! - [`admin`]: health, readiness, metrics and the status page over HTTP. [`status`]: the same in a terminal. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
+//!   [`journal`]: the last changes of state, for the status page.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
 //!   [`reload`]: files that are taken into use anew when they change.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`on_call`], [`redrive`], [`peek`]: what each command runs.
@@ -56,6 +57,7 @@ pub mod handlers;
 pub mod histogram;
 pub mod http2;
 pub mod jobs;
+pub mod journal;
 pub mod kafka_acl;
 pub mod levers;
 pub mod line;
@@ -79,6 +81,7 @@ pub mod shutdown;
 pub mod simulate;
 pub mod simulator;
 pub mod spread;
+pub mod status;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;

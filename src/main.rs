@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
     let (loaded, telemetry) = match prepare(&cli) {
         Ok((loaded, telemetry)) => {
-            if !matches!(cli.command, Command::Check(_)) {
+            if !matches!(cli.command, Command::Check(_) | Command::Status(_)) {
                 loaded.notices.iter().for_each(log_notice);
             }
             (Ok(loaded), telemetry)
@@ -61,7 +61,8 @@ fn prepare(cli: &Cli) -> anyhow::Result<(Loaded, Telemetry)> {
         | Command::Job { .. }
         | Command::Check(_)
         | Command::Peek(_)
-        | Command::Redrive(_) => config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?,
+        | Command::Redrive(_)
+        | Command::Status(_) => config::load(cli.flags.config_file(), std::env::vars_os(), settings::catalogue())?,
         _ => Loaded { config: Config::default(), notices: Vec::new() },
     };
     if let Command::Check(_) = cli.command {

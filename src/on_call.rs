@@ -15,7 +15,8 @@ use crate::handlers;
 use crate::jobs::id::{LONGEST, is_name};
 use crate::levers::orders::{Given, Orders, Paused, Target};
 use crate::levers::{Levers, NotGiven};
-use crate::valve::{age, open, person};
+use crate::status::words::age;
+use crate::valve::{open, person};
 
 /// `pusher pause`.
 pub fn pause(config: &Config, arguments: &Pause, json: bool) -> Result<()> {

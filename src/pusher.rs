@@ -21,6 +21,7 @@ use crate::redrive;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
+use crate::status;
 use crate::valve;
 use crate::worker::{StartError, Worker};
 
@@ -59,6 +60,13 @@ pub fn run(cli: &Cli, loaded: &Loaded, shutdown: &Shutdown) -> Result<()> {
         }
         Command::Demo(arguments) => run_demo(arguments, shutdown),
         Command::Health(arguments) => health(arguments),
+        Command::Status(arguments) => {
+            if status::run(config, arguments, cli.flags.json, shutdown)? {
+                Ok(())
+            } else {
+                Err(Unwell.into())
+            }
+        }
         Command::Version => Ok(()),
     }
 }

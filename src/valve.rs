@@ -15,6 +15,7 @@ use crate::feedback_listener::config::QUEUE;
 use crate::queue::config::{Settings, WORKER};
 use crate::reporters::invalid_token::latch::{Entry, Watcher};
 use crate::reporters::invalid_token::now_ms;
+use crate::status::words::age;
 
 /// How long the topic may take to be read, and an entry to be written.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -160,17 +161,6 @@ fn shown(valves: &[Valve], now: i64) -> String {
     out
 }
 
-/// A time that has passed, in its two largest units.
-pub fn age(ms: i64) -> String {
-    let seconds = ms.max(0) / 1000;
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, seconds) => format!("{seconds} s"),
-        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
-        (days, hours, ..) => format!("{days} d {hours} h"),
-    }
-}
-
 /// Who asks, as far as the system says.
 pub fn person() -> String {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
@@ -208,11 +198,5 @@ mod tests {
     #[test]
     fn scripts_get_objects() {
         insta::assert_snapshot!(line(&valves(&state())[0]), @r#"{"app":"game","at":89000,"by":"pod-1","closed":true,"keepBefore":null,"platform":"apns","watcher":"worker","why":"62 % of the last answers called the token dead, more than 30 %"}"#);
-    }
-
-    #[test]
-    fn ages_have_two_units() {
-        let said = [5_000, 65_000, 3_900_000, 90_000_000, -5].map(age);
-        assert_eq!(said, ["5 s", "1 min 5 s", "1 h 5 min", "1 d 1 h", "0 s"]);
     }
 }

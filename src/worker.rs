@@ -109,13 +109,13 @@ impl Worker {
             let (share, stats) = (in_flight.share(app), reporters.stats().clone());
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
-        let circuits = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
         let jobs = orders::obey(provider.platform(), &control, &in_flight, &house, &shutdown);
         if let Some(admin) = &admin {
             let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
+            let (circuits, jobs, shutdown) = (circuits.clone(), jobs.clone(), shutdown.clone());
             let levers = Levers::new(control, handlers::providers().iter().map(|known| known.platform));
-            let (jobs, shutdown) = (jobs.clone(), shutdown.clone());
-            admin.open(Arc::new(Status { provider, reporters, in_flight, observer, levers, jobs, shutdown }));
+            admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, levers, jobs, shutdown }));
         }
         let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission, jobs };
         parts.assemble(Box::new(queue), house, shutdown, admin)

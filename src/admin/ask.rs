@@ -1,4 +1,4 @@
-//! `pusher health`: asks a running process, for images without a client of HTTP.
+//! `pusher health` and `pusher status`: asks a running process, for images without a client of HTTP.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Longest wait for each of connection, question and answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More of an answer is not read.
-const LONGEST: u64 = 64 * 1024;
+/// More of an answer is not read: a status with thousands of partitions fits.
+const LONGEST: u64 = 8 * 1024 * 1024;
 
 /// What was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub fn ask(address: &str, path: &str) -> Result<Answer, AskError> {
     ask_with(address, path, None)
 }
 
-/// The same with the server's token.
+/// The same, with the token of the admin server.
 ///
 /// # Errors
-/// The same, and when the token is not the right one.
+/// As [`ask`], and a token that is missing or wrong.
 pub fn ask_with(address: &str, path: &str, token: Option<&str>) -> Result<Answer, AskError> {
     let answer = exchange(address, path, token)
         .map_err(|error| AskError(format!("no admin server at {address} (admin.listen says where it is): {error}")))?;

@@ -1,9 +1,15 @@
-//! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`,
-//! `/api/…`.
+//! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`, the
+//! status page with its documents, and the calls below `/api` that change something.
 //!
-//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the words of its pages ([`family`]), writers of what other
-//! rooms' snapshots say ([`books`], [`pools`], [`standing`], [`told`]), and the questioner of `pusher health` ([`ask`]). What
-//! may not: a worker. Whoever runs behind this is a [`Site`]; that it is a worker, a listener or a test is its own business.
+//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the questioner of
+//! `pusher health` ([`ask`]), and two ways of telling the same:
+//! - for Prometheus: the words of the page ([`family`]), and writers of what other rooms' snapshots say ([`books`], [`pools`],
+//!   [`standing`], [`told`]);
+//! - for people: what a site shows ([`view`]), the last minutes ([`recent`]), the document ([`document`], written by `compose`,
+//!   with `advice`), its routes (`live`), page (`html`) and description ([`openapi`]).
+//!
+//! What may not live here: a worker. Whoever runs behind this is a [`Site`]; that it is a worker, a listener or a test is its own
+//! business.
 //!
 //! - *Health is about us.* Unhealthy means that a part of this process stands still, which a restart mends. A neighbour that is
 //!   away, an open breaker or a backlog is never a reason: a restart would only add to the harm.
@@ -29,25 +35,35 @@ use crate::jobs::Jobs;
 use crate::levers::Levers;
 use crate::pulse::Silence;
 
+mod advice;
 pub mod ask;
 pub mod books;
+mod compose;
+pub mod document;
 pub mod family;
 pub mod guard;
+mod html;
+mod live;
+pub mod openapi;
 mod orders;
 pub mod page;
 pub mod pools;
+pub mod recent;
 pub mod standing;
 pub mod told;
+pub mod view;
 
 pub use family::{Family, Kind};
 pub use guard::{Guard, Who};
+use live::Live;
 pub use page::Page;
+pub use view::View;
 
 /// Where to listen.
 pub const LISTEN: Key = Key::new(
     "admin.listen",
     "127.0.0.1:8080",
-    "host:port of the HTTP server with /healthz, /readyz and /metrics; off (or \"\"): none; when this default is taken: none, with a warning",
+    "host:port of the HTTP server with the status page, /healthz, /readyz and /metrics; off (or \"\"): none; when this default is taken: none, with a warning",
 );
 
 /// The keys of this room.
@@ -61,6 +77,8 @@ pub trait Site: Send + Sync {
     fn not_ready(&self) -> Vec<Reason>;
     /// Writes all numbers, those that belong together of one moment.
     fn measure(&self, page: &mut Page);
+    /// How it stands, for people: the same facts.
+    fn view(&self) -> View;
     /// By what orders are given; `None`: it takes none.
     fn levers(&self) -> Option<&Levers> {
         None
@@ -147,13 +165,14 @@ impl Admin {
             }
         };
         let site = Shared::default();
-        let router = router(site.clone(), &settings.guard).into_make_service_with_connect_info::<SocketAddr>();
+        let router = router(&site, Live::start(site.clone(), runtime), &settings.guard);
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         runtime.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the admin server ended");
             }
         });
-        tracing::info!(%address, "the admin server listens: /healthz, /readyz, /metrics");
+        tracing::info!(%address, "the admin server listens: status page at /, /healthz, /readyz, /metrics");
         Ok(Some(Admin { site, address }))
     }
 
@@ -182,16 +201,24 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-fn router(site: Shared, guard: &Guard) -> Router {
-    let reading = Router::new().route("/metrics", get(metrics));
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .merge(guard.reading(reading.merge(orders::reading())))
-        .merge(guard.changing(orders::changing()))
-        .with_state(site)
+fn router(site: &Shared, live: Arc<Live>, guard: &Guard) -> Router {
+    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    let reading = Router::new().route("/metrics", get(metrics)).merge(orders::reading());
+    let of_site = open.merge(guard.reading(reading)).merge(guard.changing(orders::changing())).with_state(site.clone());
+    of_site.merge(guard.reading(live::reading(live))).merge(live::fixed())
 }
 
+/// Why no work can be done: of a process that has no site yet, that it starts.
+fn reasons(site: &Shared) -> Vec<Reason> {
+    let starting = || vec![Reason::new("starting", "credentials and neighbours are being checked")];
+    site.get().map_or_else(starting, |site| site.not_ready())
+}
+
+/// Whether every part of the process moves.
+#[utoipa::path(get, path = "/healthz", tag = "probes", responses(
+    (status = 200, description = "It moves", body = Value),
+    (status = 503, description = "A part stands still: restart it", body = Value),
+))]
 async fn healthz(State(site): State<Shared>) -> Response {
     let silent = site.get().map(|site| site.standing_still()).unwrap_or_default();
     let seconds = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
@@ -204,9 +231,13 @@ async fn healthz(State(site): State<Shared>) -> Response {
     answer(silent.is_empty(), &body)
 }
 
+/// Whether work can go through to its end, and why not.
+#[utoipa::path(get, path = "/readyz", tag = "probes", responses(
+    (status = 200, description = "It can", body = Value),
+    (status = 503, description = "It cannot; why", body = Value),
+))]
 async fn readyz(State(site): State<Shared>) -> Response {
-    let starting = || vec![Reason::new("starting", "credentials and neighbours are being checked")];
-    let reasons = site.get().map_or_else(starting, |site| site.not_ready());
+    let reasons = reasons(&site);
     let one = |one: &Reason| json!({ "reason": one.what, "detail": one.detail });
     let body = json!({
         "status": if reasons.is_empty() { "ready" } else { "not ready" },
@@ -220,6 +251,10 @@ fn answer(well: bool, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
+/// All numbers, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "probes", responses(
+    (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
+))]
 async fn metrics(State(site): State<Shared>) -> Response {
     let mut page = Page::default();
     if let Some(site) = site.get() {

@@ -34,7 +34,7 @@ pub(super) fn changing() -> Router<Shared> {
 }
 
 /// What is answered instead.
-struct Refused(StatusCode, String);
+pub(super) struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -60,11 +60,12 @@ impl From<JsonRejection> for Refused {
 }
 
 /// A target and, optionally, why: `{"app": "game", "platform": "apns", "lane": "massive", "why": "…"}`.
-#[derive(Deserialize)]
-struct Wish {
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(super) struct Wish {
     app: String,
     platform: String,
     #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^(single|massive|all)$")]
     lane: Value,
     #[serde(default)]
     why: Option<String>,
@@ -96,7 +97,16 @@ fn levers(shared: &Shared) -> Result<&Levers, Refused> {
     site(shared)?.levers().ok_or_else(|| Refused(StatusCode::NOT_FOUND, "this process takes no orders".into()))
 }
 
-async fn pause(
+/// Stops the reading of an app, or of one of its lanes, by all processes.
+#[utoipa::path(post, path = "/api/pause", tag = "orders", request_body = Wish, responses(
+    (status = 200, description = "What is paused", body = Value),
+    (status = 400, description = "The order is none", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
+    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
+    (status = 503, description = "The order could not be kept", body = Value),
+), security(("token" = [])))]
+pub(super) async fn pause(
     State(shared): State<Shared>,
     who: Who,
     wish: Result<Json<Wish>, JsonRejection>,
@@ -109,7 +119,16 @@ async fn pause(
     Ok(Json(json!({ "paused": paused.iter().map(place).collect::<Vec<_>>() })))
 }
 
-async fn resume(
+/// Lets all processes read it again.
+#[utoipa::path(post, path = "/api/resume", tag = "orders", request_body = Wish, responses(
+    (status = 200, description = "What was paused", body = Value),
+    (status = 400, description = "The order is none", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
+    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
+    (status = 503, description = "The order could not be kept", body = Value),
+), security(("token" = [])))]
+pub(super) async fn resume(
     State(shared): State<Shared>,
     who: Who,
     wish: Result<Json<Wish>, JsonRejection>,
@@ -122,14 +141,40 @@ async fn resume(
     Ok(Json(json!({ "resumed": resumed.iter().map(place).collect::<Vec<_>>() })))
 }
 
-async fn stop(State(shared): State<Shared>, who: Who, Path(id): Path<String>) -> Result<Json<Value>, Refused> {
+/// Cancels the messages of a job from now on, in all processes.
+#[utoipa::path(post, path = "/api/jobs/{id}/stop", tag = "orders", params(("id" = String, Path, description = "The job's name")), responses(
+    (status = 200, description = "It is stopped", body = Value),
+    (status = 400, description = "The order is none", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
+    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
+    (status = 503, description = "The order could not be kept", body = Value),
+), security(("token" = [])))]
+pub(super) async fn stop(
+    State(shared): State<Shared>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refused> {
     let job = job(&id)?;
     levers(&shared)?.stop_job(job, &who, None).await?;
     tracing::info!(%who, job, "asked to stop a job");
     Ok(Json(json!({ "job": job, "stopped": true })))
 }
 
-async fn start(State(shared): State<Shared>, who: Who, Path(id): Path<String>) -> Result<Json<Value>, Refused> {
+/// Sends the messages of a job again that are not cancelled yet.
+#[utoipa::path(post, path = "/api/jobs/{id}/start", tag = "orders", params(("id" = String, Path, description = "The job's name")), responses(
+    (status = 200, description = "It is sent", body = Value),
+    (status = 400, description = "The order is none", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
+    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
+    (status = 503, description = "The order could not be kept", body = Value),
+), security(("token" = [])))]
+pub(super) async fn start(
+    State(shared): State<Shared>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refused> {
     let job = job(&id)?;
     let was_stopped = levers(&shared)?.start_job(job).await?;
     tracing::info!(%who, job, was_stopped, "asked to start a job");
@@ -141,13 +186,25 @@ fn job(id: &str) -> Result<&str, Refused> {
     if is_name(id) { Ok(id) } else { Err(Refused(StatusCode::BAD_REQUEST, rule())) }
 }
 
-async fn pauses(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
+/// What is paused.
+#[utoipa::path(get, path = "/api/pauses", tag = "orders", responses(
+    (status = 200, description = "Each lane, with when, by whom and why", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 503, description = "The process is starting", body = Value),
+))]
+pub(super) async fn pauses(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
     let pauses = levers(&shared)?.orders().pauses;
     let one = |(paused, given): &(Paused, Given)| with(place(paused), given);
     Ok(Json(json!({ "pauses": pauses.iter().map(one).collect::<Vec<_>>() })))
 }
 
-async fn jobs(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
+/// The jobs in sight, and those that are stopped.
+#[utoipa::path(get, path = "/api/jobs", tag = "orders", responses(
+    (status = 200, description = "Their numbers in this process", body = Value),
+    (status = 404, description = "This process takes no orders", body = Value),
+    (status = 503, description = "The process is starting", body = Value),
+))]
+pub(super) async fn jobs(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
     let stopped = levers(&shared)?.orders().jobs;
     let one = |(id, given): &(String, Given)| with(json!({ "id": id }), given);
     let in_sight = site(&shared)?.jobs().map(|jobs| jobs.figures(Instant::now())).unwrap_or_default();

@@ -9,7 +9,7 @@ pub fn write(page: &mut Page, standing: &Standing) {
     for topic in &standing.topics {
         let origin = &topic.origin;
         let labels = [&*origin.app, origin.platform.0, origin.lane.as_str(), &*origin.topic];
-        page.gauge(&family::PARTITIONS, &labels, topic.partitions as f64);
+        page.gauge(&family::PARTITIONS, &labels, topic.partitions.len() as f64);
         page.gauge(&family::MAP_BYTES, &labels, topic.map_bytes as f64);
         if let Some(backlog) = topic.backlog {
             page.gauge(&family::BACKLOG, &labels, backlog as f64);

@@ -23,6 +23,9 @@ impl Site for Told {
     fn measure(&self, page: &mut Page) {
         page.gauge(&family::READY, &[], 0.0);
     }
+    fn view(&self) -> View {
+        View { program: "worker", ..View::default() }
+    }
 }
 
 fn settings(listen: &str) -> Settings {

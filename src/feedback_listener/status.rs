@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::admin::{self, Page, Reason, Site};
+use crate::admin::view::{AppView, valve};
+use crate::admin::{self, Page, Reason, Site, View};
 use crate::levers::Levers;
+use crate::message::Platform;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
 use crate::queue::InFlight;
@@ -36,6 +38,23 @@ impl Site for Status {
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.stats.told().readings());
         admin::write_itself(page, self.not_ready().is_empty());
+    }
+
+    fn view(&self) -> View {
+        let told = self.stats.told().readings();
+        let sheets = self.in_flight.tally().sheets();
+        let mut known: Vec<_> = sheets.iter().map(|(key, _)| (key.app.clone(), key.platform)).collect();
+        known.dedup();
+        let of = |(app, platform): (Arc<str>, Platform)| {
+            let valve = valve(&told, platform, &app);
+            AppView { app, platform, breaker: None, valve, usage: None }
+        };
+        let apps: Vec<_> = known.into_iter().map(of).collect();
+        let mut platforms: Vec<_> = apps.iter().map(|app| app.platform).collect();
+        platforms.sort_unstable();
+        platforms.dedup();
+        let standing = self.observer.last_standing();
+        View { program: "listener", platforms, sheets, standing, apps, pools: Vec::new() }
     }
 
     fn levers(&self) -> Option<&Levers> {

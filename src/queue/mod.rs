@@ -55,7 +55,7 @@ mod scout;
 mod seek;
 pub mod selection;
 mod settling;
-mod standing;
+pub mod standing;
 mod start;
 mod subscription;
 pub mod topic;
@@ -65,7 +65,7 @@ mod wakeup;
 
 pub use in_flight::{InFlight, Receipt};
 pub use selection::{Owner, Selection};
-pub use standing::{Standing, TopicStanding};
+pub use standing::Standing;
 
 /// A message and the receipt that must be resolved or released.
 #[derive(Debug)]

@@ -193,6 +193,12 @@ impl Ledger {
         Joined { ranges: read.chain(unread).filter(|range| range.start < range.end), held: None }
     }
 
+    /// How many offsets that were read lie beyond the position and are resolved.
+    pub fn resolved_beyond_position(&self) -> u64 {
+        let read = (self.next - self.position()).max(0) as u64;
+        read.saturating_sub(self.unresolved.len() as u64)
+    }
+
     /// How many are lent and not resolved.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -319,7 +325,7 @@ mod tests {
         }
         assert!(ledger.resolve(6) && ledger.resolve(8));
         assert_eq!((ledger.position(), ledger.position_time()), (5, PositionTime::At(50)));
-        assert_eq!(beyond(&ledger), [6..7, 8..9]);
+        assert_eq!((beyond(&ledger), ledger.resolved_beyond_position()), (vec![6..7, 8..9], 2));
         assert!(ledger.resolve(5));
         assert_eq!((ledger.position(), ledger.in_flight()), (7, 1));
         assert!(ledger.resolve(7));

@@ -23,8 +23,8 @@ pub struct Standing {
 pub struct TopicStanding {
     /// Where one of them is, and whose all of them are.
     pub origin: Arc<Origin>,
-    /// How many there are.
-    pub partitions: usize,
+    /// Each of them, by number.
+    pub partitions: Vec<PartitionStanding>,
     /// Messages in their logs that are not read yet; `None` while the brokers have not told where a log ends.
     pub backlog: Option<u64>,
     /// Age of the oldest message that is read and has no outcome, or of the last one read when more are waiting.
@@ -35,10 +35,31 @@ pub struct TopicStanding {
     pub map_bytes: usize,
 }
 
+/// One partition of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStanding {
+    /// Its number.
+    pub partition: i32,
+    /// The offset that the group has committed, as far as we were told.
+    pub committed: i64,
+    /// The first offset whose message has no outcome: what the next commit will say.
+    pub position: i64,
+    /// The offset that is read next.
+    pub next: i64,
+    /// Offsets between the two that are resolved.
+    pub resolved_beyond: u64,
+    /// Messages lent and not resolved.
+    pub in_flight: usize,
+    /// One past the last offset of the log; `None` while the brokers have not told it.
+    pub end: Option<i64>,
+}
+
 impl KafkaQueue {
     pub(super) fn tell_standing(&self, now: Instant) {
         let mut topics: Vec<TopicStanding> = Vec::new();
-        for partition in &self.partitions {
+        let mut ours: Vec<_> = self.partitions.iter().collect();
+        ours.sort_unstable_by_key(|partition| partition.origin.partition);
+        for partition in ours {
             let one = self.standing_of(partition);
             match topics.iter_mut().find(|topic| topic.origin.topic == one.origin.topic) {
                 Some(topic) => topic.add(&one),
@@ -61,7 +82,15 @@ impl KafkaQueue {
         };
         TopicStanding {
             origin: origin.clone(),
-            partitions: 1,
+            partitions: vec![PartitionStanding {
+                partition: origin.partition,
+                committed: partition.anchors.accepted().offset,
+                position: ledger.position(),
+                next: ledger.next(),
+                resolved_beyond: ledger.resolved_beyond_position(),
+                in_flight: ledger.in_flight(),
+                end,
+            }],
             backlog,
             oldest: oldest_ms.map(age),
             retention: self.logs.retention(&origin.topic),
@@ -77,7 +106,7 @@ impl KafkaQueue {
 
 impl TopicStanding {
     fn add(&mut self, other: &TopicStanding) {
-        self.partitions += other.partitions;
+        self.partitions.extend(&other.partitions);
         self.backlog = self.backlog.zip(other.backlog).map(|(a, b)| a + b);
         self.oldest = self.oldest.max(other.oldest);
         self.map_bytes = self.map_bytes.max(other.map_bytes);

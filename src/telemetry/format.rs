@@ -93,7 +93,7 @@ fn push_text(line: &mut String, value: &Value) {
     };
 }
 
-fn level_name(level: Level) -> &'static str {
+pub(super) fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
         Level::WARN => "warning",

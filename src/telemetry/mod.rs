@@ -4,9 +4,11 @@
 //! - Other crates are heard from `info` upwards at most: HTTP/2 and Kafka clients at debug print a line per frame, and frames
 //!   carry device tokens.
 //! - An alarm is an event at ERROR with the field `alarm = true`. What goes to Sentry of it is in `alarm`, and only there.
+//! - What this program says at `info` and above is a change of state, kept in the journal (`changes`) whatever the level is.
 //! - A panic is an alarm. Logging never waits for Sentry.
 
 mod alarm;
+mod changes;
 mod format;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -141,6 +143,7 @@ impl Telemetry {
         let log = format::Log { json: settings.json, writer: std::io::stderr };
         let layers = alarms.clone().map(|alarms| alarms.with_filter(LevelFilter::ERROR));
         let subscriber = tracing_subscriber::registry().with(log.with_filter(filter)).with(layers);
+        let subscriber = subscriber.with(changes::Changes.with_filter(changes::filter()));
         tracing::subscriber::set_global_default(subscriber).expect("main starts telemetry once");
         std::panic::set_hook(Box::new(report_panic));
         if let Some(word) = &settings.unknown_level {

@@ -1,16 +1,24 @@
 //! What a worker says of itself when its admin server is asked.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{self, Page, Reason, Site};
+use crate::admin::document::Breaker;
+use crate::admin::view::{AppView, valve};
+use crate::admin::{self, Page, Reason, Site, View};
+use crate::circuit::Circuit;
 use crate::handlers::Provider;
+use crate::handlers::breaker::Position;
+use crate::http2::Stats;
 use crate::jobs::Jobs;
 use crate::levers::Levers;
+use crate::message::Platform;
 use crate::observer::QueueObserver;
 use crate::pulse::Silence;
 use crate::queue::InFlight;
 use crate::reporters::Reporters;
+use crate::reporters::stats::told::Reading;
 use crate::shutdown::Shutdown;
 
 /// Those whom it asks.
@@ -19,6 +27,7 @@ pub(super) struct Status {
     pub(super) reporters: Arc<Reporters>,
     /// With the books.
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) circuits: HashMap<Arc<str>, Arc<Circuit>>,
     pub(super) observer: Arc<QueueObserver>,
     pub(super) levers: Levers,
     pub(super) jobs: Arc<Jobs>,
@@ -46,17 +55,30 @@ impl Status {
         (!lacking.is_empty()).then(|| Reason::new("credentials", detail()))
     }
 
-    fn pools(&self, page: &mut Page) {
-        let (pools, mut named) = (self.provider.pools(), Vec::new());
+    /// The pools of each credential, by its first app.
+    fn pools(&self) -> Vec<(Platform, Arc<str>, Vec<Stats>)> {
+        let (pools, mut keys, mut named) = (self.provider.pools(), Vec::new(), Vec::new());
         for app in self.provider.apps() {
             let key = self.provider.pool_key(&app);
-            if named.contains(&key) {
+            if keys.contains(&key) {
                 continue;
             }
-            let of_key: Vec<_> = pools.iter().filter(|(of, _)| *of == key).map(|(_, stats)| *stats).collect();
-            admin::pools::write(page, self.provider.platform().0, &app, &of_key);
-            named.push(key);
+            let of_key = pools.iter().filter(|(of, _)| *of == key).map(|(_, stats)| *stats).collect();
+            named.push((self.provider.platform(), app, of_key));
+            keys.push(key);
         }
+        named
+    }
+
+    fn app(&self, app: Arc<str>, told: &[Reading]) -> AppView {
+        let platform = self.provider.platform();
+        let breaker = self.circuits.get(&app).map(|circuit| match circuit.position() {
+            Position::Closed => Breaker::Closed,
+            Position::Limited => Breaker::Limited,
+            Position::Open => Breaker::Open,
+        });
+        let (valve, usage) = (valve(told, platform, &app), Some(self.in_flight.usage(&app)));
+        AppView { app, platform, breaker, valve, usage }
     }
 }
 
@@ -80,10 +102,24 @@ impl Site for Status {
 
     fn measure(&self, page: &mut Page) {
         admin::books::write(page, &self.in_flight.tally().sheets());
-        self.pools(page);
+        for (platform, app, stats) in self.pools() {
+            admin::pools::write(page, platform.0, &app, &stats);
+        }
         admin::standing::write(page, &self.observer.last_standing());
         admin::told::write(page, &self.reporters.stats().told().readings());
         admin::write_itself(page, self.not_ready().is_empty());
+    }
+
+    fn view(&self) -> View {
+        let told = self.reporters.stats().told().readings();
+        View {
+            program: "worker",
+            platforms: vec![self.provider.platform()],
+            sheets: self.in_flight.tally().sheets(),
+            standing: self.observer.last_standing(),
+            apps: self.provider.apps().into_iter().map(|app| self.app(app, &told)).collect(),
+            pools: self.pools(),
+        }
     }
 
     fn levers(&self) -> Option<&Levers> {

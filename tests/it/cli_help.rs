@@ -45,6 +45,7 @@ fn help_of_every_command() {
         &["generate", "gcm", "--help"],
         &["demo", "--help"],
         &["health", "--help"],
+        &["status", "--help"],
         &["version", "--help"],
     ] {
         let output = pusher(arguments);

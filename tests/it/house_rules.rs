@@ -11,7 +11,7 @@ use crate::support::root;
 
 /// What every room may use.
 const COMMON: &[&str] =
-    &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "reload"];
+    &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "journal", "reload"];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -50,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("check", &["*"]),                                       // asks every room what it can prove
     ("peek", &["cli", "handlers", "queue"]), // what `peek` runs: records through the provider's own code
     ("redrive", &["cli", "handlers", "queue", "reporters"]), // what `redrive` runs: letters, on the queue's own bookkeeping
+    ("status", &["admin", "cli"]),                           // what `status` runs: the admin server's document, shown
     ("valve", &["*"]),    // what `valve` runs: the entries of worker and listener, shown and opened
     ("cli", &["*"]),      // each subcommand is a room's front door
     ("main", &["*"]),     // starts the above
@@ -70,6 +71,7 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("shutdown", &["config", "notify", "pulse"]),
     ("pulse", &[]),
     ("histogram", &[]),
+    ("journal", &[]),
     ("tls", &[]),
     ("reload", &[]),
 ];
@@ -112,6 +114,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli", "src/main.rs"]),
     ("axum", &["src/admin", "src/simulator"]), // the admin server; the control and token endpoints
     ("prometheus_client", &["src/admin/page"]),
+    ("utoipa", &["src/admin"]), // the description of the admin server's answers
     ("tracing_subscriber", &["src/telemetry"]),
     ("hyper", &["src/handlers/gcm/metadata"]), // plain HTTP/1.1, which our transport does not speak
     ("jsonwebtoken", &["src/handlers", "src/simulator"]),

@@ -22,6 +22,7 @@ mod flow_levers;
 mod flow_listener;
 mod flow_outages;
 mod flow_outages_gcm;
+mod flow_page;
 mod flow_peek;
 mod flow_redrive;
 mod flow_reload;

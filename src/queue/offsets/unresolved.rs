@@ -127,6 +127,11 @@ impl Unresolved {
         self.chunks.first_key_value().and_then(|(_, chunk)| chunk.entries.get(chunk.head))
     }
 
+    /// How many there are; in the time of as many chunks.
+    pub(super) fn len(&self) -> usize {
+        self.chunks.values().map(|chunk| chunk.open).sum()
+    }
+
     /// In ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.chunks.values().flat_map(Chunk::iter)
