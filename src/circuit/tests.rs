@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::message::Lane;
 use crate::outcome::{Acceptance, Class, Outcome, Source};
 use crate::queue::InFlight;
 
@@ -56,7 +57,7 @@ fn an_open_one_pauses_the_app_and_lets_one_probe_through() {
     assert!(share.is_paused() && !circuit.still(before) && circuit.admit().is_none());
     assert!(circuit.admit_again(opened).is_none());
     circuit.tick(opened + 10 * MS);
-    assert!(share.has_room(), "for a probe");
+    assert!(share.has_room(Lane::Single), "for a probe");
     let probe = circuit.admit().expect("a probe");
     assert!(probe != Pass::Ordinary && circuit.still(probe) && circuit.admit().is_none());
     circuit.ended(before, &good());

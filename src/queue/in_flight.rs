@@ -7,7 +7,7 @@
 //! a release when its partition is being given up, otherwise a bug, and the message is lent again.
 //!
 //! A message is in one of three places: *on its way* (lent, being attempted), *waiting* for a retry, or *being reported*. An
-//! app's allowance bounds the first alone.
+//! app's allowance bounds the first alone. Campaigns may hold three quarters of each bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,10 +18,12 @@ use crate::message::{Lane, Origin};
 use crate::tally::Tally;
 
 mod assignment;
+mod campaigns;
 mod held;
 mod last_poll;
 mod receipt;
 pub use assignment::Assignment;
+use campaigns::Campaigns;
 pub use last_poll::LastPoll;
 pub use receipt::{Receipt, lend};
 
@@ -105,6 +107,11 @@ impl Gate {
         Gate { messages: messages.max(1).into(), bytes: bytes.max(1).into(), full: AtomicBool::new(false) }
     }
 
+    fn resize(&self, messages: usize, bytes: usize) {
+        self.messages.store(messages.max(1), Ordering::Relaxed);
+        self.bytes.store(bytes.max(1), Ordering::Relaxed);
+    }
+
     fn has_room(&self, usage: Usage) -> bool {
         let (messages, bytes) = (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let full = if self.full.load(Ordering::Relaxed) {
@@ -123,6 +130,7 @@ pub struct InFlight {
     messages: usize,
     bytes: usize,
     gate: Gate,
+    campaigns: Campaigns,
     total: Counters,
     lost: AtomicUsize,
     shares: RwLock<Vec<Arc<Share>>>,
@@ -138,6 +146,7 @@ impl InFlight {
             messages,
             bytes,
             gate: Gate::new(messages, bytes),
+            campaigns: Campaigns::of(messages, bytes),
             total: Counters::default(),
             lost: AtomicUsize::new(0),
             shares: RwLock::default(),
@@ -166,8 +175,8 @@ impl InFlight {
         shares.push(Arc::new(Share::new(app, self)));
         let parts = shares.len().min(2);
         for share in shares.iter() {
-            share.gate.messages.store((self.messages / parts).max(1), Ordering::Relaxed);
-            share.gate.bytes.store((self.bytes / parts).max(1), Ordering::Relaxed);
+            share.gate.resize(self.messages / parts, self.bytes / parts);
+            share.campaigns.resize(self.messages / parts, self.bytes / parts);
         }
         Arc::clone(&shares[shares.len() - 1])
     }
@@ -209,6 +218,7 @@ impl InFlight {
 pub struct Share {
     app: Arc<str>,
     gate: Gate,
+    campaigns: Campaigns,
     held: Counters,
     /// Most messages that may be on their way.
     allowance: AtomicUsize,
@@ -217,15 +227,15 @@ pub struct Share {
 
 impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
-        let gate = Gate::new(all.messages, all.bytes);
+        let (gate, campaigns) = (Gate::new(all.messages, all.bytes), Campaigns::of(all.messages, all.bytes));
         let allowance = AtomicUsize::new(usize::MAX);
-        Share { app: app.into(), gate, held: Counters::default(), allowance, all: Arc::clone(all) }
+        Share { app: app.into(), gate, campaigns, held: Counters::default(), allowance, all: Arc::clone(all) }
     }
 
-    /// Whether one more message may be lent. False from when the app's share or the process is full until it is a tenth
+    /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
     /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), and while as
     /// many are on their way as the app is allowed.
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&self, lane: Lane) -> bool {
         let held = self.held.usage();
         if !self.is_allowed() {
             return false;
@@ -233,7 +243,8 @@ impl Share {
         let crowded = held.waiting * 2 >= self.gate.messages.load(Ordering::Relaxed).max(2);
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
-        app && process && !crowded
+        let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();
+        app && process && !crowded && campaigns
     }
 
     /// Bounds what may be on its way: 0 pauses the app, `usize::MAX` leaves it to the other bounds.
@@ -266,14 +277,22 @@ impl Share {
         self.held.usage()
     }
 
-    fn enter(&self, bytes: usize) {
+    fn enter(&self, lane: Lane, bytes: usize) {
         self.held.enter(bytes);
         self.all.total.enter(bytes);
+        if lane == Lane::Massive {
+            self.campaigns.enter(bytes);
+            self.all.campaigns.enter(bytes);
+        }
     }
 
-    fn leave(&self, bytes: usize) {
+    fn leave(&self, lane: Lane, bytes: usize) {
         self.held.leave(bytes);
         self.all.total.leave(bytes);
+        if lane == Lane::Massive {
+            self.campaigns.leave(bytes);
+            self.all.campaigns.leave(bytes);
+        }
     }
 
     fn moved(&self, from: Place, to: Place) {

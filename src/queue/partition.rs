@@ -130,7 +130,7 @@ impl Partition {
         out: &mut Vec<Lent>,
     ) -> Turn {
         for _ in 0..burst {
-            if !self.share.has_room() || self.is_map_full() {
+            if !self.share.has_room(self.origin.lane) || self.is_map_full() {
                 return Turn::Full;
             }
             let message = match self.queue.poll(Duration::ZERO) {

@@ -57,6 +57,11 @@ impl LaneTally {
         LaneTally { key, books: Mutex::new(Books { sheet: Sheet::default(), accepted_after }) }
     }
 
+    /// Whose they are.
+    pub fn key(&self) -> &LaneKey {
+        &self.key
+    }
+
     fn write(&self, write: impl FnOnce(&mut Sheet)) {
         write(&mut self.books.lock().sheet);
     }

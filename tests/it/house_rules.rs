@@ -10,8 +10,19 @@ use regex::Regex;
 use crate::support::root;
 
 /// What every room may use.
-const COMMON: &[&str] =
-    &["message", "outcome", "proof", "config", "registry", "shutdown", "tls", "pulse", "histogram", "journal", "reload"];
+const COMMON: &[&str] = &[
+    "message",
+    "outcome",
+    "proof",
+    "config",
+    "registry",
+    "shutdown",
+    "tls",
+    "pulse",
+    "histogram",
+    "journal",
+    "reload",
+];
 
 /// Room → the rooms it may use beside [`COMMON`]; `*`: all (it wires or shows the whole).
 const MAY_USE: &[(&str, &[&str])] = &[

@@ -19,7 +19,7 @@ pub fn lend(
     timestamp_ms: Option<i64>,
     bytes: usize,
 ) -> Receipt {
-    share.enter(bytes);
+    share.enter(assignment.lane().key().lane, bytes);
     assignment.lane().lent(timestamp_ms.map(age));
     Receipt {
         assignment: Arc::clone(assignment),
@@ -141,6 +141,6 @@ impl Drop for Receipt {
             Fate::Resolved(end, reason) => self.lane().ended(end, reason),
             Fate::Open | Fate::Released => self.lane().released(lost),
         }
-        self.share.leave(self.bytes);
+        self.share.leave(self.lane().key().lane, self.bytes);
     }
 }

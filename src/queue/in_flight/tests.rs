@@ -24,8 +24,12 @@ struct Partition {
 
 impl Partition {
     fn new() -> Self {
+        Self::of(lane())
+    }
+
+    fn of(lane: Arc<LaneTally>) -> Self {
         let last_poll = LastPoll::new(SESSION, Instant::now());
-        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane()), last_poll }
+        Partition { assignment: Assignment::new(Ledger::new(0, vec![]), Arc::clone(&last_poll), lane), last_poll }
     }
 
     fn lend(&self, share: &Arc<Share>, bytes: usize) -> Receipt {
@@ -84,16 +88,36 @@ fn several_apps_hold_half_of_each_bound_at_most() {
     let alone = all.share("a");
     let partition = Partition::new();
     let mut held: Vec<_> = (0..10).map(|_| partition.lend(&alone, 1)).collect();
-    assert!(alone.has_room(), "a single app may hold everything");
+    assert!(alone.has_room(Lane::Single), "a single app may hold everything");
     let other = all.share("b");
-    assert!(!alone.has_room() && other.has_room());
+    assert!(!alone.has_room(Lane::Single) && other.has_room(Lane::Single));
     held.pop().unwrap().resolve();
-    assert!(alone.has_room(), "a tenth below");
+    assert!(alone.has_room(Lane::Single), "a tenth below");
     let big = partition.lend(&other, 500);
-    assert!(!other.has_room(), "half of the bytes");
+    assert!(!other.has_room(Lane::Single), "half of the bytes");
     big.resolve();
     held.clear();
-    assert!(other.has_room());
+    assert!(other.has_room(Lane::Single));
+}
+
+#[test]
+fn campaigns_leave_a_quarter_to_what_is_urgent() {
+    let (all, platform) = (InFlight::new(8, 1000), Platform("apns"));
+    let massive = Origin { topic: "t".into(), partition: 0, app: "a".into(), platform, lane: Lane::Massive };
+    let (campaign, urgent) = (Partition::of(Tally::default().lane(&massive)), Partition::new());
+    let share = all.share("a");
+    let mut held: Vec<_> = (0..6).map(|_| campaign.lend(&share, 1)).collect();
+    assert!(!share.has_room(Lane::Massive) && share.has_room(Lane::Single));
+    let urgent: Vec<_> = (0..2).map(|_| urgent.lend(&share, 1)).collect();
+    assert!(!share.has_room(Lane::Single));
+    urgent.into_iter().for_each(Receipt::resolve);
+    assert!(share.has_room(Lane::Single) && !share.has_room(Lane::Massive), "they have given back their own places");
+    held.pop().unwrap().resolve();
+    assert!(share.has_room(Lane::Massive));
+    let big = campaign.lend(&share, 745);
+    assert!(!share.has_room(Lane::Massive) && share.has_room(Lane::Single), "bytes are kept too");
+    held.into_iter().chain([big]).for_each(Receipt::release);
+    assert!(share.has_room(Lane::Massive));
 }
 
 #[test]
@@ -103,12 +127,12 @@ fn room_returns_a_tenth_below_the_bound() {
     let partition = Partition::new();
     let mut held: Vec<_> = (0..100).map(|_| partition.lend(&share, 1)).collect();
     for _ in 0..10 {
-        assert!(!share.has_room());
+        assert!(!share.has_room(Lane::Single));
         held.pop().unwrap().resolve();
     }
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
     held.push(partition.lend(&share, 1));
-    assert!(share.has_room(), "until it is full again");
+    assert!(share.has_room(Lane::Single), "until it is full again");
     held.into_iter().for_each(Receipt::resolve);
 }
 
@@ -121,9 +145,9 @@ fn a_full_process_has_no_room_for_anybody() {
         .iter()
         .flat_map(|app| (0..5).map(|_| partition.lend(&all.share(app), 1)).collect::<Vec<_>>())
         .collect();
-    assert!(!all.share("c").has_room());
+    assert!(!all.share("c").has_room(Lane::Single));
     held.into_iter().for_each(Receipt::resolve);
-    assert!(all.share("c").has_room());
+    assert!(all.share("c").has_room(Lane::Single));
 }
 
 #[test]
@@ -135,9 +159,9 @@ fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
     for receipt in &held {
         receipt.set_waiting(true);
     }
-    assert!(!share.has_room());
+    assert!(!share.has_room(Lane::Single));
     held[0].set_waiting(false);
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
     held.into_iter().for_each(Receipt::resolve);
     assert_eq!(all.total(), Usage::default());
 }
@@ -148,19 +172,19 @@ fn an_allowance_bounds_what_is_on_its_way_and_nothing_else() {
     let (share, partition) = (all.share("a"), Partition::new());
     let held: Vec<_> = (0..5).map(|_| partition.lend(&share, 1)).collect();
     share.set_allowance(5);
-    assert!(!share.has_room() && !share.is_allowed() && !share.is_paused());
+    assert!(!share.has_room(Lane::Single) && !share.is_allowed() && !share.is_paused());
     held[0].set_waiting(true);
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
     held[0].set_waiting(false);
     held[1].set_reporting();
-    assert!(share.has_room() && share.usage().on_way() == 4);
+    assert!(share.has_room(Lane::Single) && share.usage().on_way() == 4);
     held[1].set_reporting();
     share.set_allowance(0);
-    assert!(!share.has_room() && share.is_paused() && all.share("b").has_room());
+    assert!(!share.has_room(Lane::Single) && share.is_paused() && all.share("b").has_room(Lane::Single));
     held.into_iter().for_each(Receipt::resolve);
-    assert!(!share.has_room(), "paused although nothing is held");
+    assert!(!share.has_room(Lane::Single), "paused although nothing is held");
     share.set_allowance(usize::MAX);
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
     assert_eq!(all.total(), Usage::default());
 }
 
@@ -169,11 +193,11 @@ fn the_smallest_bound_still_lets_one_through() {
     let all = InFlight::new(1, 1);
     all.set_apps(&["a".into(), "b".into()]);
     let (share, partition) = (all.share("a"), Partition::new());
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
     let receipt = partition.lend(&share, 5000);
-    assert!(!share.has_room() && !all.share("b").has_room());
+    assert!(!share.has_room(Lane::Single) && !all.share("b").has_room(Lane::Single));
     receipt.resolve();
-    assert!(share.has_room());
+    assert!(share.has_room(Lane::Single));
 }
 
 #[test]
