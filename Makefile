@@ -96,6 +96,9 @@ profile: deps-build ## instructions per push by part of the program, under callg
 	@command -v valgrind >/dev/null || { echo "missing: valgrind; apt-get install -y valgrind" >&2; exit 1; }
 	$(CARGO) bench --locked --bench push -- profile $(ARGS)
 
+bench-lanes: deps-build ## how long urgent pushes take beside a campaign of a million, and without it
+	$(CARGO) bench --locked --bench push -- lanes
+
 bench-listener: deps-test kafka ## tokens per second from Kafka to PostgreSQL, by the feedback listener, both real
 	$(CARGO) test --locked --release --test it -- --nocapture --exact \
 		real_listener::a_backlog_of_dead_tokens_is_worked_off_exactly_and_soon
@@ -127,4 +130,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast test-page check kafka chaos fuzz bench bench-quick profile bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast test-page check kafka chaos fuzz bench bench-quick profile bench-lanes bench-listener bench-produce clean deps-build deps-test

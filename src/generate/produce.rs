@@ -43,7 +43,7 @@ impl LineProducer {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("enable.idempotence", "true")
-            .set("linger.ms", "20")
+            .set("linger.ms", if rate.is_some() { "5" } else { "20" })
             .set("compression.type", "lz4")
             // By default, a fast producer fills one partition for 10 ms, which is some megabytes, and then another one.
             .set("sticky.partitioning.linger.ms", "0")
