@@ -116,7 +116,7 @@ pub fn token(config: &Config) -> Result<Option<Arc<str>>, ConfigError> {
         (Some(token), None) => (&TOKEN, token),
         (None, Some(path)) => match std::fs::read_to_string(&path) {
             Ok(text) => (&TOKEN_FILE, text.trim().to_owned()),
-            Err(error) => return Err(config.error(&TOKEN_FILE, &format!("cannot be read ({error})"))),
+            Err(error) => return Err(config.error(&TOKEN_FILE, format!("cannot be read ({error})"))),
         },
     };
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
