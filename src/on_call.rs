@@ -115,7 +115,9 @@ fn list_jobs(config: &Config, address: Option<&str>, json: bool) -> Result<()> {
         for (id, Given { at, by, why }) in stopped {
             println!("{}", json!({ "id": id, "stopped": true, "at": at, "by": by, "why": why }));
         }
-        in_sight.iter().for_each(|job| println!("{job}"));
+        for job in in_sight {
+            println!("{job}");
+        }
         return Ok(());
     }
     if stopped.is_empty() {
@@ -171,7 +173,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);
     table.add_rows(rows);
-    table.lines().map(|line| format!("{}\n", line.trim())).collect()
+    table.lines().flat_map(|line| [line.trim().to_owned(), "\n".into()]).collect()
 }
 
 /// An app that this configuration does not know may be misspelled.

@@ -1,11 +1,13 @@
 //! Obeys the orders in one process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::orders::{Given, Orders, Paused};
+use crate::control::{Control, NotRead};
 use crate::jobs::Jobs;
 use crate::queue::InFlight;
 
@@ -32,7 +34,7 @@ impl Follower {
             // Without a topic there can be no orders; that there is none has been told.
             Err(NotRead::Missing(_)) => {}
             Err(error) => {
-                tracing::warn!(%error, "pauses and stopped jobs are not known and not obeyed until it can be read")
+                tracing::warn!(%error, "pauses and stopped jobs are not known and not obeyed until it can be read");
             }
         }
     }

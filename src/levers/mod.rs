@@ -77,7 +77,9 @@ impl Levers {
         self.all_orders().await?;
         let (paused, given) = (target.lanes(), given(by, why));
         let keys: Vec<_> = paused.iter().map(Paused::key).collect();
-        keys.iter().for_each(|key| self.control.set(key, &given));
+        for key in &keys {
+            self.control.set(key, &given);
+        }
         self.known(&keys, true).await?;
         Ok(paused)
     }
@@ -88,7 +90,9 @@ impl Levers {
         let pauses = self.all_orders().await?.pauses;
         let resumed: Vec<_> = pauses.into_iter().map(|(paused, _)| paused).filter(|one| target.covers(one)).collect();
         let keys: Vec<_> = resumed.iter().map(Paused::key).collect();
-        keys.iter().for_each(|key| self.control.remove(key));
+        for key in &keys {
+            self.control.remove(key);
+        }
         self.known(&keys, false).await?;
         Ok(resumed)
     }
