@@ -69,7 +69,7 @@ async function by_keyboard(page) {
   await page.keyboard.press("Enter");
   assert.equal((await focus()).name, "state", "the skip link leads to the state");
   const passed = [];
-  for (let step = 0; step < 30; step++) {
+  for (let step = 0; step < 60; step++) {
     await page.keyboard.press("Tab");
     const one = await focus();
     if (one.tag === "BODY") break;
