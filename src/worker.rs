@@ -13,26 +13,22 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use crate::admin::{self, Admin};
+use crate::admin::Admin;
 use crate::admission;
 use crate::circuit::Circuit;
-use crate::config::{Config, Problems};
-use crate::control::Control;
+use crate::config::Config;
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
 use crate::dispatch;
-use crate::handlers::breaker;
-use crate::handlers::retry::ShareSettings;
-use crate::handlers::{self, Provider, ProviderError, Sender};
+use crate::handlers::{self, Provider, Sender};
 use crate::jobs::Jobs;
 use crate::levers::Levers;
 use crate::line::{Ahead, Turns};
 use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
-use crate::queue::{self, InFlight, Queue};
-use crate::reporters::stats::Metric;
-use crate::reporters::{Reporters, StatsReporter as _, feedback};
+use crate::queue::{InFlight, Queue};
+use crate::reporters::{Reporters, StatsReporter as _};
 use crate::sender::SenderHandle;
 use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
@@ -40,14 +36,15 @@ use crate::spread::{Load, Spread};
 use crate::tally::{Tally, Totals};
 
 mod clocks;
+mod configured;
 mod credentials;
 mod orders;
 pub mod readings;
 mod start_error;
 mod status;
 
+use configured::Configured;
 pub use credentials::Reload;
-use readings::Readings;
 pub use start_error::StartError;
 use status::Status;
 
@@ -174,48 +171,6 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// What the configuration says, room by room.
-struct Configured {
-    settings: WorkerSettings,
-    queue: queue::config::Settings,
-    feedback: feedback::Settings,
-    breaker: breaker::Settings,
-    retries: ShareSettings,
-    control: Control,
-    reporters: Arc<Reporters>,
-    provider: Arc<dyn Provider>,
-    admission: Option<Arc<admission::Plan>>,
-    admin: admin::Settings,
-}
-
-impl Configured {
-    /// Reads all rooms before it gives up: one start names everything that is wrong. Connects to nothing.
-    fn read(config: &Config, platform: &str, production: bool, house: &Runtime) -> Result<Configured, StartError> {
-        let mut problems = Problems::default();
-        let readings = Readings::take(config, platform, production, house.handle(), &mut problems);
-        config.check(problems)?;
-        let Readings {
-            settings: Some(settings),
-            queue: Some(queue),
-            feedback: Some(feedback),
-            breaker: Some(breaker),
-            retries: Some(retries),
-            control,
-            reporters: Some(reporters),
-            provider: Some(provider),
-            admission: Some(admission),
-            admin: Some(admin),
-        } = readings
-        else {
-            unreachable!("what is missing has left a problem, and there is none")
-        };
-        control.start();
-        let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
-        let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
-        Ok(Configured { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin })
-    }
-}
-
 /// What a worker is made of, besides its queue.
 #[derive(Clone)]
 struct Parts {
@@ -290,13 +245,5 @@ impl Parts {
         let admission = self.admission.map(|plan| plan.open(sender.index));
         let desk = Desk::new(apps, self.reporters, self.switches, self.provider.retry(), waiting_room);
         desk.with_admission(admission).with_jobs(self.jobs)
-    }
-}
-
-/// Counts an app whose credentials cannot be used, and waits until that is sent: the program ends now.
-fn tell_initialize_failure(reporters: &Reporters, error: &ProviderError) {
-    if let ProviderError::Credentials { platform, app, .. } = error {
-        reporters.stats().count(Metric::InitializeFailure, &[("platform", platform.0), ("game", app)], 1);
-        reporters.stats().close(LAST_WORDS);
     }
 }

@@ -10,7 +10,7 @@
 //! app's allowance bounds the first alone. Campaigns may hold three quarters of each bound.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
@@ -18,111 +18,17 @@ use crate::message::{Lane, Origin};
 use crate::tally::Tally;
 
 mod assignment;
+mod bounds;
 mod campaigns;
 mod held;
 mod last_poll;
 mod receipt;
 pub use assignment::Assignment;
+pub use bounds::Usage;
+use bounds::{Counters, Gate, Place};
 use campaigns::Campaigns;
 pub use last_poll::LastPoll;
 pub use receipt::{Receipt, lend};
-
-/// Numbers of what is lent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Messages lent and not resolved.
-    pub messages: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Those of them that wait for a retry.
-    pub waiting: usize,
-    /// Those of them whose outcome is known and being reported.
-    pub reporting: usize,
-}
-
-impl Usage {
-    /// What is to be sent or being sent.
-    pub fn on_way(self) -> usize {
-        self.messages.saturating_sub(self.waiting + self.reporting)
-    }
-}
-
-/// Where a lent message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Place {
-    OnWay,
-    Waiting,
-    Reporting,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
-    waiting: AtomicUsize,
-    reporting: AtomicUsize,
-}
-
-impl Counters {
-    fn usage(&self) -> Usage {
-        Usage {
-            messages: self.messages.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            reporting: self.reporting.load(Ordering::Relaxed),
-        }
-    }
-
-    fn enter(&self, bytes: usize) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn leave(&self, bytes: usize) {
-        self.messages.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    fn at(&self, place: Place) -> Option<&AtomicUsize> {
-        match place {
-            Place::OnWay => None,
-            Place::Waiting => Some(&self.waiting),
-            Place::Reporting => Some(&self.reporting),
-        }
-    }
-}
-
-/// A bound with watermarks: full at the top, and until a tenth below it again, so that partitions are not paused and
-/// resumed for every message.
-#[derive(Debug)]
-struct Gate {
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
-    full: AtomicBool,
-}
-
-impl Gate {
-    fn new(messages: usize, bytes: usize) -> Self {
-        Gate { messages: messages.max(1).into(), bytes: bytes.max(1).into(), full: AtomicBool::new(false) }
-    }
-
-    fn resize(&self, messages: usize, bytes: usize) {
-        self.messages.store(messages.max(1), Ordering::Relaxed);
-        self.bytes.store(bytes.max(1), Ordering::Relaxed);
-    }
-
-    fn has_room(&self, usage: Usage) -> bool {
-        let (messages, bytes) = (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
-        let full = if self.full.load(Ordering::Relaxed) {
-            usage.messages > messages - messages.div_ceil(10) || usage.bytes > bytes - bytes.div_ceil(10)
-        } else {
-            usage.messages >= messages || usage.bytes >= bytes
-        };
-        self.full.store(full, Ordering::Relaxed);
-        !full
-    }
-}
 
 /// Bounds of everything lent by this process, and who holds how much of it.
 #[derive(Debug)]
@@ -240,7 +146,7 @@ impl Share {
         if !self.is_allowed() {
             return false;
         }
-        let crowded = held.waiting * 2 >= self.gate.messages.load(Ordering::Relaxed).max(2);
+        let crowded = held.waiting * 2 >= self.gate.capacity().max(2);
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();
@@ -269,7 +175,7 @@ impl Share {
 
     /// Most messages that the app may hold.
     pub fn capacity(&self) -> usize {
-        self.gate.messages.load(Ordering::Relaxed)
+        self.gate.capacity()
     }
 
     /// What the app holds.
