@@ -75,11 +75,12 @@ fn a_stopped_job_is_off_within_two_seconds_and_stays_off_and_the_other_is_untouc
         let producer = (!is_full).then(|| scope.spawn(|| rig.produce(&all, Some(6_000))));
         until(&mut workers, "both at work", || rig.accepted() >= count / 10);
         job(&control, &["stop", names[0], "--why", "wrong text"]);
+        let given = Instant::now();
         for worker in &workers {
             let said = || worker.has_said("the job is stopped by order").then_some(());
             eventually("it has heard of the stop", PATIENCE, said);
         }
-        let given = Instant::now();
+        assert!(!is_full || given.elapsed() < Duration::from_secs(2), "obeyed after {:?}", given.elapsed());
         until(&mut workers, "two seconds", || given.elapsed() >= Duration::from_secs(2));
         let at_the_stop = accepted(&rig, (0..count).step_by(2));
         if let Some(producer) = producer {
