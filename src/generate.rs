@@ -43,6 +43,14 @@ impl Kind {
     ];
 }
 
+/// Messages of one job (campaign), one after the other.
+const JOB: u64 = 10_000;
+
+/// The job of a message.
+fn job(app: &str, serial: u64) -> String {
+    format!("{app}-{:08}", serial / JOB)
+}
+
 /// What must become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Expected {

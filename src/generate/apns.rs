@@ -45,7 +45,7 @@ impl Apns {
             "userId": format!("{:012x}", rng.u64(..1 << 48)),
             "pushTime": 1_700_000_000_000_u64 + serial,
             "templateName": template,
-            "jobId": format!("{}-{:08x}", self.app, rng.u32(..)),
+            "jobId": super::job(&self.app, serial),
             "pushType": "massive",
             "muid": format!("{:016x}", rng.u64(..)),
         });

@@ -81,7 +81,7 @@ impl Gcm {
     fn metadata(&self, rng: &mut Rng, serial: u64, style: Style) -> Value {
         let mut metadata = json!({
             "userId": format!("{:012x}", rng.u64(..1 << 48)),
-            "jobId": format!("{}-{:08x}", self.app, rng.u32(..)),
+            "jobId": super::job(&self.app, serial),
             "pushType": "massive",
             "muid": format!("{:016x}", rng.u64(..)),
         });
