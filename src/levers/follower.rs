@@ -13,7 +13,7 @@ use crate::queue::InFlight;
 
 /// Puts the orders that concern a process into force, at its start and whenever they change.
 pub struct Follower {
-    /// The process's platform, or [`orders::LISTENER`].
+    /// The process's platform, or [`super::orders::LISTENER`].
     platform: &'static str,
     control: Control,
     in_flight: Arc<InFlight>,
