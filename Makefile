@@ -96,8 +96,9 @@ profile: deps-build ## instructions per push by part of the program, under callg
 	@command -v valgrind >/dev/null || { echo "missing: valgrind; apt-get install -y valgrind" >&2; exit 1; }
 	$(CARGO) bench --locked --bench push -- profile $(ARGS)
 
-bench-lanes: deps-build ## how long urgent pushes take beside a campaign of a million, and without it
-	$(CARGO) bench --locked --bench push -- lanes
+bench-lanes: deps-test kafka ## how long urgent pushes take beside a campaign of a million, and without it, on real Kafka
+	$(CARGO) test --locked --release --test it -- --nocapture --ignored --exact \
+		real_lanes::a_campaign_of_a_million_delays_urgent_pushes_little
 
 bench-listener: deps-test kafka ## tokens per second from Kafka to PostgreSQL, by the feedback listener, both real
 	$(CARGO) test --locked --release --test it -- --nocapture --exact \

@@ -3,7 +3,6 @@
 
 mod bare;
 mod callgrind;
-mod lanes;
 mod neighbours;
 mod platform;
 mod profile;
@@ -23,7 +22,6 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
-        Some("lanes") => in_scratch(|scratch| lanes::run(scratch, Platform::Apns)),
         Some("profile") => profile::run(&arguments[2..]),
         _ if arguments.iter().any(|argument| argument == "--quick") => {
             in_scratch(|scratch| measure(scratch, 2, 50_000))

@@ -3,7 +3,7 @@
 //! else the other.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -113,41 +113,29 @@ impl Simulator {
     pub(crate) fn wait_for_accepted(&self, wanted: u64) -> Result<u64> {
         let since = Instant::now();
         loop {
-            let accepted = self.accepted()?;
+            let stats: serde_json::Value = serde_json::from_str(&self.ask("GET", "/stats")?)?;
+            let accepted = stats["messages"]["accepted"].as_u64().context("no accepted in /stats")?;
             if accepted >= wanted {
                 return Ok(accepted);
             }
             if since.elapsed() > LIMIT {
-                bail!("{accepted} of {wanted} accepted after {} s: {}", LIMIT.as_secs(), self.ask("GET", "/stats")?);
+                bail!("{accepted} of {wanted} accepted after {} s: {stats}", LIMIT.as_secs());
             }
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
 
-    /// Different pushes that were accepted by now.
-    pub(crate) fn accepted(&self) -> Result<u64> {
-        let stats: serde_json::Value = serde_json::from_str(&self.ask("GET", "/stats")?)?;
-        stats["messages"]["accepted"].as_u64().context("no accepted in /stats")
-    }
-
     fn ask(&self, method: &str, path: &str) -> Result<String> {
-        ask(&self.control, method, path)
+        let mut stream = TcpStream::connect(&self.control)?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
+        Ok(answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
     }
-}
-
-/// One small request to an HTTP server of ours, and its answer's body.
-pub(crate) fn ask(address: &str, method: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
-    Ok(answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
-}
-
-/// A port that is free now.
-pub(crate) fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 /// The mock cluster.
@@ -165,34 +153,15 @@ impl Kafka {
     pub(crate) fn fill(&self, platform: Platform, round: usize, pushes: u64) -> Result<String> {
         let topic = format!("push-game{round}_{}-massive", platform.name());
         self.cluster.create_topic(&topic, PARTITIONS, 1)?;
-        self.produce(platform, &topic, 0, pushes, None)?;
+        let mut producer = LineProducer::new(&self.cluster.bootstrap_servers(), &topic, None)?;
+        platform.messages(pushes).try_for_each(|push| producer.send(push.line.as_bytes()))?;
+        producer.flush()?;
         let kept = self.records(&topic)?;
         ensure!(
             kept == pushes as i64,
             "the mock cluster has kept {kept} of {pushes} messages: a partition was too small"
         );
         Ok(topic)
-    }
-
-    /// An empty topic of the app `lanes`.
-    pub(crate) fn topic(&self, platform: Platform, lane: &str) -> Result<String> {
-        let topic = format!("push-lanes_{}-{lane}", platform.name());
-        self.cluster.create_topic(&topic, PARTITIONS, 1)?;
-        Ok(topic)
-    }
-
-    /// Pushes with serials from `first` on, at most `rate` a second.
-    pub(crate) fn produce(
-        &self,
-        platform: Platform,
-        topic: &str,
-        first: u64,
-        count: u64,
-        rate: Option<u32>,
-    ) -> Result<()> {
-        let mut producer = LineProducer::new(&self.cluster.bootstrap_servers(), topic, rate)?;
-        platform.messages(first, count).try_for_each(|push| producer.send(push.line.as_bytes()))?;
-        producer.flush()
     }
 
     /// Records that the topic's partitions hold.
@@ -230,9 +199,6 @@ impl Worker {
         let log = scratch.join(format!("{app}-{}.log", platform.name()));
         let mut command = run(Path::new(PROGRAM));
         command.args([platform.name(), "--json"]).current_dir(scratch).stderr(std::fs::File::create(&log)?);
-        if !command.get_envs().any(|(name, _)| name == "PUSHER_ADMIN_LISTEN") {
-            command.env("PUSHER_ADMIN_LISTEN", "off");
-        }
         let settings = platform.settings(app, &simulator.address, &simulator.files);
         command.envs(settings.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)));
         command
@@ -240,6 +206,7 @@ impl Worker {
             .env("PUSHER_CONTROL_TOPIC", "")
             .env("PUSHER_QUEUE_GROUP", format!("{app}-{}", platform.name()))
             .env("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest")
+            .env("PUSHER_ADMIN_LISTEN", "off")
             .env("PUSHER_STATS_REPORTERS", "statsd")
             .env("PUSHER_STATS_STATSD_HOST", "127.0.0.1:9")
             .env("PUSHER_FEEDBACK_REPORTERS", "kafka")

@@ -97,8 +97,8 @@ impl Platform {
     }
 
     /// Messages that are delivered at once.
-    pub(crate) fn messages(self, first_serial: u64, count: u64) -> Box<dyn Iterator<Item = Generated>> {
-        let settings = generate::Settings { count, first_serial, mix: Mix::CALM, ..generate::Settings::default() };
+    pub(crate) fn messages(self, count: u64) -> Box<dyn Iterator<Item = Generated>> {
+        let settings = generate::Settings { count, mix: Mix::CALM, ..generate::Settings::default() };
         match self {
             Platform::Apns => Box::new(Generator::new(Apns { app: "game".into() }, settings)),
             Platform::Gcm => Box::new(Generator::new(Gcm { app: "game".into() }, settings)),
@@ -112,7 +112,7 @@ impl Platform {
             Platform::Apns => (1, 1000),
             Platform::Gcm => (16, 100),
         };
-        let bodies = self.messages(0, BODIES).map(|push| self.body(&push.line)).collect::<Result<_>>()?;
+        let bodies = self.messages(BODIES).map(|push| self.body(&push.line)).collect::<Result<_>>()?;
         let (address, ca) = (address.to_owned(), files.ca.clone());
         Ok(Plan { address, ca, form: self.form(tokens, files)?, bodies, count, connections, streams })
     }

@@ -46,6 +46,7 @@ mod real_foreign_offsets;
 mod real_frozen;
 mod real_gcm;
 mod real_groups;
+mod real_lanes;
 mod real_levers;
 mod real_listener;
 mod real_logs;

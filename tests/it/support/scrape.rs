@@ -112,6 +112,15 @@ impl Scrape {
         value
     }
 
+    /// A histogram's ranges: the upper end of each, with what lies below it. Empty when nothing was counted.
+    pub(crate) fn buckets(&self, name: &str, labels: &[(&str, &str)]) -> Vec<(f64, f64)> {
+        let range = |(labels, count): (&BTreeMap<String, String>, f64)| {
+            let end = &labels["le"];
+            (if end == "+Inf" { f64::INFINITY } else { end.parse().expect("a number") }, count)
+        };
+        self.all(&format!("{name}_bucket"), labels).map(range).collect()
+    }
+
     /// Every sample's name, each once.
     pub(crate) fn families(&self) -> Vec<&str> {
         self.kinds.keys().map(String::as_str).collect()
