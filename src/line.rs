@@ -16,10 +16,12 @@ use crate::message::Lane;
 
 /// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
 pub const AHEAD: usize = 256;
+/// More are begun when so few are left: in bursts, not one by one as streams come free.
+const LOW: usize = AHEAD / 2;
 /// While both lanes wait, one of so many is a campaign's.
 const FLOOR: u32 = 8;
 
-/// Wakes the sender when an attempt has found its stream, if it waits for that.
+/// Wakes the sender when attempts have found their streams, if it waits for that.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Arc<Wake>);
 
@@ -80,8 +82,10 @@ impl Begun {
     /// It has its stream, or needs none.
     pub fn leave(&self) {
         if !self.has_left.swap(true, Relaxed) {
-            self.ahead.0.attempts.fetch_sub(1, Relaxed);
-            self.ahead.0.turns.tell();
+            let left = self.ahead.0.attempts.fetch_sub(1, Relaxed) - 1;
+            if left <= LOW {
+                self.ahead.0.turns.tell();
+            }
         }
     }
 }
@@ -135,7 +139,7 @@ impl<T> Line<T> {
     }
 
     /// The next message that is to be attempted now, counted as begun. Apps have their turn one after the other.
-    pub fn next(&mut self) -> Option<(T, Begun)> {
+    pub fn begin(&mut self) -> Option<(T, Begun)> {
         if self.waiting == 0 {
             return None;
         }
@@ -191,26 +195,26 @@ mod tests {
         let mut line = line();
         (0..AHEAD as u32 + 2).for_each(|number| push(&mut line, "a", Lane::Single, number));
         push(&mut line, "b", Lane::Single, 7);
-        let begun: Vec<_> = std::iter::from_fn(|| line.next()).collect();
+        let begun: Vec<_> = std::iter::from_fn(|| line.begin()).collect();
         assert_eq!(begun.len(), AHEAD + 1, "the other app does not wait for it");
         let (_, first) = begun.iter().find(|(message, _)| *message == 0).unwrap();
         first.leave();
         first.leave();
-        assert_eq!(line.next().map(|(message, _)| message), Some(AHEAD as u32), "one place, one turn");
+        assert_eq!(line.begin().map(|(message, _)| message), Some(AHEAD as u32), "one place, one turn");
         drop(begun);
-        assert_eq!(line.next().map(|(message, _)| message), Some(AHEAD as u32 + 1));
-        assert!(line.next().is_none());
+        assert_eq!(line.begin().map(|(message, _)| message), Some(AHEAD as u32 + 1));
+        assert!(line.begin().is_none());
     }
 
     #[tokio::test]
     async fn whoever_waits_for_a_turn_is_woken() {
         let mut line = line();
         (0..=AHEAD as u32).for_each(|number| push(&mut line, "a", Lane::Massive, number));
-        let mut begun: Vec<_> = std::iter::from_fn(|| line.next()).collect();
+        let mut begun: Vec<_> = std::iter::from_fn(|| line.begin()).collect();
         let turns = line.turns.clone();
-        begun.pop();
+        begun.truncate(LOW);
         turns.come().await;
-        assert!(line.next().is_some());
+        assert!(line.begin().is_some());
     }
 
     #[test]
@@ -218,7 +222,7 @@ mod tests {
         let mut line = line();
         (0..40).for_each(|number| push(&mut line, "a", Lane::Massive, number));
         (100..140).for_each(|number| push(&mut line, "a", Lane::Single, number));
-        let order: Vec<_> = std::iter::from_fn(|| line.next().map(|(message, _)| message)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| line.begin().map(|(message, _)| message)).collect();
         assert!(order[..7].iter().all(|message| *message >= 100), "{order:?}");
         assert_eq!(order[7], 0);
         assert_eq!(order[..40].iter().filter(|message| **message < 100).count(), 5);
@@ -242,7 +246,7 @@ mod tests {
                 push(&mut line, names[app], if is_massive { Lane::Massive } else { Lane::Single }, code);
                 for _ in 0..pops {
                     let waits: Vec<_> = line.apps.iter().map(|one| (one.name.clone(), !one.massive.is_empty())).collect();
-                    let Some((code, _)) = line.next() else { break };
+                    let Some((code, _)) = line.begin() else { break };
                     taken += 1;
                     let (of, lane) = ((code % 10 / 2) as usize, (code % 2) as usize);
                     prop_assert!(last[of][lane] < Some(code));

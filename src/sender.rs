@@ -87,7 +87,7 @@ async fn run(
     let mut room: DelayQueue<Waiting> = DelayQueue::new();
     let mut line: Line<Lent> = Line::new(turns.clone());
     loop {
-        while let Some((lent, begun)) = line.next() {
+        while let Some((lent, begun)) = line.begin() {
             // Its lane was paused while it stood here: the backlog is Kafka's to keep.
             if lent.receipt.is_held_back(&lent.message.origin) {
                 desk.give_back(lent.into());

@@ -51,7 +51,9 @@ impl World {
     fn urgent(&mut self, count: u64, rate: Option<u32>) {
         let pushes = self.rig.generate(Settings { count, mix: Mix::CALM, ..Settings::default() });
         let mut producer = LineProducer::new(&kafka().brokers, &self.single, rate).expect("a producer");
-        pushes.iter().for_each(|push| producer.send(push.line.as_bytes()).expect("produced"));
+        for push in &pushes {
+            producer.send(push.line.as_bytes()).expect("produced");
+        }
         producer.flush().expect("the broker has everything");
     }
 
