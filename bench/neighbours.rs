@@ -203,7 +203,7 @@ impl Worker {
         command.envs(settings.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)));
         command
             .env("PUSHER_QUEUE_BROKERS", &brokers)
-            .env("PUSHER_CONTROL_TOPIC", "")
+            .env("PUSHER_CONTROL_TOPIC", "off")
             .env("PUSHER_QUEUE_GROUP", format!("{app}-{}", platform.name()))
             .env("PUSHER_QUEUE_OFFSETRESETSTRATEGY", "earliest")
             .env("PUSHER_ADMIN_LISTEN", "off")

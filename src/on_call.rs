@@ -69,7 +69,7 @@ pub fn job(config: &Config, action: &Job, json: bool) -> Result<()> {
 fn levers(config: &Config, create: bool) -> Result<(Runtime, Levers)> {
     let Some((runtime, control, _)) = open(config, create)? else {
         bail!(
-            "control.topic is empty: orders reach a process by its admin server alone (POST /api/pause, /api/jobs/ID/stop), and a restart forgets them"
+            "control.topic is off: orders reach a process by its admin server alone (POST /api/pause, /api/jobs/ID/stop), and a restart forgets them"
         );
     };
     Ok((runtime, Levers::new(control, handlers::providers().iter().map(|known| known.platform))))

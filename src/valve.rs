@@ -92,7 +92,7 @@ pub fn resume(config: &Config, arguments: &Resume) -> Result<()> {
 fn open_kept(config: &Config) -> Result<(Runtime, Control, String)> {
     match open(config, false)? {
         Some(open) => Ok(open),
-        None => bail!("control.topic is empty: valves work in the memory of each process, and a restart opens them"),
+        None => bail!("control.topic is off: valves work in the memory of each process, and a restart opens them"),
     }
 }
 

@@ -98,6 +98,8 @@ impl Worker {
         let topics = PushTopics::new(&queue.topics, provider.platform(), &known, &apps)
             .map_err(|rule| config.placed(&queue.wrong_topics(rule)))?;
         in_flight.set_apps(&apps);
+        // It may wait for them, and a queue that has started is to be polled.
+        let jobs = orders::obey(provider.platform(), &control, &in_flight, &house, &shutdown);
         let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
@@ -107,7 +109,6 @@ impl Worker {
             Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
         };
         let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
-        let jobs = orders::obey(provider.platform(), &control, &in_flight, &house, &shutdown);
         if let Some(admin) = &admin {
             let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
             let (circuits, jobs, shutdown) = (circuits.clone(), jobs.clone(), shutdown.clone());

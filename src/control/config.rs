@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, Key};
 const TOPIC: Key = Key::new(
     "control.topic",
     "pusher-control",
-    "compacted topic, made when it may be, that keeps what must outlive a process: closed valves, pauses, stopped jobs; \"\": in memory only",
+    "compacted topic, made when it may be, that keeps what must outlive a process: closed valves, pauses, stopped jobs; off: in memory only",
 );
 const BROKERS: Key = Key::optional(
     "control.brokers",
@@ -83,7 +83,9 @@ impl Settings {
             return Err(ConfigError { key, value: None, rule: format!("cannot be set: {reason}") });
         }
         options.extend(written);
-        let Some(topic) = config.get::<String>(&TOPIC)? else { return Ok(None) };
+        // Empty means off in a file; an empty variable means that nothing was said.
+        let topic = config.get::<String>(&TOPIC)?.filter(|topic| !topic.eq_ignore_ascii_case("off"));
+        let Some(topic) = topic else { return Ok(None) };
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if topic.len() > 249 || !topic.chars().all(is_name) {
             return Err(config.error(&TOPIC, "must be a topic's name: at most 249 letters, digits and . _ -"));
@@ -120,6 +122,7 @@ mod tests {
 
     #[test]
     fn without_a_topic_there_is_nothing_to_reach() {
+        assert_eq!(read(&[("control.topic", "off")]), Ok(None));
         assert_eq!(read(&[("control.topic", "")]), Ok(None));
     }
 

@@ -132,7 +132,7 @@ fn group(far: &FarEnd) -> String {
 fn environment(far: &FarEnd, kafka: &DemoKafka, statsd: &StatsdSink) -> Vec<(String, String)> {
     let common = [
         ("QUEUE_BROKERS", kafka.brokers().to_owned()),
-        ("CONTROL_TOPIC", String::new()), // nothing is to outlive a demo
+        ("CONTROL_TOPIC", "off".into()), // nothing is to outlive a demo
         ("QUEUE_GROUP", group(far)),
         ("QUEUE_OFFSETRESETSTRATEGY", "earliest".into()),
         ("STATS_REPORTERS", "statsd".into()),

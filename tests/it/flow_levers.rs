@@ -272,7 +272,7 @@ fn while_the_control_topic_is_away_pushes_go_on_and_orders_are_refused() {
     let (status, text) = ask(admin(&running), "POST", "/api/jobs/j/stop", Some(TOKEN.1), "");
     assert!(status == 503 && text.contains("nothing is changed: the control topic cannot be read"), "{status} {text}");
     assert!(running.stop().drained);
-    let own = ends.worker_with(&[TOKEN, ("control.topic", "")]);
+    let own = ends.worker_with(&[TOKEN, ("control.topic", "off")]);
     order(&own, "/api/jobs/j/stop", "");
     ends.produce(Ends::<Simulator>::calm(30).iter().map(|line| of_job(line, "j")));
     own.until("stopped in this process alone", |totals| totals.cancelled == 30);
