@@ -10,7 +10,7 @@
 //! - [`message`], [`outcome`]: the nouns. What came in, what became of it. Plain data.
 //! - [`queue`]: Kafka topics, rebalances, the ledger of offsets and its map, receipts, bounds.
 //! - [`dispatch`]: the poll thread; [`spread`]: which sender thread gets a message; [`sender`]: a sender thread;
-//!   [`line`]: what waits there for its turn.
+//!   [`mod@line`]: what waits there for its turn.
 //! - [`delivery`]: one message's life. The file to read first. [`desk`]: what it has at hand. [`circuit`]: whether an app's
 //!   messages may be attempted now: breaker, share of retries.
 //! - [`gate`]: between an understood message and its stream: is it still ours, is it admitted. [`admission`]: rate limit and dedup.
