@@ -4,7 +4,7 @@
 //! and its CPU time can be told from the worker's.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -45,7 +45,24 @@ pub struct Shared<S> {
     stop: CancellationToken,
 }
 
+/// A connection that was accepted, bound from that moment on to what is ordered.
+struct Accepted {
+    stream: StdStream,
+    levers: Levers,
+    commands: broadcast::Receiver<Command>,
+}
+
 impl<S> Shared<S> {
+    /// A connection that comes in now; `None` while connections are refused.
+    ///
+    /// It hears orders before the levers are looked at: who first refuses connections and then closes those that are open
+    /// leaves none, however far one has come.
+    fn take_in(&self, stream: StdStream) -> Option<Accepted> {
+        let commands = self.orders.subscribe();
+        let levers = *self.levers.borrow();
+        (!levers.refuse_connections).then_some(Accepted { stream, levers, commands })
+    }
+
     /// Changes how connections behave from now on.
     pub fn set_levers(&self, levers: Levers) {
         self.levers.send_replace(levers.clamped());
@@ -149,7 +166,7 @@ async fn accept<S: Service>(
     shared: Arc<Shared<S>>,
     listener: StdListener,
     address: SocketAddr,
-    hands: Vec<mpsc::Sender<std::net::TcpStream>>,
+    hands: Vec<mpsc::Sender<Accepted>>,
 ) {
     let mut listener = TcpListener::from_std(listener).ok();
     let mut levers = shared.levers.subscribe();
@@ -176,41 +193,41 @@ async fn accept<S: Service>(
             _ = levers.changed() => continue,
             accepted = next => accepted.and_then(|(stream, _)| stream.into_std()),
         };
-        if let (Ok(stream), Some(hand)) = (stream, turn.next()) {
+        let accepted = stream.ok().and_then(|stream| shared.take_in(stream));
+        if let (Some(accepted), Some(hand)) = (accepted, turn.next()) {
             // A thread whose queue is full is overrun: the connection is dropped, as a full backlog would do.
-            let _ = hand.try_send(stream);
+            let _ = hand.try_send(accepted);
         }
     }
 }
 
 /// Serves the connections that are handed over, each in a task.
-async fn serve<S: Service>(shared: Arc<Shared<S>>, mut handed: mpsc::Receiver<std::net::TcpStream>) {
+async fn serve<S: Service>(shared: Arc<Shared<S>>, mut handed: mpsc::Receiver<Accepted>) {
     let connections = TaskTracker::new();
     loop {
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
-            stream = handed.recv() => stream,
+            accepted = handed.recv() => accepted,
         };
-        let Some(stream) = stream else { return };
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            connections.spawn(connection(Arc::clone(&shared), stream));
-        }
+        let Some(accepted) = accepted else { return };
+        connections.spawn(connection(Arc::clone(&shared), accepted));
     }
 }
 
-async fn connection<S: Service>(shared: Arc<Shared<S>>, stream: TcpStream) {
-    let levers = *shared.levers.borrow();
+async fn connection<S: Service>(shared: Arc<Shared<S>>, accepted: Accepted) {
+    let Accepted { stream, levers, commands } = accepted;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     let _ = stream.set_nodelay(true);
     if levers.fail_tls {
         shared.counters.connect().closed.store(true, Relaxed);
         shared.counters.tls_failures.fetch_add(1, Relaxed);
         refuse_tls(stream).await;
     } else if levers.rtt_ms == 0 {
-        serve_one(&shared, levers, stream).await;
+        serve_one(&shared, levers, commands, stream).await;
     } else {
         let (near, pump) = delayed(stream, Duration::from_millis(levers.rtt_ms));
         tokio::select! {
-            () = serve_one(&shared, levers, near) => {}
+            () = serve_one(&shared, levers, commands, near) => {}
             () = pump => {}
         }
     }
@@ -219,10 +236,10 @@ async fn connection<S: Service>(shared: Arc<Shared<S>>, stream: TcpStream) {
 async fn serve_one<S: Service>(
     shared: &Arc<Shared<S>>,
     levers: Levers,
+    commands: broadcast::Receiver<Command>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
 ) {
     let own = shared.counters.connect();
-    let commands = shared.orders.subscribe();
     let acceptor = TlsAcceptor::from(Arc::clone(&shared.tls));
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
     let greeted = |stream: &TlsStream<_>| !S::NEEDS_ALPN || stream.get_ref().1.alpn_protocol().is_some();
@@ -253,5 +270,38 @@ async fn refuse_tls(mut stream: TcpStream) {
         let _ = stream.try_read(&mut [0; 16 * 1024]);
         let _ = stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40]).await;
         let _ = stream.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    fn shared() -> Shared<Nobody> {
+        Shared {
+            service: Arc::new(Nobody),
+            tls: crate::simulator::tls::identity(&["localhost".to_owned()], None).expect("an identity").server,
+            counters: Arc::default(),
+            levers: watch::Sender::new(Levers::default()),
+            orders: broadcast::Sender::new(ORDERS),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A connection in the middle of its handshake must not outlive "refuse, then close": a provider that cannot be reached
+    /// would be reached through it.
+    #[test]
+    fn what_was_accepted_before_connections_are_refused_hears_that_it_is_to_close() {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let connect = || StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let shared = shared();
+        let mut early = shared.take_in(connect()).expect("nothing is refused yet");
+        shared.set_levers(Levers { refuse_connections: true, ..Levers::default() });
+        shared.order(Command::Close);
+        assert!(matches!(early.commands.try_recv(), Ok(Command::Close)));
+        assert!(shared.take_in(connect()).is_none());
     }
 }
