@@ -9,6 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::reload::{Print, Refused, Taking, Watched};
+
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -31,25 +33,45 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// The configuration that new connections are made with; clones are the same one.
+/// What one kind of connections trusts, and its CA file, which may change while the program runs; clones are the same one.
 #[derive(Clone)]
-pub struct Trust(Arc<RwLock<Arc<ClientConfig>>>);
+pub struct Trust {
+    config: Arc<RwLock<Arc<ClientConfig>>>,
+    alpn: &'static [&'static [u8]],
+    file: Option<(PathBuf, Print)>,
+}
 
 impl Trust {
-    /// For a connection that is made now.
-    pub fn current(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.0.read())
+    /// The system's store and the CA file, as [`client_config`] does.
+    pub fn read(ca_file: Option<&Path>, alpn: &'static [&'static [u8]]) -> Result<Trust, TlsError> {
+        let file = ca_file.map(CaFile::read).transpose()?;
+        let config = Arc::new(RwLock::new(client_config_of(file.as_ref(), alpn)?));
+        Ok(Trust { config, alpn, file: file.map(|file| (file.path, Print::of(&file.content))) })
     }
 
-    /// For those that are made from now on; the present ones go on.
-    pub fn replace(&self, config: Arc<ClientConfig>) {
-        *self.0.write() = config;
+    /// For a connection that is made now.
+    pub fn current(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// The CA file, when there is one, as `key` names it: new connections trust what it holds, the present ones go on. `apps`
+    /// are who depends on it.
+    pub fn watched(&self, key: &str, apps: Vec<Arc<str>>) -> Option<Watched> {
+        let (path, print) = self.file.clone()?;
+        let (of_take, config, alpn) = (path.clone(), Arc::clone(&self.config), self.alpn);
+        let take = move |mut contents: Vec<Vec<u8>>| -> Taking {
+            let file = CaFile { path: of_take.clone(), content: contents.pop().unwrap_or_default() };
+            let made = client_config_of(Some(&file), alpn).map_err(|error| Refused::for_good(error.to_string()));
+            Box::pin(std::future::ready(made.map(|made| *config.write() = made)))
+        };
+        Some(Watched::new(key, apps, vec![(path, print)], Box::new(take)))
     }
 }
 
 impl From<Arc<ClientConfig>> for Trust {
+    /// One that no file changes.
     fn from(config: Arc<ClientConfig>) -> Self {
-        Trust(Arc::new(RwLock::new(config)))
+        Trust { config: Arc::new(RwLock::new(config)), alpn: &[], file: None }
     }
 }
 
@@ -63,17 +85,13 @@ pub fn client_config(ca_file: Option<&Path>, alpn: &[&[u8]]) -> Result<Arc<Clien
 }
 
 /// A CA file that was read.
-#[derive(Clone, Debug)]
-pub struct CaFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it holds.
-    pub content: Vec<u8>,
+struct CaFile {
+    path: PathBuf,
+    content: Vec<u8>,
 }
 
 impl CaFile {
-    /// Reads it.
-    pub fn read(path: &Path) -> Result<CaFile, TlsError> {
+    fn read(path: &Path) -> Result<CaFile, TlsError> {
         let refuse =
             |error: std::io::Error| TlsError::CaFile { path: path.to_owned(), reason: format!("I/O error: {error}") };
         Ok(CaFile { path: path.to_owned(), content: std::fs::read(path).map_err(refuse)? })
@@ -81,7 +99,7 @@ impl CaFile {
 }
 
 /// The same with the content of a CA file.
-pub fn client_config_of(ca_file: Option<&CaFile>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+fn client_config_of(ca_file: Option<&CaFile>, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
     let native = rustls_native_certs::load_native_certs();
     let problems: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
     if !problems.is_empty() {

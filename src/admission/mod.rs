@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use self::redis::Servers;
 use crate::config::{Config, ConfigError};
+use crate::reload::Watched;
 use content::{ContentKey, Shares};
 use settings::Settings;
 pub use settings::{KEYS, PlatformKeys};
@@ -85,6 +86,11 @@ impl Plan {
     /// deployment; a worker starts without.
     pub async fn reach(&self) -> Vec<(String, Result<(), String>)> {
         self.servers.reach().await
+    }
+
+    /// The CA files of its servers, to be looked at for new content while the process runs.
+    pub fn watched(&self) -> Vec<Watched> {
+        self.servers.watched()
     }
 
     /// Opens it for the sender thread of this number, on it, inside its runtime.

@@ -107,6 +107,7 @@ pub struct Listener {
     stats: Stats,
     control: Control,
     ledger: Arc<Ledger>,
+    in_flight: Arc<InFlight>,
     admin: Option<Admin>,
 }
 
@@ -155,6 +156,7 @@ impl Listener {
         let (ledger, deleter) = (Arc::new(Ledger::new(tally.clone())), database(postgres, house.handle()));
         let observer = QueueObserver::new(tally, stats.clone(), shutdown.pulses(), queue.commit_interval);
         let observer = Arc::new(observer);
+        wiring::obey(&control, &in_flight, &house, &shutdown);
         let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         if let Some(admin) = &admin {
@@ -169,6 +171,11 @@ impl Listener {
     /// The listener's own books.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// What is lent and not resolved.
+    pub fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     /// Where its admin server listens, when it has one.

@@ -53,6 +53,15 @@ pub(super) fn control(config: &Config, queue: &queue::config::Settings) -> Resul
     Ok(Control::new(control::Settings::from_config(config, consumer)?))
 }
 
+/// Waits until the entries are known, and obeys the orders among them from now on. Before the queue starts, which is to be
+/// polled from then on.
+pub(super) fn obey(control: &Control, in_flight: &Arc<InFlight>, house: &Runtime, shutdown: &Shutdown) {
+    control.start();
+    let follower = Follower::new(LISTENER, control.clone(), in_flight.clone(), Arc::default());
+    house.block_on(follower.begin(ENTRIES));
+    shutdown.spawn_on(house.handle(), "orders", follower.follow(shutdown.token()));
+}
+
 /// What a listener is made of, besides its queue.
 pub(super) struct Parts {
     pub(super) own: Settings,
@@ -89,29 +98,23 @@ impl Parts {
             stats: stats.clone(),
             by_table: RwLock::default(),
         });
-        control.start();
-        if house.block_on(control.read(ENTRIES)).is_ok() {
-            guards.obey(&control.state());
-        }
-        let follower = Follower::new(LISTENER, control.clone(), in_flight.clone(), Arc::default());
-        house.block_on(follower.begin(Duration::ZERO));
+        guards.obey(&control.state());
         let (end, runtime) = (shutdown.token(), house.handle());
         let (out, batches) = mpsc::channel(most);
         let deletions = Arc::new(Deletions::new(guards.clone(), ledger.clone(), end.clone()));
         let intake = Intake::new(&own, most, in_flight.clone(), out, ledger.clone(), stats.clone());
         let (buffered, waiting) = (intake.buffered(), deletions.waiting());
         let serving = shutdown.spawn_on(runtime, "deletions", deletions.serve(places, batches));
-        shutdown.spawn_on(runtime, "orders", follower.follow(end.clone()));
         shutdown.spawn_on(runtime, "valves", guards.clone().follow(end.clone()));
         shutdown.spawn_on(runtime, "refused tables", guards.clone().ask_again(end.clone()));
         stats.count(Metric::FeedbackListenerRestart, &[("hostname", &hostname)], 1);
         let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
-        let gauges = Gauges { guards, in_flight, buffered, waiting }.tell(end.clone());
+        let gauges = Gauges { guards, in_flight: in_flight.clone(), buffered, waiting }.tell(end.clone());
         shutdown.spawn_on(runtime, "gauges", pulse.during(gauges));
         let body = move || run::run(queue, intake, &end, own.grace, || serving.is_finished());
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
-        Ok(Listener { shutdown, poll, house, deleter, stats, control, ledger, admin })
+        Ok(Listener { shutdown, poll, house, deleter, stats, control, ledger, in_flight, admin })
     }
 }
 

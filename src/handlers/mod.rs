@@ -14,7 +14,6 @@ mod open_gate;
 pub mod preview;
 pub mod retry;
 mod settings;
-mod trust;
 mod unanswered;
 
 use std::future::Future;

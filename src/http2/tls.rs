@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-pub use crate::tls::{CaFile, TlsError, Trust};
+pub use crate::tls::{TlsError, Trust};
 
 use crate::tls;
 
 const ALPN: &[&[u8]] = &[b"h2"];
 
-/// The configuration of all pools.
+/// The configuration of connections whose trust does not change.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     tls::client_config(ca_file, ALPN)
 }
 
-/// The same with the content of a CA file.
-pub fn client_config_of(ca_file: Option<&CaFile>) -> Result<Arc<ClientConfig>, TlsError> {
-    tls::client_config_of(ca_file, ALPN)
+/// What the connections of all pools of a platform trust.
+pub fn trust(ca_file: Option<&Path>) -> Result<Trust, TlsError> {
+    Trust::read(ca_file, ALPN)
 }

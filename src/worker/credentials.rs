@@ -30,6 +30,7 @@ impl Reload {
 /// Looks until the end begins.
 pub(super) async fn watch(parts: Parts, asked: Reload, shutdown: Shutdown) {
     let (mut files, mut asked, token) = (parts.provider.watched(), asked.0.subscribe(), shutdown.token());
+    files.extend(parts.admission.iter().flat_map(|plan| plan.watched()));
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use pusher::admission::content::ContentKey;
 use pusher::admission::{Admission, Decision, Plan, PlatformKeys, Refused};
 use pusher::config::Config;
+use pusher::reload::Look;
 use redis::Commands as _;
 use uuid::Uuid;
 
@@ -202,7 +203,7 @@ async fn tls_is_spoken_to_a_server_that_is_vouched_for() {
     let options = ["--tls-port", &tls, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
     let redis = Redis::start_with(ports::free(), &[&options[..], &["--tls-ca-cert-file", &cert]].concat());
     assert!(redis.answers());
-    let with = |ca: Option<&str>| {
+    let plan_with = |ca: Option<&str>| {
         let more = [
             ("apns.rateLimit.rpm", "1"),
             ("rateLimiter.tls.disabled", "false"),
@@ -210,14 +211,27 @@ async fn tls_is_spoken_to_a_server_that_is_vouched_for() {
             ("rateLimiter.redis.port", tls.as_str()),
             ("rateLimiter.redis.caFile", ca.unwrap_or_default()),
         ];
-        plan(redis.port, &more).open(0)
+        plan(redis.port, &more)
     };
+    let with = |ca: Option<&str>| plan_with(ca).open(0);
     let device = unique("device");
     counter(&device);
     let trusting = with(Some(&cert));
     assert!(!is_limited(&trusting, &device, identity()).await);
     assert!(is_limited(&trusting, &device, identity()).await);
     assert!(ask(&with(None), &device, "", identity()).await.limit_failed, "nobody vouches for it");
+
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let changing = file("changing.pem", other.cert.pem());
+    let plan = plan_with(Some(&changing));
+    let (admission, mut files) = (plan.open(0), plan.watched());
+    assert!(ask(&admission, &device, "", identity()).await.limit_failed, "another one vouches for others");
+    std::fs::write(&changing, "no certificate").expect("a file");
+    let Look::Refused(why) = files[0].look().await else { panic!("no certificate is taken into use") };
+    assert!(files[0].key() == "rateLimiter.redis.caFile" && why.contains(&changing), "{why}");
+    std::fs::write(&changing, made.cert.pem()).expect("a file");
+    assert_eq!(files[0].look().await, Look::Taken);
+    until_limited(&admission, &device).await;
 }
 
 #[tokio::test]

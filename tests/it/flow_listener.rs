@@ -14,7 +14,9 @@ use pusher::control::{self, Control};
 use pusher::feedback_listener::config::{POSTGRES, QUEUE};
 use pusher::feedback_listener::ledger::Totals;
 use pusher::feedback_listener::{Apps, Bounds, Listener, Summary};
-use pusher::message::Platform;
+use pusher::levers::Levers;
+use pusher::levers::orders::Target;
+use pusher::message::{Lane, Origin, Platform};
 use pusher::outcome::InvalidToken;
 use pusher::reporters::invalid_token::latch::{Entry, Watcher};
 use pusher::reporters::invalid_token::postgres;
@@ -83,6 +85,19 @@ impl Running {
         assert!(drained);
         assert_eq!((totals.unaccounted(), self.shutdown.at_work()), (0, vec![]), "{totals:?}");
         totals
+    }
+
+    /// Waits until it lends nothing of `my-game`, or does again.
+    #[track_caller]
+    fn until_held(&self, held: bool) {
+        let origin = Origin {
+            topic: GCM.into(),
+            partition: 0,
+            app: "my-game".into(),
+            platform: Platform("gcm"),
+            lane: Lane::Single,
+        };
+        eventually("held back", LONG, || (self.listener.in_flight().holds_back(&origin) == held).then_some(()));
     }
 
     #[track_caller]
@@ -267,6 +282,37 @@ fn a_table_that_is_missing_waits_in_kafka_and_holds_up_nobody() {
     until_committed(&mock, APNS, 3_000);
     assert_eq!(tables.left("game_apns"), tokens(3_000..3_001).collect());
     running.stop();
+}
+
+#[test]
+fn a_paused_app_waits_in_kafka_over_restarts_until_it_is_resumed() {
+    const OTHER: &str = "push-other-gcm-feedbacks";
+    let mock = Mock::start(&[(GCM, 1), (OTHER, 1), (CONTROL, 1)]);
+    let tables = Arc::new(Tables::default());
+    tables.fill("my-game_gcm", tokens(0..200));
+    tables.fill("other_gcm", tokens(0..300));
+    let levers = Levers::new(Desk::open(&mock).control, [Platform("gcm")]);
+    let app = Target { app: "my-game".into(), platform: "listener".into(), lane: None };
+
+    let first = start(&mock, &tables, [None, None], &[]);
+    mock.produce(GCM, 0, tokens(0..100).map(dead));
+    until_committed(&mock, GCM, 100);
+    wait_for(levers.pause(&app, "ann", None)).expect("paused");
+    first.until_held(true);
+    mock.produce(GCM, 0, tokens(100..200).map(dead));
+    mock.produce(OTHER, 0, tokens(0..100).map(dead));
+    until_committed(&mock, OTHER, 100);
+    assert_eq!(first.stop().rows, 200);
+
+    let second = start(&mock, &tables, [None, None], &[]);
+    second.until_held(true);
+    mock.produce(OTHER, 0, tokens(100..300).map(dead));
+    until_committed(&mock, OTHER, 300);
+    assert_eq!(tables.left("my-game_gcm"), tokens(100..200).collect(), "still paused after a restart");
+    wait_for(levers.resume(&app)).expect("resumed");
+    until_committed(&mock, GCM, 200);
+    assert_eq!(second.stop().rows, 300);
+    assert!(tables.left("my-game_gcm").is_empty());
 }
 
 /// The listener's entry of `my-game`.

@@ -83,7 +83,7 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("pulse", &[]),
     ("histogram", &[]),
     ("journal", &[]),
-    ("tls", &[]),
+    ("tls", &["reload"]), // a CA file may change
     ("reload", &[]),
 ];
 

@@ -49,8 +49,8 @@ async fn dial(settings: &Settings) -> Result<(MultiplexedConnection, Driver), St
     tcp.set_nodelay(true).map_err(|error| error.to_string())?;
     match &settings.tls {
         None => greet(tcp, settings).await,
-        Some((client, name)) => {
-            let tls = TlsConnector::from(client.clone()).connect(name.clone(), tcp).await;
+        Some((trust, name)) => {
+            let tls = TlsConnector::from(trust.current()).connect(name.clone(), tcp).await;
             greet(tls.map_err(|error| format!("TLS: {error}"))?, settings).await
         }
     }

@@ -34,6 +34,7 @@ use self::settings::{DEDUP, RATE_LIMITER, Settings};
 use super::content::ContentKey;
 use super::{Answer, Dedup, Open, RateLimiter};
 use crate::config::{Config, ConfigError};
+use crate::reload::Watched;
 
 /// The servers in use: limit and dedup of the same one share it.
 #[derive(Debug, Default)]
@@ -62,6 +63,11 @@ impl Servers {
             (server.settings.address(), reached)
         };
         join_all(self.0.iter().map(reach)).await
+    }
+
+    /// Their CA files.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        self.0.iter().filter_map(|server| server.settings.watched()).collect()
     }
 
     fn server(&mut self, settings: Settings) -> Arc<Server> {

@@ -1,14 +1,13 @@
 //! The keys of a Redis server, twice: for the limit and for dedup, as in the original.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::config::{Config, ConfigError, Key};
-use crate::tls;
+use crate::reload::Watched;
+use crate::tls::Trust;
 
 /// The keys of one use.
 pub(super) struct Section {
@@ -68,8 +67,10 @@ pub(super) struct Settings {
     /// How long a push waits.
     pub(super) timeout: Duration,
     /// With the name that the server's certificate must carry; `None`: in the clear.
-    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<(Trust, ServerName<'static>)>,
     ca_file: Option<PathBuf>,
+    /// The key that names it.
+    ca_key: &'static str,
 }
 
 impl PartialEq for Settings {
@@ -106,12 +107,17 @@ impl Settings {
         } else {
             let name = ServerName::try_from(host.clone())
                 .map_err(|_| config.error(&keys.host, "must be a host's name or address, without a port"))?;
-            let client = tls::client_config(ca_file.as_deref(), &[])
+            let trust = Trust::read(ca_file.as_deref(), &[])
                 .map_err(|error| config.error(&keys.ca_file, format!("is of no use: {error}")))?;
-            Some((client, name))
+            Some((trust, name))
         };
         let (port, password) = (config.require(&keys.port)?, config.get(&keys.password)?);
-        Ok(Settings { host, port, password, timeout, tls, ca_file })
+        Ok(Settings { host, port, password, timeout, tls, ca_file, ca_key: keys.ca_file.name })
+    }
+
+    /// The CA file, when there is one: new connections trust what it holds.
+    pub(super) fn watched(&self) -> Option<Watched> {
+        self.tls.as_ref().and_then(|(trust, _)| trust.watched(self.ca_key, Vec::new()))
     }
 
     /// Host and port, for logs.

@@ -43,17 +43,16 @@ pub use self::token::Now;
 use self::token::ProviderToken;
 use super::host::host_proof;
 use super::preview::{NOT_SHOWN, Preview, Previewed};
-use super::trust::trust;
 use super::{
     BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request,
 };
 use crate::admission::PlatformKeys;
-use crate::http2::tls::Trust;
+use crate::http2::tls::{self, Trust};
 use crate::http2::{Pool, PoolSettings, Stats};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::{Attempt, Outcome};
 use crate::proof::{Finding, Proof};
-use crate::reload::{Print, Watched};
+use crate::reload::Watched;
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("apns");
@@ -69,8 +68,6 @@ pub struct ApnsProvider {
     clock: fn() -> Now,
     /// By app, in the order of `settings.apps`.
     keys: Vec<AppKey>,
-    /// What the CA file held.
-    ca: Option<Print>,
     pools: Pools,
 }
 
@@ -92,10 +89,11 @@ impl ApnsProvider {
 
     /// The same with provider tokens that age by `clock`, for tests in which time passes.
     pub fn with_clock(settings: Settings, clock: fn() -> Now) -> Result<Self, ProviderError> {
-        let (trust, ca) = trust(PLATFORM, settings.ca_file.as_deref())?;
+        let wrong = |error: tls::TlsError| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() };
+        let trust = tls::trust(settings.ca_file.as_deref()).map_err(wrong)?;
         let keys = app_keys(&settings.apps, clock())?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
-        Ok(ApnsProvider { settings, trust, hostname, clock, keys, ca, pools: Pools::default() })
+        Ok(ApnsProvider { settings, trust, hostname, clock, keys, pools: Pools::default() })
     }
 
     /// The settings that it was made of.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::keys::{are_one, key_of, replace};
 use super::{ApnsProvider, App};
-use crate::handlers::trust::watched_ca;
 use crate::reload::{Taking, Watched};
 
 /// One entry per signing key, and one for the CA file.
@@ -13,7 +12,7 @@ pub(super) fn all(provider: &ApnsProvider) -> Vec<Watched> {
     let first_of = |(at, app): &(usize, &App)| !apps[..*at].iter().any(|other| are_one(other, app));
     let keys = apps.iter().enumerate().filter(first_of).map(|(at, _)| key(provider, at));
     let names = apps.iter().map(|app| Arc::clone(&app.name)).collect();
-    let ca = watched_ca("apns.caFile", names, provider.settings.ca_file.as_ref().zip(provider.ca), &provider.trust);
+    let ca = provider.trust.watched("apns.caFile", names);
     keys.chain(ca).collect()
 }
 

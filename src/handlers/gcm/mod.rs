@@ -54,15 +54,14 @@ use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
 use super::preview::{NOT_SHOWN, Preview, Previewed};
-use super::trust::trust;
 use super::{MessageHandler, Provider, ProviderError, Sender, home_sender};
 use crate::admission::PlatformKeys;
-use crate::http2::tls::Trust;
+use crate::http2::tls::{self, Trust};
 use crate::http2::{Pool, PoolSettings, Stats};
 use crate::message::{Platform, QueueMessage};
 use crate::outcome::Refusal;
 use crate::proof::Proof;
-use crate::reload::{Print, Watched};
+use crate::reload::Watched;
 
 /// The platform's name in topics, tables and tags.
 pub const PLATFORM: Platform = Platform("gcm");
@@ -74,8 +73,6 @@ const STREAMS_PER_CONNECTION: usize = 100;
 pub struct GcmProvider {
     settings: Settings,
     trust: Trust,
-    /// What the CA file held.
-    ca: Option<Print>,
     hostname: Arc<str>,
     /// By app, in the order of `settings.apps`.
     accounts: Vec<Account>,
@@ -88,11 +85,12 @@ pub struct GcmProvider {
 impl GcmProvider {
     /// Reads and tries the credentials of every app. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, ProviderError> {
-        let (trust, ca) = trust(PLATFORM, settings.ca_file.as_deref())?;
+        let wrong = |error: tls::TlsError| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() };
+        let trust = tls::trust(settings.ca_file.as_deref()).map_err(wrong)?;
         let accounts = account::all(&settings.apps)?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
         let (pools, tasks, stop) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
-        Ok(GcmProvider { settings, trust, ca, hostname, accounts, pools, tasks, stop })
+        Ok(GcmProvider { settings, trust, hostname, accounts, pools, tasks, stop })
     }
 
     fn app(&self, name: &str) -> (&App, &Account) {

@@ -8,7 +8,6 @@ use super::account::{Account, source_of};
 use super::credentials::{self, Credentials};
 use super::token::{AccessToken, FETCH_TIMEOUT};
 use super::{App, GcmProvider};
-use crate::handlers::trust::watched_ca;
 use crate::http2::tls::Trust;
 use crate::reload::{Refused, Taking, Watched};
 
@@ -18,7 +17,7 @@ pub(super) fn all(provider: &GcmProvider) -> Vec<Watched> {
     let first_of = |(at, account): &(usize, &Account)| !accounts[..*at].iter().any(|other| other.shares_with(account));
     let own = accounts.iter().enumerate().filter(first_of).filter_map(|(_, account)| credential(provider, account));
     let names = provider.settings.apps.iter().map(|app| Arc::clone(&app.name)).collect();
-    let ca = watched_ca("gcm.caFile", names, provider.settings.ca_file.as_ref().zip(provider.ca), &provider.trust);
+    let ca = provider.trust.watched("gcm.caFile", names);
     own.chain(ca).collect()
 }
 

@@ -181,7 +181,12 @@ impl<F: Far> Rig<F> {
 
     /// Whether these ends are committed, with nothing open before them.
     pub(crate) fn has_committed(&self, ends: &[i64]) -> bool {
-        let committed = kafka().committed(&self.group, &self.topic);
+        self.has_committed_of(&self.topic, ends)
+    }
+
+    /// The same of any topic.
+    pub(crate) fn has_committed_of(&self, topic: &str, ends: &[i64]) -> bool {
+        let committed = kafka().committed(&self.group, topic);
         committed.iter().zip(ends).all(|(one, end)| one.offset == Some(*end) && one.metadata.is_empty())
     }
 
