@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of an object in order, repeated ones included, values raw.
@@ -21,6 +21,18 @@ impl<'a> Members<'a> {
     pub(in crate::handlers) fn get(&self, key: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
     }
+}
+
+/// Reads an object's known members in order, repeated ones included, values raw, keys in place: `known` says what a key is, `found`
+/// is given that and the value. An error is of data when the text is JSON but no object.
+pub(in crate::handlers) fn each<'a, K>(
+    text: &'a str,
+    known: impl Fn(&str) -> Option<K>,
+    found: impl FnMut(K, &'a RawValue),
+) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_map(EachVisitor { known, found })?;
+    json.end()
 }
 
 /// Appends `"key":raw`, with a comma where one is needed.
@@ -68,6 +80,52 @@ impl<'de> Visitor<'de> for MembersVisitor {
             members.push((key, map.next_value()?));
         }
         Ok(Members(members))
+    }
+}
+
+struct EachVisitor<N, F> {
+    known: N,
+    found: F,
+}
+
+impl<'de, K, N: Fn(&str) -> Option<K>, F: FnMut(K, &'de RawValue)> Visitor<'de> for EachVisitor<N, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(KeySeed(&self.known))? {
+            match key {
+                Some(key) => (self.found)(key, map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a key in place, without a copy.
+struct KeySeed<'n, N>(&'n N);
+
+impl<'de, K, N: Fn(&str) -> Option<K>> DeserializeSeed<'de> for KeySeed<'_, N> {
+    type Value = Option<K>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<K, N: Fn(&str) -> Option<K>> Visitor<'_> for KeySeed<'_, N> {
+    type Value = Option<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok((self.0)(key))
     }
 }
 

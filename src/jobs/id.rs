@@ -1,4 +1,6 @@
 //! To which job (campaign) a message belongs: `metadata.jobId`, as its producer wrote it. Pure.
+//!
+//! Asked for each message before its handler reads it, so a record without an escape is not parsed but looked through (`scan`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +9,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+mod scan;
 
 /// Bytes of the longest name; a longer one is no job's.
 pub const LONGEST: usize = 200;
@@ -18,8 +22,21 @@ pub fn of(record: &[u8]) -> Option<Cow<'_, str>> {
     // Most that name none are known by that, without being read.
     NAME.find(record)?;
     let record = std::str::from_utf8(record).ok()?;
+    if record.contains('\\') {
+        return parsed(record);
+    }
+    let id = scan::value_of(record, |key| key.eq_ignore_ascii_case("metadata"))?;
+    name(scan::value_of(id, |key| key == "jobId")?)
+}
+
+/// The same by a parser that knows escapes.
+fn parsed(record: &str) -> Option<Cow<'_, str>> {
     let metadata = member(record, |key| key.eq_ignore_ascii_case("metadata"))?;
-    let id = member(metadata.get(), |key| key == "jobId")?.get();
+    name(member(metadata.get(), |key| key == "jobId")?.get())
+}
+
+/// The name that a value is.
+fn name(id: &str) -> Option<Cow<'_, str>> {
     let id = match id.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(text) if !text.contains('\\') => Cow::Borrowed(text),
         Some(_) => Cow::Owned(serde_json::from_str(id).ok()?),

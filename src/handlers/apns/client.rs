@@ -64,7 +64,7 @@ impl Client {
             }
             let request = request::build(push, &self.target, authorization.clone());
             requests += 1;
-            let result = slot.send(request, push.body.clone()).await;
+            let result = slot.send(request, push.parts.body.clone()).await;
             round_trip = result.as_ref().map_or_else(|error| error.after, |answer| answer.round_trip);
             let may_resend = requests < MOST_REQUESTS;
             let next = match &result {

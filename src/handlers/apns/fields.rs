@@ -1,10 +1,8 @@
 //! The producer's JSON object, its known keys found and nothing else understood. Borrowed from the record.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::handlers::json::each;
 use crate::outcome::{Class, Refusal};
 
 /// The known keys of a message, raw; `null` counts as not given. Of a repeated key the last one counts.
@@ -28,8 +26,10 @@ pub(super) fn read(record: &[u8]) -> Result<Fields<'_>, Box<Refusal>> {
         let place = error.valid_up_to();
         malformed("bad-utf8", "BadUtf8", format!("the record is not UTF-8: byte {place} is the first wrong one"))
     })?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_map(FieldsVisitor).and_then(|fields| json.end().map(|()| fields)).map_err(|error| refusal(&error))
+    let mut fields = Fields::default();
+    each(text, place, |place, value| *place(&mut fields) = (value.get() != "null").then_some(value))
+        .map_err(|error| refusal(&error))?;
+    Ok(fields)
 }
 
 /// Never quotes the record: only serde's words about syntax and the place.
@@ -45,99 +45,26 @@ fn malformed(key: &'static str, reason: &'static str, description: String) -> Bo
     Box::new(Refusal::local(Class::Message, key, reason, description))
 }
 
-struct FieldsVisitor;
+/// Where the value of a known key is kept.
+type Place = for<'f, 'a> fn(&'f mut Fields<'a>) -> &'f mut Option<&'a RawValue>;
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(name) = map.next_key_seed(NameSeed)? {
-            let Some(name) = name else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value: &'de RawValue = map.next_value()?;
-            *name.place(&mut fields) = (value.get() != "null").then_some(value);
-        }
-        Ok(fields)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Name {
-    DeviceToken,
-    Payload,
-    Metadata,
-    PushExpiry,
-    CollapseId,
-    ApnsId,
-    PushType,
-    Priority,
-    ApnsTopic,
-    Expiration,
-}
-
-/// The original decodes keys without regard to case, and its own end-to-end tests rely on it.
-const NAMES: [(&str, Name); 10] = [
-    ("devicetoken", Name::DeviceToken),
-    ("payload", Name::Payload),
-    ("metadata", Name::Metadata),
-    ("push_expiry", Name::PushExpiry),
-    ("collapse_id", Name::CollapseId),
-    ("apnsid", Name::ApnsId),
-    ("push_type", Name::PushType),
-    ("priority", Name::Priority),
-    ("apns_topic", Name::ApnsTopic),
-    ("expiration", Name::Expiration),
+/// The known keys, in lower case.
+const PLACES: [(&str, Place); 10] = [
+    ("devicetoken", |fields| &mut fields.device_token),
+    ("payload", |fields| &mut fields.payload),
+    ("metadata", |fields| &mut fields.metadata),
+    ("push_expiry", |fields| &mut fields.push_expiry),
+    ("collapse_id", |fields| &mut fields.collapse_id),
+    ("apnsid", |fields| &mut fields.apns_id),
+    ("push_type", |fields| &mut fields.push_type),
+    ("priority", |fields| &mut fields.priority),
+    ("apns_topic", |fields| &mut fields.apns_topic),
+    ("expiration", |fields| &mut fields.expiration),
 ];
 
-impl Name {
-    fn of(key: &str) -> Option<Name> {
-        NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, name)| *name)
-    }
-
-    fn place<'f, 'a>(self, fields: &'f mut Fields<'a>) -> &'f mut Option<&'a RawValue> {
-        match self {
-            Name::DeviceToken => &mut fields.device_token,
-            Name::Payload => &mut fields.payload,
-            Name::Metadata => &mut fields.metadata,
-            Name::PushExpiry => &mut fields.push_expiry,
-            Name::CollapseId => &mut fields.collapse_id,
-            Name::ApnsId => &mut fields.apns_id,
-            Name::PushType => &mut fields.push_type,
-            Name::Priority => &mut fields.priority,
-            Name::ApnsTopic => &mut fields.apns_topic,
-            Name::Expiration => &mut fields.expiration,
-        }
-    }
-}
-
-/// Reads a key in place, without a copy: `None` for one that we do not know.
-struct NameSeed;
-
-impl<'de> DeserializeSeed<'de> for NameSeed {
-    type Value = Option<Name>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameSeed {
-    type Value = Option<Name>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Name::of(key))
-    }
+/// The original decodes keys without regard to case, and its own end-to-end tests rely on it.
+fn place(key: &str) -> Option<Place> {
+    PLACES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, place)| *place)
 }
 
 #[cfg(test)]

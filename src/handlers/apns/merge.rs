@@ -3,6 +3,7 @@
 //! As the original: `M` (this spelling only) is created when it is absent or null; a key that is there and not null wins;
 //! nothing happens when the payload or `M` is not an object. An empty metadata object creates an empty `M`.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::value::RawValue;
@@ -12,8 +13,28 @@ use crate::handlers::json::{Members, push_member};
 /// Keys that are compared faster one by one than by their hashes. Producers' metadata has no more.
 const FEW: usize = 16;
 
+/// A payload with metadata in it, as the parts that it consists of.
+pub(super) struct Merged<'a> {
+    before: &'a str,
+    name: &'static str,
+    m: Cow<'a, [u8]>,
+    after: &'a str,
+}
+
+impl Merged<'_> {
+    /// The parts, in their order.
+    pub(super) fn parts(&self) -> [&[u8]; 4] {
+        [self.before.as_bytes(), self.name.as_bytes(), &self.m, self.after.as_bytes()]
+    }
+
+    /// Bytes of all parts.
+    pub(super) fn len(&self) -> usize {
+        self.parts().map(<[u8]>::len).into_iter().sum()
+    }
+}
+
 /// The payload with `metadata` merged in; `None` when it goes out as it is.
-pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>> {
+pub(super) fn merged<'a>(payload: &'a RawValue, metadata: &'a RawValue) -> Option<Merged<'a>> {
     let text = payload.get();
     if !text.starts_with('{') {
         return None;
@@ -25,19 +46,19 @@ pub(super) fn merged(payload: &RawValue, metadata: &RawValue) -> Option<Vec<u8>>
     let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
     let (before, after) = (&text[..start], &text[start + old.get().len()..]);
     let members = if old.get() == "null" { Members(Vec::new()) } else { Members::of(old)? };
-    Some(spliced(&[before], &joined(&members, &new), after))
+    Some(Merged { before, name: "", m: joined(&members, &new).into(), after })
 }
 
 /// An object's text with an `M` as its last member.
-fn with_new(text: &str, metadata: &RawValue, members: &Members<'_>) -> Vec<u8> {
-    let end = text.len() - 1; // an object's raw text ends with its brace
-    let comma = if text[1..end].trim_ascii().is_empty() { "" } else { "," };
-    let before = [&text[..end], comma, "\"M\":"];
-    if has_repeated(members) {
-        spliced(&before, &joined(&Members(Vec::new()), members), "}")
+fn with_new<'a>(text: &'a str, metadata: &'a RawValue, members: &Members<'_>) -> Merged<'a> {
+    let (before, after) = text.split_at(text.len() - 1); // an object's raw text ends with its brace
+    let name = if before[1..].trim_ascii().is_empty() { "\"M\":" } else { ",\"M\":" };
+    let m = if has_repeated(members) {
+        joined(&Members(Vec::new()), members).into()
     } else {
-        spliced(&before, metadata.get().as_bytes(), "}")
-    }
+        metadata.get().as_bytes().into()
+    };
+    Merged { before, name, m, after }
 }
 
 /// Whether an object may have a member `M`, be it written as `\u004d`.
@@ -49,17 +70,6 @@ fn may_hold_m(object: &str) -> bool {
 fn has_repeated(members: &Members<'_>) -> bool {
     members.0.len() > FEW
         || members.0.iter().enumerate().any(|(at, (key, _))| members.0[..at].iter().any(|(earlier, _)| earlier == key))
-}
-
-fn spliced(before: &[&str], middle: &[u8], after: &str) -> Vec<u8> {
-    let before_len: usize = before.iter().map(|part| part.len()).sum();
-    let mut bytes = Vec::with_capacity(before_len + middle.len() + after.len());
-    for part in before {
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    bytes.extend_from_slice(middle);
-    bytes.extend_from_slice(after.as_bytes());
-    bytes
 }
 
 /// `old` with what it lacks of `new`. A repeated key of `new` counts with its last value.
@@ -93,7 +103,11 @@ mod tests {
     fn merge(payload: &str, metadata: &str) -> Option<String> {
         let (payload, metadata): (&RawValue, &RawValue) =
             (serde_json::from_str(payload).unwrap(), serde_json::from_str(metadata).unwrap());
-        merged(payload, metadata).map(|bytes| String::from_utf8(bytes).unwrap())
+        merged(payload, metadata).map(|merged| {
+            let bytes = merged.parts().concat();
+            assert_eq!(bytes.len(), merged.len());
+            String::from_utf8(bytes).unwrap()
+        })
     }
 
     #[test]

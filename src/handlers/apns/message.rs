@@ -7,12 +7,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::uri::PathAndQuery;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Fields};
 use super::merge;
+use super::parts::{Body, Parts};
 use super::push_type::{self, PushType};
 use crate::handlers::Subject;
 use crate::handlers::json::{Members, Text};
@@ -27,7 +27,6 @@ const LONGEST_COLLAPSE_ID: usize = 64;
 /// Expiries below this are seconds, others milliseconds: 10^11 s is the year 5138, 10^11 ms is 1973.
 const SECONDS_BELOW: i64 = 100_000_000_000;
 
-const DEVICE: &str = "/3/device/";
 /// RFC 3986 `pchar` without percent-encoding: what stands in a path as it is, in every client and server.
 const IN_PATHS: [bool; 256] = {
     let (mut fits, mut byte) = ([false; 256], 0);
@@ -49,16 +48,12 @@ pub(super) struct Push<'a> {
     pub(super) token: Cow<'a, str>,
     /// The payload as the producer wrote it.
     pub(super) payload: &'a str,
-    /// `/3/device/<token>`.
-    pub(super) path: PathAndQuery,
-    /// The body as it goes out.
-    pub(super) body: Bytes,
-    /// `apns-id`.
-    pub(super) apns_id: Uuid,
+    /// Path, `apns-id` and body.
+    pub(super) parts: Parts,
     /// `apns-push-type`.
     pub(super) kind: HeaderValue,
     /// `apns-priority`; `None`: Apple's default, 10.
-    pub(super) priority: Option<HeaderValue>,
+    pub(super) priority: Option<&'static str>,
     /// `apns-expiration`, seconds since the epoch; 0: one attempt, never stored.
     pub(super) expiration: Option<i64>,
     /// `apns-collapse-id`.
@@ -87,26 +82,27 @@ pub(super) fn parse<'a>(
         return Err(NotSent::Expired);
     }
     let token = token(&fields)?;
-    let path = path(&token)?;
+    check_token(&token)?;
     let payload = payload(&fields)?;
     let given = text(fields.push_type, "push_type")?.filter(|name| !name.is_empty());
     let push_type = match given.as_deref() {
         Some(name) => PushType::named(name).ok_or_else(push_type::refusal)?,
         None => push_type::inferred(payload),
     };
+    let body = body(payload, fields.metadata, push_type.longest_payload)?;
+    let id = apns_id(&fields)?.unwrap_or_else(identity);
+    let parts = Parts::new(&token, id, body, record).ok_or_else(malformed_token)?;
     Ok(Push {
-        body: body(record, payload, fields.metadata, push_type.longest_payload)?,
         priority: push_type::priority(&push_type, number(fields.priority, "priority")?)?,
         expiration: number(fields.expiration, "expiration")?
             .filter(|seconds| *seconds >= 0)
             .or(expiry_ms.map(|end| (end / 1000).max(1))),
         collapse_id: collapse_id(&fields)?,
         topic: chosen_topic(&fields, push_type.suffix, topic)?,
-        apns_id: apns_id(&fields)?.unwrap_or_else(identity),
         kind: push_type.value,
         payload: payload.get(),
+        parts,
         token,
-        path,
     })
 }
 
@@ -134,25 +130,21 @@ fn payload<'a>(fields: &Fields<'a>) -> Result<&'a RawValue, Box<Refusal>> {
     }
 }
 
-fn path(token: &str) -> Result<PathAndQuery, Box<Refusal>> {
+fn check_token(token: &str) -> Result<(), Box<Refusal>> {
     let fits = |byte: u8| IN_PATHS[usize::from(byte)];
     let readable = token.len() <= LONGEST_TOKEN && token.bytes().all(fits) && !matches!(token, "." | "..");
-    let path = || PathAndQuery::from_maybe_shared(Bytes::from([DEVICE, token].concat())).ok();
-    readable.then(path).flatten().ok_or_else(|| {
-        let description = "the DeviceToken holds a character that cannot stand in a request's path (white space, %, /, a \
-                           control or non-ASCII character), or is longer than 1024 bytes; was it cut out of a file \
-                           with its line end?";
-        Box::new(Refusal::local(Class::Token, "malformed-device-token", "MalformedDeviceToken", description))
-    })
+    if readable { Ok(()) } else { Err(malformed_token()) }
+}
+
+fn malformed_token() -> Box<Refusal> {
+    let description = "the DeviceToken holds a character that cannot stand in a request's path (white space, %, /, a \
+                       control or non-ASCII character), or is longer than 1024 bytes; was it cut out of a file with its \
+                       line end?";
+    Box::new(Refusal::local(Class::Token, "malformed-device-token", "MalformedDeviceToken", description))
 }
 
 /// The body: the record's own bytes, unless metadata is merged into them.
-fn body(
-    record: &Bytes,
-    payload: &RawValue,
-    metadata: Option<&RawValue>,
-    longest: usize,
-) -> Result<Bytes, Box<Refusal>> {
+fn body<'a>(payload: &'a RawValue, metadata: Option<&'a RawValue>, longest: usize) -> Result<Body<'a>, Box<Refusal>> {
     if metadata.is_some_and(|raw| !raw.get().starts_with('{')) {
         return Err(wrong_type("metadata", "an object"));
     }
@@ -161,8 +153,8 @@ fn body(
         return Err(too_large(own.len(), longest));
     }
     let body = match metadata.and_then(|metadata| merge::merged(payload, metadata)) {
-        Some(merged) => Bytes::from(merged),
-        None => record.slice_ref(own),
+        Some(merged) => Body::Merged(merged),
+        None => Body::AsItCame(own),
     };
     if body.len() > longest { Err(too_large(body.len(), longest)) } else { Ok(body) }
 }
@@ -171,7 +163,7 @@ fn body(
 pub(super) fn sent_payload<'a>(fields: &Fields<'a>) -> Option<Cow<'a, [u8]>> {
     let payload = fields.payload?;
     let merged = fields.metadata.and_then(|metadata| merge::merged(payload, metadata));
-    Some(merged.map_or(Cow::Borrowed(payload.get().as_bytes()), Cow::Owned))
+    Some(merged.map_or(Cow::Borrowed(payload.get().as_bytes()), |merged| Cow::Owned(merged.parts().concat())))
 }
 
 fn collapse_id(fields: &Fields<'_>) -> Result<Option<HeaderValue>, Box<Refusal>> {
@@ -259,13 +251,13 @@ mod tests {
         match parse(&Bytes::copy_from_slice(record), NOW, "com.example.game", || IDENTITY) {
             Ok(push) => format!(
                 "{} {} topic={} priority={} expiration={} collapse={} body={}",
-                push.path,
+                push.parts.path,
                 push.kind.to_str().unwrap(),
                 push.topic.map_or("own".into(), |value| value.to_str().unwrap().to_owned()),
-                push.priority.map_or("-".into(), |value| value.to_str().unwrap().to_owned()),
+                push.priority.unwrap_or("-"),
                 push.expiration.map_or("-".into(), |seconds| seconds.to_string()),
                 push.collapse_id.map_or("-".into(), |value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-                String::from_utf8_lossy(&push.body),
+                String::from_utf8_lossy(&push.parts.body),
             ),
             Err(NotSent::Expired) => "expired".into(),
             Err(NotSent::Refused(refusal)) => {
@@ -293,10 +285,10 @@ mod tests {
     fn a_plain_message_is_an_alert_with_its_bytes_untouched_and_uncopied() {
         let record = Bytes::from_static(br#"{"DeviceToken":"ab12","Payload":{"b" :1,"a":"<\u00e9>"},"push_expiry":0}"#);
         let push = parse(&record, NOW, "t", || IDENTITY).ok().unwrap();
-        assert_eq!(&push.body[..], br#"{"b" :1,"a":"<\u00e9>"}"#);
-        assert!(record.as_ptr_range().contains(&push.body.as_ptr()), "the body is a part of the record");
+        assert_eq!(&push.parts.body[..], br#"{"b" :1,"a":"<\u00e9>"}"#);
+        assert!(record.as_ptr_range().contains(&push.parts.body.as_ptr()), "the body is a part of the record");
         assert!(matches!(push.token, Cow::Borrowed("ab12")));
-        assert_eq!(push.apns_id, IDENTITY);
+        assert_eq!(push.parts.apns_id, IDENTITY.to_string().as_str());
     }
 
     #[test]
@@ -389,13 +381,13 @@ mod tests {
     fn a_producers_uuid_is_the_identity_in_any_spelling_and_anything_else_is_not() {
         let id = |members: &str| {
             let record = Bytes::from(format!(r#"{{"deviceToken":"a","payload":{{}}{members}}}"#));
-            parse(&record, NOW, "t", || IDENTITY).ok().unwrap().apns_id
+            parse(&record, NOW, "t", || IDENTITY).ok().unwrap().parts.apns_id
         };
-        let own = Uuid::from_u128(0xEC26_8A4C_0000_4000_8000_0000_0000_0001);
-        assert_eq!(id(r#","ApnsID":"EC268A4C-0000-4000-8000-000000000001""#), own);
-        assert_eq!(id(r#","apnsid":"job-1""#), IDENTITY);
-        assert_eq!(id(r#","ApnsID":"""#), IDENTITY);
-        assert_eq!(id(r#","ApnsID":null"#), IDENTITY);
+        let ours = IDENTITY.to_string();
+        assert_eq!(id(r#","ApnsID":"EC268A4C-0000-4000-8000-000000000001""#), "ec268a4c-0000-4000-8000-000000000001");
+        assert_eq!(id(r#","apnsid":"job-1""#), ours.as_str());
+        assert_eq!(id(r#","ApnsID":"""#), ours.as_str());
+        assert_eq!(id(r#","ApnsID":null"#), ours.as_str());
     }
 
     proptest! {

@@ -19,6 +19,7 @@ mod fields;
 mod keys;
 mod merge;
 mod message;
+mod parts;
 pub mod probe;
 mod push_type;
 mod reloads;
@@ -175,7 +176,7 @@ impl Provider for ApnsProvider {
         match read(message, now_ms, &topic(app)) {
             Ok(push) => {
                 let request = request::build(&push, &self.target(app), NOT_SHOWN);
-                Previewed::of(request, push.body.clone(), Some(&push.token), expires_at_ms(message))
+                Previewed::of(request, push.parts.body.clone(), Some(&push.token), expires_at_ms(message))
             }
             Err(not_sent) => Preview::Ends(not_sent.into()),
         }

@@ -27,7 +27,7 @@ pub fn request(
     let topic = HeaderValue::from_str(topic).expect("the caller's topic can stand in a header");
     let target = Target { authority: Authority::from_static("localhost"), topic };
     let request = request::build(&push, &target, HeaderValue::from_static("bearer"));
-    Ok(request.map(|()| push.body.clone()))
+    Ok(request.map(|()| push.parts.body.clone()))
 }
 
 /// The verdict on an answer to a push to `token`.

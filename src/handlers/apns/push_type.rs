@@ -59,19 +59,19 @@ pub(super) fn inferred(payload: &RawValue) -> PushType {
 }
 
 /// `apns-priority`: the given one, 5 for `background`, else Apple's default.
-pub(super) fn priority(push_type: &PushType, given: Option<i64>) -> Result<Option<HeaderValue>, Box<Refusal>> {
+pub(super) fn priority(push_type: &PushType, given: Option<i64>) -> Result<Option<&'static str>, Box<Refusal>> {
     let background = push_type.value == "background";
     match given {
-        None if background => Ok(Some(HeaderValue::from_static("5"))),
+        None if background => Ok(Some("5")),
         None => Ok(None),
         Some(10) if background => Err(message::refused(
             "bad-priority",
             "BadPriority",
             "priority 10 is an error for a background push (content-available alone makes it one): use 5 or none",
         )),
-        Some(10) => Ok(Some(HeaderValue::from_static("10"))),
-        Some(5) => Ok(Some(HeaderValue::from_static("5"))),
-        Some(1) => Ok(Some(HeaderValue::from_static("1"))),
+        Some(10) => Ok(Some("10")),
+        Some(5) => Ok(Some("5")),
+        Some(1) => Ok(Some("1")),
         Some(_) => Err(message::refused("bad-priority", "BadPriority", "priority must be 10, 5 or 1")),
     }
 }

@@ -3,7 +3,6 @@
 use http::header::{AUTHORIZATION, HeaderName};
 use http::uri::{Authority, Parts, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use uuid::Uuid;
 
 use super::message::Push;
 
@@ -29,9 +28,9 @@ pub(super) fn build(push: &Push<'_>, target: &Target, authorization: HeaderValue
     headers.insert(AUTHORIZATION, authorization);
     headers.insert(APNS_TOPIC, push.topic.as_ref().unwrap_or(&target.topic).clone());
     headers.insert(APNS_PUSH_TYPE, push.kind.clone());
-    headers.insert(APNS_ID, identity(push.apns_id));
-    if let Some(priority) = &push.priority {
-        headers.insert(APNS_PRIORITY, priority.clone());
+    headers.insert(APNS_ID, push.parts.apns_id.clone());
+    if let Some(priority) = push.priority {
+        headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority));
     }
     if let Some(seconds) = push.expiration {
         headers.insert(APNS_EXPIRATION, unindexed(HeaderValue::from(seconds)));
@@ -50,14 +49,8 @@ fn uri(push: &Push<'_>, target: &Target) -> Uri {
     let mut parts = Parts::default();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(target.authority.clone());
-    parts.path_and_query = Some(push.path.clone());
+    parts.path_and_query = Some(push.parts.path.clone());
     Uri::from_parts(parts).expect("scheme, authority and path are all there, and each was checked when it was made")
-}
-
-fn identity(id: Uuid) -> HeaderValue {
-    let mut text = Uuid::encode_buffer();
-    let value = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
-    unindexed(value.expect("a UUID's text is hexadecimal digits and hyphens"))
 }
 
 /// A value that differs from push to push must not push the others out of the connection's header table: sensitive ones

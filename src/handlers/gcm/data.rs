@@ -28,40 +28,50 @@ pub(super) fn write(
     if data.is_empty() && metadata.is_empty() {
         return Ok(0);
     }
-    let entries: Vec<_> =
-        data.iter().map(|entry| (entry, true)).chain(metadata.iter().map(|entry| (entry, false))).collect();
-    let counts = counting(&entries.iter().map(|((key, _), own)| (key.as_ref(), *own)));
     let mut size = 0;
     push_member(json, "data", "{");
-    for ((key, value), _) in entries.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(entry, _)| entry) {
-        check_key(key)?;
-        size += key.len() + entry(json, key, value)?;
+    if data.len() + metadata.len() <= FEW {
+        let is_last = |all: &[Entry<'_>], at: usize| !all[at + 1..].iter().any(|(other, _)| *other == all[at].0);
+        let own = (0..data.len()).filter(|at| is_last(data, *at)).map(|at| &data[at]);
+        let added = (0..metadata.len()).filter(|at| is_last(metadata, *at)).map(|at| &metadata[at]);
+        let added = added.filter(|(key, _)| !data.iter().any(|(other, _)| other == key));
+        size += entries(json, own.chain(added))?;
+    } else {
+        size += entries(json, counting(data, metadata).into_iter())?;
     }
     json.push(b'}');
     Ok(size)
 }
 
-/// Which entries count: of a key the last one of `data` (`true`), else the last one of metadata.
-fn counting<'k>(keys: &(impl DoubleEndedIterator<Item = (&'k str, bool)> + ExactSizeIterator + Clone)) -> Vec<bool> {
-    let mut counts = vec![false; keys.len()];
-    if keys.len() <= FEW {
-        for (index, (key, own)) in keys.clone().enumerate() {
-            let outdone = |(at, (other, of))| other == key && if of == own { at > index } else { of };
-            counts[index] = !keys.clone().enumerate().any(outdone);
-        }
-        return counts;
-    }
-    let mut known = HashSet::with_capacity(keys.len());
-    for own in [true, false] {
-        for (index, (key, _)) in keys.clone().enumerate().rev().filter(|(_, (_, of))| *of == own) {
-            counts[index] = known.insert(key);
-        }
-    }
-    counts
+type Entry<'a> = (Cow<'a, str>, &'a RawValue);
+
+/// The entries that count, in their order: of a key the last one of `data`, else the last one of metadata.
+fn counting<'m, 'a>(data: &'m [Entry<'a>], metadata: &'m [Entry<'a>]) -> Vec<&'m Entry<'a>> {
+    let mut known = HashSet::with_capacity(data.len() + metadata.len());
+    let mut last = |entries: &'m [Entry<'a>]| {
+        let mut counting: Vec<_> = entries.iter().rev().filter(|(key, _)| known.insert(key.as_ref())).collect();
+        counting.reverse();
+        counting
+    };
+    let own = last(data);
+    [own, last(metadata)].concat()
 }
 
-fn members<'m, 'a>(object: Option<&'m Members<'a>>) -> &'m [(Cow<'a, str>, &'a RawValue)] {
+fn members<'m, 'a>(object: Option<&'m Members<'a>>) -> &'m [Entry<'a>] {
     object.map_or(&[], |members| &members.0)
+}
+
+/// Writes entries. Returns their size.
+fn entries<'m, 'a: 'm>(
+    json: &mut Vec<u8>,
+    entries: impl Iterator<Item = &'m Entry<'a>>,
+) -> Result<usize, Box<Refusal>> {
+    let mut size = 0;
+    for (key, value) in entries {
+        check_key(key)?;
+        size += key.len() + entry(json, key, value)?;
+    }
+    Ok(size)
 }
 
 /// Writes one entry. Returns its value's size.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::handlers::json::{Members, Text};
+use crate::handlers::json::{Text, each};
 use crate::outcome::{Class, Refusal};
 
 /// The known keys of a message, raw; `null` counts as not given. Of a repeated key the last one counts.
@@ -30,34 +30,34 @@ pub(super) fn read(record: &[u8]) -> Result<Fields<'_>, Box<Refusal>> {
         let place = error.valid_up_to();
         refused("bad-utf8", "BadUtf8", format!("the record is not UTF-8: byte {place} is the first wrong one"))
     })?;
-    let members: Members<'_> = serde_json::from_str(text).map_err(|error| refusal(&error))?;
     let mut fields = Fields::default();
-    for (key, value) in members.0 {
-        if let Some(place) = place(&mut fields, &key) {
-            *place = (value.get() != "null").then_some(value);
-        }
-    }
+    each(text, place, |place, value| *place(&mut fields) = (value.get() != "null").then_some(value))
+        .map_err(|error| refusal(&error))?;
     Ok(fields)
 }
 
+/// Where the value of a known key is kept.
+type Place = for<'f, 'a> fn(&'f mut Fields<'a>) -> &'f mut Option<&'a RawValue>;
+
+/// The known keys, in lower case.
+const PLACES: [(&str, Place); 12] = [
+    ("to", |fields| &mut fields.to),
+    ("topic", |fields| &mut fields.topic),
+    ("condition", |fields| &mut fields.condition),
+    ("collapse_key", |fields| &mut fields.collapse_key),
+    ("priority", |fields| &mut fields.priority),
+    ("time_to_live", |fields| &mut fields.time_to_live),
+    ("dry_run", |fields| &mut fields.dry_run),
+    ("data", |fields| &mut fields.data),
+    ("notification", |fields| &mut fields.notification),
+    ("metadata", |fields| &mut fields.metadata),
+    ("push_expiry", |fields| &mut fields.push_expiry),
+    ("message", |fields| &mut fields.message),
+];
+
 /// The original decodes keys without regard to case.
-fn place<'f, 'a>(fields: &'f mut Fields<'a>, key: &str) -> Option<&'f mut Option<&'a RawValue>> {
-    let is = |name: &str| name.eq_ignore_ascii_case(key);
-    Some(match key.len() {
-        2 if is("to") => &mut fields.to,
-        4 if is("data") => &mut fields.data,
-        5 if is("topic") => &mut fields.topic,
-        7 if is("dry_run") => &mut fields.dry_run,
-        7 if is("message") => &mut fields.message,
-        8 if is("priority") => &mut fields.priority,
-        8 if is("metadata") => &mut fields.metadata,
-        9 if is("condition") => &mut fields.condition,
-        11 if is("push_expiry") => &mut fields.push_expiry,
-        12 if is("collapse_key") => &mut fields.collapse_key,
-        12 if is("time_to_live") => &mut fields.time_to_live,
-        12 if is("notification") => &mut fields.notification,
-        _ => return None,
-    })
+fn place(key: &str) -> Option<Place> {
+    PLACES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, place)| *place)
 }
 
 /// Never quotes the record: only serde's words about syntax and the place.

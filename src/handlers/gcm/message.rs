@@ -6,6 +6,7 @@
 //! written once, front to back, from what is borrowed from the record.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -237,7 +238,8 @@ fn android(
         push_member(json, "priority", priority_word(&priority)?);
     }
     if let Some(seconds) = ttl(fields, now_ms)? {
-        push_member(json, "ttl", &format!("\"{seconds}s\""));
+        push_member(json, "ttl", "");
+        let _ = write!(json, "\"{seconds}s\""); // writing to memory cannot fail
     }
     let size = notification.write_android(json)?;
     if json.len() == empty {

@@ -7,8 +7,7 @@ use serde_json::value::RawValue;
 
 use super::data::size_of_text;
 use super::fields::{refused, wrong_type};
-use super::message::object;
-use crate::handlers::json::{Members, Text, push_member, push_text};
+use crate::handlers::json::{Members, Text, each, push_member, push_text};
 use crate::outcome::Refusal;
 
 /// Names here, names in `message.notification`.
@@ -39,15 +38,18 @@ impl<'a> Notification<'a> {
     /// Finds the known members. Keys match in any case, the last of a repeated one counts.
     pub(super) fn of(raw: &'a RawValue) -> Result<Self, Box<Refusal>> {
         let mut found = Notification::default();
-        for (key, value) in object(raw, "notification")?.0 {
+        let known = |key: &str| {
+            let place = |names: &[(&str, &str)]| names.iter().position(|(name, _)| name.eq_ignore_ascii_case(key));
+            place(&COMMON).or_else(|| place(&ANDROID).map(|at| COMMON.len() + at))
+        };
+        let all = |at: usize, value: &'a RawValue| {
             let value = (!matches!(value.get(), "null" | "\"\"")).then_some(value);
-            let place = |names: &[(&str, &str)]| names.iter().position(|(name, _)| name.eq_ignore_ascii_case(&key));
-            if let Some(at) = place(&COMMON) {
-                found.common[at] = value;
-            } else if let Some(at) = place(&ANDROID) {
-                found.android[at] = value;
+            match at.checked_sub(COMMON.len()) {
+                Some(at) => found.android[at] = value,
+                None => found.common[at] = value,
             }
-        }
+        };
+        each(raw.get(), known, all).map_err(|_| wrong_type("notification", "an object"))?;
         if found.common[2].is_some() {
             found.common[3] = None; // both are the image; the original's name goes first
         }
