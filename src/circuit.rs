@@ -11,6 +11,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
+use crate::handlers::pace::Pace;
 use crate::handlers::retry::{RetryShare, ShareSettings};
 use crate::message::Platform;
 use crate::outcome::{Attempt, Refusal, Verdict};
@@ -43,6 +44,8 @@ pub struct Circuit {
     app: Arc<str>,
     platform: Platform,
     share: Arc<Share>,
+    /// How fast its requests may leave, with those who share its limit.
+    pace: Option<Arc<Pace>>,
     stats: Stats,
     first_attempts: AtomicU64,
     good: AtomicU64,
@@ -88,6 +91,7 @@ impl Circuit {
             app,
             platform,
             share,
+            pace: None,
             stats,
             first_attempts: AtomicU64::new(0),
             good: AtomicU64::new(0),
@@ -97,6 +101,17 @@ impl Circuit {
             renewals: AtomicU64::new(0),
             inner: Mutex::new(inner),
         }
+    }
+
+    /// The same for an app whose requests leave at a pace.
+    #[must_use]
+    pub fn at_pace(self, pace: Option<Arc<Pace>>) -> Self {
+        Circuit { pace, ..self }
+    }
+
+    /// How fast its requests may leave, with those who share its limit; `None`: as fast as they can.
+    pub fn pace(&self) -> Option<&Arc<Pace>> {
+        self.pace.as_ref()
     }
 
     /// Leave for a message's first attempt; `None` while the app is paused: the queue keeps the message.
@@ -182,6 +197,10 @@ impl Circuit {
             _ => inner.breaker.attempted(signal, level, now),
         };
         self.settle(inner, change, level);
+        // Once for all that were under way when the limit was found used up.
+        if let (Signal::Quota { .. }, Some(Change::Opened), Some(pace)) = (signal, change, &self.pace) {
+            pace.exceeded(now);
+        }
     }
 
     /// Looks at the clock. Whether the provider was found to answer again since the last look.

@@ -140,6 +140,7 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
         };
         push.admitted = gate.admitted().or(push.admitted);
         begun.leave(); // one that was ended here needed no stream
+        begun.asked(attempt.requests);
         if let Some(report) = end(push, attempt, pass, tools, &desk) {
             report.await;
         }

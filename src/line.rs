@@ -9,9 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::handlers::pace::Pace;
 use crate::message::Lane;
 
 /// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
@@ -52,22 +54,31 @@ pub struct Ahead(Arc<Waiting>);
 struct Waiting {
     attempts: AtomicUsize,
     turns: Turns,
+    pace: Option<Arc<Pace>>,
 }
 
 impl Ahead {
-    /// Of an app on the sender that waits for these turns.
-    pub fn new(turns: &Turns) -> Self {
-        Ahead(Arc::new(Waiting { attempts: AtomicUsize::new(0), turns: turns.clone() }))
+    /// Of an app on the sender that waits for these turns; its requests leave at this pace.
+    pub fn new(turns: &Turns, pace: Option<Arc<Pace>>) -> Self {
+        Ahead(Arc::new(Waiting { attempts: AtomicUsize::new(0), turns: turns.clone(), pace }))
     }
 
-    /// Counts an attempt until it has its stream, or ends without one.
+    /// Counts an attempt until it has its stream, or ends without one, and the request that it is to make.
     pub fn enter(&self) -> Begun {
         self.0.attempts.fetch_add(1, Relaxed);
-        Begun { ahead: self.clone(), has_left: AtomicBool::new(false) }
+        if let Some(pace) = &self.0.pace {
+            pace.spend(1);
+        }
+        Begun { ahead: self.clone(), has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
     }
 
     fn has_room(&self) -> bool {
         self.0.attempts.load(Relaxed) < AHEAD
+    }
+
+    /// Why it must not begin another attempt now, if it must not: until when.
+    fn pause(&self, now: Instant) -> Option<Instant> {
+        self.0.pace.as_ref().filter(|pace| !pace.is_ready(now)).map(|pace| pace.next())
     }
 }
 
@@ -76,6 +87,7 @@ impl Ahead {
 pub struct Begun {
     ahead: Ahead,
     has_left: AtomicBool,
+    has_asked: AtomicBool,
 }
 
 impl Begun {
@@ -88,11 +100,28 @@ impl Begun {
             }
         }
     }
+
+    /// It has made so many requests.
+    pub fn asked(&self, requests: u32) {
+        let again = requests.saturating_sub(1);
+        if requests > 0
+            && !self.has_asked.swap(true, Relaxed)
+            && again > 0
+            && let Some(pace) = &self.ahead.0.pace
+        {
+            pace.spend(again);
+        }
+    }
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
         self.leave();
+        if !*self.has_asked.get_mut()
+            && let Some(pace) = &self.ahead.0.pace
+        {
+            pace.give_back();
+        }
     }
 }
 
@@ -103,6 +132,8 @@ pub struct Line<T> {
     /// The app whose turn it is.
     turn: usize,
     waiting: usize,
+    /// When a message may begin that waits for its app's pace.
+    paced: Option<Instant>,
     turns: Turns,
 }
 
@@ -119,7 +150,7 @@ struct App<T> {
 impl<T> Line<T> {
     /// An empty one.
     pub fn new(turns: Turns) -> Self {
-        Line { apps: Vec::new(), turn: 0, waiting: 0, turns }
+        Line { apps: Vec::new(), turn: 0, waiting: 0, paced: None, turns }
     }
 
     /// One more message; `ahead` is asked for at the first of its app.
@@ -139,22 +170,33 @@ impl<T> Line<T> {
     }
 
     /// The next message that is to be attempted now, counted as begun. Apps have their turn one after the other.
-    pub fn begin(&mut self) -> Option<(T, Begun)> {
+    pub fn begin(&mut self, now: Instant) -> Option<(T, Begun)> {
+        self.paced = None;
         if self.waiting == 0 {
             return None;
         }
         for _ in 0..self.apps.len() {
             self.turn = (self.turn + 1) % self.apps.len();
             let app = &mut self.apps[self.turn];
-            if app.ahead.has_room()
-                && let Some(message) = app.pop()
-            {
+            if app.is_empty() || !app.ahead.has_room() {
+                continue;
+            }
+            if let Some(pause) = app.ahead.pause(now) {
+                self.paced = Some(self.paced.map_or(pause, |other| other.min(pause)));
+                continue;
+            }
+            if let Some(message) = app.pop() {
                 self.waiting -= 1;
                 return Some((message, app.ahead.enter()));
             }
         }
         self.turns.0.wanted.store(true, Relaxed);
         None
+    }
+
+    /// When it is worth asking again although nothing has come and nobody has left, after [`Line::begin`] gave nothing.
+    pub fn paced_until(&self) -> Option<Instant> {
+        self.paced
     }
 
     /// All of them, whosever turn it is.
@@ -165,6 +207,10 @@ impl<T> Line<T> {
 }
 
 impl<T> App<T> {
+    fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.massive.is_empty()
+    }
+
     fn pop(&mut self) -> Option<T> {
         let is_due = self.in_a_row + 1 >= FLOOR || self.single.is_empty();
         if is_due && let Some(message) = self.massive.pop_front() {
@@ -178,8 +224,12 @@ impl<T> App<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::handlers::pace::Settings;
 
     fn line() -> Line<u32> {
         Line::new(Turns::default())
@@ -187,7 +237,7 @@ mod tests {
 
     fn push(line: &mut Line<u32>, app: &str, lane: Lane, message: u32) {
         let turns = line.turns.clone();
-        line.push(&app.into(), lane, message, || Ahead::new(&turns));
+        line.push(&app.into(), lane, message, || Ahead::new(&turns, None));
     }
 
     #[test]
@@ -195,26 +245,59 @@ mod tests {
         let mut line = line();
         (0..AHEAD as u32 + 2).for_each(|number| push(&mut line, "a", Lane::Single, number));
         push(&mut line, "b", Lane::Single, 7);
-        let begun: Vec<_> = std::iter::from_fn(|| line.begin()).collect();
+        let begun: Vec<_> = std::iter::from_fn(|| line.begin(Instant::now())).collect();
         assert_eq!(begun.len(), AHEAD + 1, "the other app does not wait for it");
         let (_, first) = begun.iter().find(|(message, _)| *message == 0).unwrap();
         first.leave();
         first.leave();
-        assert_eq!(line.begin().map(|(message, _)| message), Some(AHEAD as u32), "one place, one turn");
+        assert_eq!(line.begin(Instant::now()).map(|(message, _)| message), Some(AHEAD as u32), "one place, one turn");
         drop(begun);
-        assert_eq!(line.begin().map(|(message, _)| message), Some(AHEAD as u32 + 1));
-        assert!(line.begin().is_none());
+        assert_eq!(line.begin(Instant::now()).map(|(message, _)| message), Some(AHEAD as u32 + 1));
+        assert!(line.begin(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn an_app_whose_pace_allows_no_more_waits_alone_and_what_made_no_request_costs_nothing() {
+        let (start, turns) = (Instant::now(), Turns::default());
+        let pace = Arc::new(Pace::new(Settings { per_second: 1_000.0, ramp: Duration::ZERO }, start));
+        let mut line = Line::new(turns.clone());
+        for number in 0..2_000 {
+            line.push(&"slow".into(), Lane::Single, number, || Ahead::new(&turns, Some(pace.clone())));
+        }
+        let take = |line: &mut Line<u32>, now| -> Vec<Begun> {
+            let begun: Vec<_> = std::iter::from_fn(|| line.begin(now).map(|(_, begun)| begun)).collect();
+            begun.iter().for_each(Begun::leave);
+            begun
+        };
+        let mut begun = take(&mut line, start);
+        let first = begun.len();
+        while let Some(more) = Some(take(&mut line, start)).filter(|more| !more.is_empty()) {
+            begun.extend(more);
+        }
+        assert_eq!(begun.len(), 500, "half a second's worth; {first} of them ahead");
+        let until = line.paced_until().expect("it waits for its pace");
+        assert!(until > start && until <= start + Duration::from_millis(6), "{:?}", until - start);
+        line.push(&"other".into(), Lane::Single, 7, || Ahead::new(&turns, None));
+        assert_eq!(take(&mut line, start).len(), 1, "it holds up no other");
+        begun.iter().for_each(|one| one.asked(1));
+        begun.truncate(400);
+        assert_eq!(take(&mut line, start).len(), 0, "they have asked");
+        assert_eq!(take(&mut line, until).len(), 5);
+        assert_eq!(take(&mut line, until).len(), 5, "the five before ended without a request");
+        begun[0].asked(3);
+        drop(begun);
+        assert_eq!(take(&mut line, until).len(), 5, "asked once, told once");
     }
 
     #[tokio::test]
     async fn whoever_waits_for_a_turn_is_woken() {
         let mut line = line();
         (0..=AHEAD as u32).for_each(|number| push(&mut line, "a", Lane::Massive, number));
-        let mut begun: Vec<_> = std::iter::from_fn(|| line.begin()).collect();
+        let mut begun: Vec<_> = std::iter::from_fn(|| line.begin(Instant::now())).collect();
         let turns = line.turns.clone();
         begun.truncate(LOW);
         turns.come().await;
-        assert!(line.begin().is_some());
+        assert!(line.begin(Instant::now()).is_some());
     }
 
     #[test]
@@ -222,7 +305,7 @@ mod tests {
         let mut line = line();
         (0..40).for_each(|number| push(&mut line, "a", Lane::Massive, number));
         (100..140).for_each(|number| push(&mut line, "a", Lane::Single, number));
-        let order: Vec<_> = std::iter::from_fn(|| line.begin().map(|(message, _)| message)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| line.begin(Instant::now()).map(|(message, _)| message)).collect();
         assert!(order[..7].iter().all(|message| *message >= 100), "{order:?}");
         assert_eq!(order[7], 0);
         assert_eq!(order[..40].iter().filter(|message| **message < 100).count(), 5);
@@ -246,7 +329,7 @@ mod tests {
                 push(&mut line, names[app], if is_massive { Lane::Massive } else { Lane::Single }, code);
                 for _ in 0..pops {
                     let waits: Vec<_> = line.apps.iter().map(|one| (one.name.clone(), !one.massive.is_empty())).collect();
-                    let Some((code, _)) = line.begin() else { break };
+                    let Some((code, _)) = line.begin(Instant::now()) else { break };
                     taken += 1;
                     let (of, lane) = ((code % 10 / 2) as usize, (code % 2) as usize);
                     prop_assert!(last[of][lane] < Some(code));

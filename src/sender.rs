@@ -87,7 +87,8 @@ async fn run(
     let mut room: DelayQueue<Waiting> = DelayQueue::new();
     let mut line: Line<Lent> = Line::new(turns.clone());
     loop {
-        while let Some((lent, begun)) = line.begin() {
+        let now = Instant::now();
+        while let Some((lent, begun)) = line.begin(now) {
             // Its lane was paused while it stood here: the backlog is Kafka's to keep.
             if lent.receipt.is_held_back(&lent.message.origin) {
                 desk.give_back(lent.into());
@@ -122,6 +123,7 @@ async fn run(
                 None => break,
             },
             () = turns.come() => {}
+            () = until(line.paced_until()) => {}
         }
     }
     line.drain().for_each(|lent| desk.give_back(lent.into()));
@@ -139,6 +141,13 @@ async fn run(
     pushes.wait().await;
     while let Ok(Waiting { push, .. }) = waiters.try_recv() {
         desk.give_back(push);
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -106,7 +106,8 @@ impl Worker {
         // The queue has told the bounds which apps share them.
         let circuit = |app: &Arc<str>| {
             let (share, stats) = (in_flight.share(app), reporters.stats().clone());
-            Arc::new(Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats))
+            let circuit = Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats);
+            Arc::new(circuit.at_pace(provider.pace(app)))
         };
         let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
         if let Some(admin) = &admin {
@@ -240,7 +241,7 @@ impl Parts {
     ) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
             let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
-            (app, AppTools { handler, load, ahead: Ahead::new(turns), circuit })
+            (app, AppTools { handler, load, ahead: Ahead::new(turns, circuit.pace().cloned()), circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
         let admission = self.admission.map(|plan| plan.open(sender.index));

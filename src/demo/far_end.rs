@@ -61,6 +61,8 @@ impl FarEnd {
             ("GCM_FIREBASECREDENTIALSFILE_GAME", written(folder, "account.json", &account)?),
             ("GCM_ENDPOINT", format!("https://{}", simulator.address())),
             ("GCM_CAFILE", written(folder, "fcm.pem", simulator.ca_pem())?),
+            // A demonstration is short: it does not begin as gently as Google is to be met.
+            ("GCM_QUOTA_RAMP", "0s".to_owned()),
         ];
         Ok(FarEnd {
             title: "FCM",

@@ -10,33 +10,28 @@
 //!
 //! - *Open*: nothing is sent but single probes, which are real pushes. Each pause is twice the one before, and never shorter
 //!   than what the provider asked for. A probe without an answer does not keep the next one waiting.
-//! - *Limited*: so many may be on their way at once, twice as many after each step that went well.
+//! - *Limited*: so many may be on their way at once, twice as many after each step that went well; half as many after one that
+//!   overloaded the provider (an eighth less when it did so a little), and an eighth more at a time from there on.
 //! - What is refused for one device alone says nothing about the others, unless nothing else is heard for long.
 
 use std::time::{Duration, Instant};
 
 use super::retry::LONGEST_WISH;
 
+mod allowance;
 mod settings;
 mod signal;
 mod window;
 
+use allowance::{Allowance, FIRST, SLOW_SHARE, SLOWEST};
 pub use settings::{KEYS, Settings};
 pub use signal::Signal;
 use window::{Counts, Window};
 
 /// Refusals of single devices in a row weigh this much less than failures.
 const DEVICE_WEIGHT: u64 = 10;
-/// Share of refusals as overload from which an app slows down.
-const SLOW_SHARE: f64 = 0.25;
-/// An app is not slowed down below so many at once.
-const SLOWEST: usize = 16;
-/// Share of failures up to which a limited app still grows.
-const CLEAN_SHARE: f64 = 0.1;
 /// Failures must lie in so many slices of the window: one lost connection is one event, however many pushes it carried.
 const SPREAD: usize = 3;
-/// What may be on its way after the first good probe.
-const FIRST_ALLOWANCE: usize = 2;
 /// Most probes without an answer at once.
 const MOST_PROBES: usize = 8;
 
@@ -68,7 +63,7 @@ pub enum Change {
 enum State {
     Closed,
     Limited {
-        allowance: usize,
+        allowance: Allowance,
         step: Counts,
         until: Instant,
     },
@@ -125,7 +120,7 @@ impl Breaker {
     pub fn allowance(&self, level: usize) -> usize {
         match self.state {
             State::Closed => usize::MAX,
-            State::Limited { allowance, .. } => allowance,
+            State::Limited { ref allowance, .. } => allowance.at_once(),
             // What is still on its way from before is not to keep a probe waiting.
             State::Open { slot: true, .. } => level + 1,
             State::Open { slot: false, .. } => 0,
@@ -183,7 +178,7 @@ impl Breaker {
         match signal {
             Signal::Nothing => *slot = true,
             Signal::Good => {
-                let allowance = *resume;
+                let allowance = Allowance::doubling(*resume);
                 return Some(self.limit(allowance, Change::Recovering, now));
             }
             Signal::Device | Signal::Fault { .. } | Signal::Quota { .. } => {
@@ -213,7 +208,7 @@ impl Breaker {
             return None;
         }
         if self.fails_everything(now) {
-            return Some(self.open(Duration::ZERO, FIRST_ALLOWANCE, now));
+            return Some(self.open(Duration::ZERO, FIRST, now));
         }
         match self.state {
             State::Limited { until, .. } if now >= until => self.step(level, now),
@@ -236,10 +231,10 @@ impl Breaker {
         }
         let least = self.settings.min_failures;
         if sum.fault >= least && sum.share(sum.fault) >= self.settings.failure_share {
-            return Some(self.open(Duration::ZERO, FIRST_ALLOWANCE, now));
+            return Some(self.open(Duration::ZERO, FIRST, now));
         }
         if sum.overload >= least && sum.share(sum.overload) >= SLOW_SHARE {
-            return Some(self.limit((level / 2).max(SLOWEST), Change::Slowed, now));
+            return Some(self.limit(Allowance::careful((level / 2).max(SLOWEST)), Change::Slowed, now));
         }
         None
     }
@@ -250,17 +245,11 @@ impl Breaker {
         let State::Limited { allowance, step, until } = &mut self.state else { return None };
         let counts = std::mem::take(step);
         *until = now + pace;
-        if counts.good == 0 && counts.fault >= self.settings.min_failures.min(*allowance as u64).max(1) {
-            return Some(self.open(Duration::ZERO, FIRST_ALLOWANCE, now));
+        if counts.good == 0 && counts.fault >= self.settings.min_failures.min(allowance.at_once() as u64).max(1) {
+            return Some(self.open(Duration::ZERO, FIRST, now));
         }
-        if counts.share(counts.fault) >= self.settings.failure_share {
-            *allowance = (*allowance / 2).max(FIRST_ALLOWANCE);
-        } else if counts.share(counts.overload) >= SLOW_SHARE {
-            *allowance = (*allowance / 2).max(SLOWEST.min(*allowance));
-        } else if counts.share(counts.fault) <= CLEAN_SHARE && (counts.good > 0 || level == 0) {
-            *allowance = allowance.saturating_mul(2);
-        }
-        if *allowance < self.full {
+        allowance.step(counts, self.settings.failure_share, level);
+        if allowance.at_once() < self.full {
             return None;
         }
         self.forget(now);
@@ -270,13 +259,13 @@ impl Breaker {
 
     fn open(&mut self, wait: Duration, resume: usize, now: Instant) -> Change {
         let next = now + self.settings.pause(0).max(wait.min(LONGEST_WISH));
-        let resume = resume.max(FIRST_ALLOWANCE);
+        let resume = resume.max(FIRST);
         self.forget(now);
         self.state = State::Open { next, tries: 0, slot: false, out: 0, resume };
         Change::Opened
     }
 
-    fn limit(&mut self, allowance: usize, change: Change, now: Instant) -> Change {
+    fn limit(&mut self, allowance: Allowance, change: Change, now: Instant) -> Change {
         self.forget(now);
         self.state = State::Limited { allowance, step: Counts::default(), until: now + self.settings.step(self.full) };
         change

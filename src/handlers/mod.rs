@@ -11,6 +11,7 @@ mod host;
 mod json;
 mod not_sent;
 mod open_gate;
+pub mod pace;
 pub mod preview;
 pub mod retry;
 mod settings;
@@ -246,6 +247,13 @@ pub trait Provider: Send + Sync {
     /// From the first good answer after an outage to full speed (`breaker.ramp`).
     fn ramp(&self) -> Duration {
         Duration::from_secs(3)
+    }
+
+    /// How fast `app`'s requests may leave, with those of others who share its limit; `None`: as fast as they can. Panics for an
+    /// app that [`Provider::apps`] does not list.
+    fn pace(&self, app: &str) -> Option<Arc<pace::Pace>> {
+        let _ = app;
+        None
     }
 
     /// The provider was found to answer `app` again: whoever holds back because of earlier failures need not any more.

@@ -56,6 +56,9 @@ fn in_flight(parts: &Parts, platform: Platform) {
         let tags = [("platform", platform.0), ("game", &*app)];
         stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
         stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
+        if let Some(pace) = parts.circuits[&app].pace() {
+            stats.gauge(Metric::QuotaRate, &tags, pace.rate());
+        }
         let state = match parts.circuits[&app].position() {
             Position::Closed => 0.0,
             Position::Limited => 1.0,

@@ -182,7 +182,7 @@ fn sender(
 ) -> SenderHandle {
     let (script, reporters, circuit) = (script.clone(), reporters.clone(), circuit.clone());
     let desk = move |waiting_room, turns: &Turns| {
-        let ahead = Ahead::new(turns);
+        let ahead = Ahead::new(turns, None);
         let apps = BTreeMap::from([("game".into(), AppTools { handler: script, load, ahead, circuit })]);
         Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, policy, waiting_room)
     };

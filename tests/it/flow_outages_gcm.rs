@@ -1,5 +1,7 @@
 //! The same for FCM: overload with its wishes, the project's quota, the token endpoint, revoked credentials.
 
+use std::time::{Duration, Instant};
+
 use pusher::generate::gcm::Gcm;
 use pusher::generate::{Generator, Mix, Settings};
 use pusher::handlers::breaker::Position;
@@ -34,6 +36,7 @@ impl Ends {
             ("gcm.firebaseCredentials.two", simulator.credentials("project-2").expect("known")),
             ("gcm.endpoint", format!("https://{}", simulator.address())),
             ("gcm.caFile", ca.to_string_lossy().into_owned()),
+            ("gcm.quota.ramp", "0s".into()),
         ];
         let pairs = pairs.into_iter().chain(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let world = World::new("gcm", &["one", "two"], pairs.map(|(key, value)| (key.to_owned(), value)));
@@ -122,6 +125,51 @@ fn a_quota_stops_the_app_at_the_first_refusal() {
     let last = next.stop();
     assert_eq!(totals.delivered + last.delivered, ends.next_serial, "{last:?}");
     assert_eq!(ends.accepted(), ends.next_serial);
+}
+
+#[test]
+fn a_campaign_keeps_to_the_configured_quota_and_none_is_refused() {
+    let faults = Faults { quota_per_minute: 30_000, ..Faults::default() };
+    let mut ends = Ends::start(faults, &[("gcm.quota.perMinute", "60000"), ("gcm.quota.replicas", "2")]);
+    let running = ends.world.start();
+    ends.calm("one", 4_000);
+    let reached = |count: u64| eventually("so many accepted", LONG, || (ends.accepted() >= count).then(Instant::now));
+    let (first, last) = (reached(500), reached(4_000));
+    // 3,500 at 500 a second; half a second's worth may have been saved up.
+    assert!(last - first >= Duration::from_secs(6), "after {:?}", last - first);
+    ends.world.settle("one");
+    let totals = running.totals_of("one");
+    assert_eq!((totals.requests, totals.retries, running.circuit("one").round()), (4_000, 0, 0), "{totals:?}");
+    assert_all_well(&ends, running);
+}
+
+/// Whether a campaign finds a quota that is half of the configured one, and how well it keeps to it. Takes minutes: `make
+/// bench-quota`.
+#[test]
+#[ignore = "a measurement of eight minutes: make bench-quota"]
+fn a_quota_lower_than_configured_is_found() {
+    const PER_MINUTE: u64 = 30_000;
+    const MINUTES: u64 = 5;
+    let faults = Faults { quota_per_minute: PER_MINUTE, processing_ms: 100, ..Faults::default() };
+    let mut ends = Ends::start(faults, &[("gcm.quota.perMinute", "60000"), ("breaker.ramp", "60s")]);
+    let running = ends.world.start();
+    let begun = Instant::now();
+    let at_minute = |ends: &mut Ends, minute: u64| {
+        while begun.elapsed() < Duration::from_mins(minute) {
+            if ends.next_serial < ends.accepted() + PER_MINUTE {
+                ends.calm("one", 5_000);
+            }
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    };
+    at_minute(&mut ends, 3);
+    let (accepted, requests) = (ends.accepted(), running.totals_of("one").requests);
+    at_minute(&mut ends, 3 + MINUTES);
+    let (accepted, requests) = (ends.accepted() - accepted, running.totals_of("one").requests - requests);
+    let (goodput, refused) = (accepted as f64 / (PER_MINUTE * MINUTES) as f64, 1.0 - accepted as f64 / requests as f64);
+    println!("goodput {:.1} % of the quota, {:.2} % of the requests refused", 100.0 * goodput, 100.0 * refused);
+    assert!(goodput >= 0.9 && refused < 0.02, "{goodput} {refused}");
+    assert!(running.stop().failed == 0);
 }
 
 #[test]

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sender", &["delivery", "desk", "line", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]),       // the poll thread: from the queue to the senders
     ("spread", &[]),
-    ("line", &[]),
+    ("line", &["handlers"]), // what stands in it leaves at its app's pace
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
     ("feedback_listener", &["admin", "control", "levers", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring

@@ -248,11 +248,36 @@ fn overload_slows_an_app_down_and_not_to_a_halt() {
         played.pass(100 * MS);
     }
     assert_eq!(played.breaker.allowance(0), SLOWEST);
-    for _ in 0..40 {
+    for _ in 0..150 {
         played.attempt(Signal::Good, 10);
         played.pass(100 * MS);
     }
     assert_eq!(played.changes, [Change::Slowed, Change::Closed]);
+}
+
+/// A provider that takes so many at once and refuses the rest: most of what it takes is used, and little is refused.
+#[test]
+fn an_overloaded_providers_capacity_is_found_and_kept_to() {
+    const TAKES: usize = 200;
+    let mut played = Played::new();
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..3_000 {
+        played.probe(Signal::Good);
+        let at_once =
+            if played.breaker.position() == Position::Open { 0 } else { played.breaker.allowance(0).min(FULL) };
+        let good = at_once.min(TAKES);
+        played.attempt(Signal::Good, good);
+        played.attempt(BUSY, at_once - good);
+        let change = played.breaker.tick(at_once, played.now);
+        played.changes.extend(change);
+        played.now += 100 * MS;
+        if round >= 300 {
+            (taken, refused) = (taken + good, refused + at_once - good);
+        }
+    }
+    let (goodput, share) = (taken as f64 / (2_700 * TAKES) as f64, refused as f64 / (taken + refused) as f64);
+    assert!(goodput > 0.8 && share < 0.15, "{goodput} {share}");
+    assert_eq!(played.changes, [Change::Opened, Change::Recovering], "found once, and not again and again");
 }
 
 #[test]
@@ -309,8 +334,9 @@ proptest! {
             played.changes.clear();
             before = now;
         }
-        // Three seconds are the longest wish above, and the longest pause; then the ramp, and steps that began badly.
-        for _ in 0..200 {
+        // Three seconds are the longest wish above, and the longest pause; then the ramp, and steps that began badly; with care
+        // where it was overloaded, 35 steps of a third of a second.
+        for _ in 0..400 {
             played.attempt(Signal::Good, 3);
             played.probe(Signal::Good);
             played.pass(50 * MS);

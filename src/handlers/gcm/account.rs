@@ -14,6 +14,7 @@ use super::quota::LimitedShare;
 use super::token::{AccessToken, Source};
 use super::token_endpoint::TokenEndpoint;
 use crate::handlers::ProviderError;
+use crate::handlers::pace::{self, Pace};
 use crate::http2::tls::Trust;
 use crate::reload::Print;
 
@@ -31,6 +32,8 @@ pub(super) struct Account {
     pub(super) token: Arc<AccessToken>,
     /// Shared by apps of the same project.
     pub(super) limited: Arc<LimitedShare>,
+    /// Likewise: how fast the project's requests may leave.
+    pub(super) pace: Arc<Pace>,
     /// When its last alarm was raised.
     pub(super) alarmed: Arc<Mutex<Option<Instant>>>,
 }
@@ -58,7 +61,7 @@ pub(super) fn source_of(credentials: &Arc<Credentials>, trust: &Trust) -> Arc<dy
 }
 
 /// The accounts of the apps; apps of the same credentials share their access token.
-pub(super) fn all(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
+pub(super) fn all(apps: &[App], pace: pace::Settings) -> Result<Vec<Account>, ProviderError> {
     let mut accounts: Vec<Account> = Vec::with_capacity(apps.len());
     for app in apps {
         let wrong = |key: &str, path: String, rule: String| ProviderError::Credentials {
@@ -89,9 +92,12 @@ pub(super) fn all(apps: &[App]) -> Result<Vec<Account>, ProviderError> {
             None => (Arc::new(credentials), Arc::new(AccessToken::new())),
         };
         let neighbour = accounts.iter().find(|account| account.project == project);
-        let limited = neighbour.map(|account| Arc::clone(&account.limited)).unwrap_or_default();
+        let (limited, pace) = match neighbour {
+            Some(account) => (Arc::clone(&account.limited), Arc::clone(&account.pace)),
+            None => (Arc::default(), Arc::new(Pace::new(pace, Instant::now()))),
+        };
         let key = key.replace("<app>", &app.name);
-        accounts.push(Account { project, credentials, file, key, token, limited, alarmed: Arc::default() });
+        accounts.push(Account { project, credentials, file, key, token, limited, pace, alarmed: Arc::default() });
     }
     Ok(accounts)
 }

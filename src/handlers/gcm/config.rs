@@ -8,6 +8,7 @@ use http::uri::Authority;
 
 use crate::admission::PlatformKeys;
 use crate::config::{Config, ConfigError, Ignored, Key};
+use crate::handlers::pace;
 use crate::handlers::retry::Policy;
 use crate::handlers::settings::{RetryKeys, app_names, duration, endpoint, number};
 
@@ -30,6 +31,15 @@ const MAX_CONNECTIONS: Key = Key::new(
     "16",
     "most connections of this process per project; Google takes 100 pushes on each",
 );
+const QUOTA: Key = Key::new(
+    "gcm.quota.perMinute",
+    "600000",
+    "messages that a project may send in a minute: Google's quota, or what you have agreed on; more wait",
+);
+const REPLICAS: Key =
+    Key::new("gcm.quota.replicas", "1", "processes that share the project's quota; each sends its part of it at most");
+const QUOTA_RAMP: Key =
+    Key::new("gcm.quota.ramp", "60s", "time from silence to that rate, up to 1h, as Google asks; 0s: at once");
 const TIMEOUT: Key =
     Key::new("gcm.timeout", "20s", "longest wait for the answer to one request; at least 10s, as Google asks");
 const CONNECT_TIMEOUT: Key = Key::new("gcm.connectTimeout", "5s", "longest wait for a connection and its handshake");
@@ -60,6 +70,9 @@ pub const KEYS: &[Key] = &[
     ENDPOINT,
     CA_FILE,
     MAX_CONNECTIONS,
+    QUOTA,
+    REPLICAS,
+    QUOTA_RAMP,
     TIMEOUT,
     CONNECT_TIMEOUT,
     RETRY.interval,
@@ -89,6 +102,8 @@ const GOOGLE: &str = "fcm.googleapis.com:443";
 /// Google: Scale FCM. A push that is given up earlier is often sent twice.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+/// More than any machine sends.
+const MOST_PER_MINUTE: usize = 1_000_000_000;
 /// Longest project id that is believed; Google's have at most 30 characters, old ones a domain before them.
 const LONGEST_PROJECT: usize = 128;
 
@@ -103,6 +118,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Most connections of the process per project.
     pub max_connections: usize,
+    /// How fast the requests of a project may leave this process.
+    pub pace: pace::Settings,
     /// Longest wait for an answer.
     pub timeout: Duration,
     /// Longest wait for a connection.
@@ -153,11 +170,22 @@ impl Settings {
             authority: endpoint(config, &ENDPOINT)?.unwrap_or(Authority::from_static(GOOGLE)),
             ca_file: config.get::<String>(&CA_FILE)?.map(PathBuf::from),
             max_connections: number(config, &MAX_CONNECTIONS, 1..=1000)?,
+            pace: pace(config)?,
             timeout: duration(config, &TIMEOUT, SHORTEST_TIMEOUT)?,
             connect_timeout: duration(config, &CONNECT_TIMEOUT, SHORTEST_CONNECT_TIMEOUT)?,
             retry: RETRY.read(config)?,
         })
     }
+}
+
+fn pace(config: &Config) -> Result<pace::Settings, ConfigError> {
+    let per_minute: usize = number(config, &QUOTA, 60..=MOST_PER_MINUTE)?;
+    let replicas: usize = number(config, &REPLICAS, 1..=10_000)?;
+    let ramp: Duration = config.require(&QUOTA_RAMP)?;
+    if ramp > Duration::from_hours(1) {
+        return Err(config.error(&QUOTA_RAMP, "must be from 0s to 1h"));
+    }
+    Ok(pace::Settings { per_second: per_minute as f64 / 60.0 / replicas as f64, ramp })
 }
 
 fn app(config: &Config, name: &str) -> Result<App, ConfigError> {

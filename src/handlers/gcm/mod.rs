@@ -53,6 +53,7 @@ use self::handler::GcmHandler;
 use self::message::NotSent;
 use self::request::Target;
 use self::token::{AccessToken, keep_fresh};
+use super::pace::Pace;
 use super::preview::{NOT_SHOWN, Preview, Previewed};
 use super::{MessageHandler, Provider, ProviderError, Sender, home_sender};
 use crate::admission::PlatformKeys;
@@ -87,7 +88,7 @@ impl GcmProvider {
     pub fn new(settings: Settings) -> Result<Self, ProviderError> {
         let wrong = |error: tls::TlsError| ProviderError::Tls { platform: PLATFORM, rule: error.to_string() };
         let trust = tls::trust(settings.ca_file.as_deref()).map_err(wrong)?;
-        let accounts = account::all(&settings.apps)?;
+        let accounts = account::all(&settings.apps, settings.pace)?;
         let hostname = gethostname::gethostname().to_string_lossy().into_owned().into();
         let (pools, tasks, stop) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         Ok(GcmProvider { settings, trust, hostname, accounts, pools, tasks, stop })
@@ -198,6 +199,10 @@ impl Provider for GcmProvider {
 
     fn retry(&self) -> super::retry::Policy {
         self.settings.retry
+    }
+
+    fn pace(&self, app: &str) -> Option<Arc<Pace>> {
+        Some(Arc::clone(&self.app(app).1.pace))
     }
 
     fn ramp(&self) -> Duration {

@@ -106,6 +106,8 @@ metrics! {
     BreakerOpened: Ours Counter "breaker_opened" [platform, game, reason],
     /// Pushes sent to find out whether a paused app must be paused.
     BreakerProbes: Ours Counter "breaker_probes" [platform, game],
+    /// Requests per second that the app, and others of its project, may send from this process now (FCM).
+    QuotaRate: Ours Gauge "quota_rate" [platform, game],
     /// Files of credentials or trusted certificates taken into use while running; `key` names the file in the configuration.
     CredentialsReloaded: Ours Counter "credentials_reloaded" [platform, key],
     /// New contents of such files that were refused; the old ones stay in use.

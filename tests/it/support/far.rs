@@ -133,6 +133,9 @@ impl Far for fcm::Simulator {
             ("gcm.apps".to_owned(), apps.join(",")),
             ("gcm.endpoint".into(), format!("https://{}", self.address())),
             ("gcm.caFile".into(), text(&ca)),
+            // The simulator's own quota is the limit.
+            ("gcm.quota.perMinute".into(), "100000000".into()),
+            ("gcm.quota.ramp".into(), "0s".into()),
         ];
         for app in apps {
             let account = folder.join(format!("{app}.json"));
