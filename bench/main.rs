@@ -7,16 +7,19 @@ mod neighbours;
 mod platform;
 mod profile;
 mod usage;
+mod variants;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
+use pusher::tally::Totals;
 
-use neighbours::{Kafka, Simulator, Worker};
+use neighbours::{Kafka, Redis, Simulator, Worker};
 use platform::Platform;
 use usage::Usage;
+use variants::Variant;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -24,9 +27,9 @@ fn main() -> Result<()> {
         Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
         Some("profile") => profile::run(&arguments[2..]),
         _ if arguments.iter().any(|argument| argument == "--quick") => {
-            in_scratch(|scratch| measure(scratch, 2, 50_000))
+            in_scratch(|scratch| measure(scratch, &variants::ALL[..1], 2, 50_000))
         }
-        _ => in_scratch(|scratch| measure(scratch, 5, 200_000)),
+        _ => in_scratch(|scratch| measure(scratch, &variants::ALL, 5, 200_000)),
     }
 }
 
@@ -75,21 +78,29 @@ fn in_scratch(run: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
 struct Contest {
     simulator: Simulator,
     floor: Vec<Round>,
-    worker: Vec<Round>,
+    workers: Vec<(Variant, Vec<Round>)>,
 }
 
-fn measure(scratch: &Path, rounds: usize, pushes: u64) -> Result<()> {
-    let kafka = Kafka::start()?;
+fn measure(scratch: &Path, variants: &[Variant], rounds: usize, pushes: u64) -> Result<()> {
+    let redis = if variants.iter().any(|variant| variant.is_limited) { Redis::start() } else { None };
+    let wanted = variants.iter().filter(|variant| redis.is_some() || !variant.is_limited);
+    let workers: Vec<_> = wanted.map(|variant| (*variant, Vec::new())).collect();
+    if workers.len() < variants.len() {
+        eprintln!("redis-server is missing: no row with it (apt-get install -y redis-server)");
+    }
     let contest = |platform| {
         let simulator = Simulator::start(platform, scratch)?;
-        Ok(Contest { simulator, floor: Vec::new(), worker: Vec::new() })
+        Ok(Contest { simulator, floor: Vec::new(), workers: workers.clone() })
     };
     let mut contests = Platform::ALL.map(contest).into_iter().collect::<Result<Vec<_>>>()?;
     for round in 0..rounds {
         eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker, per platform", round + 1);
-        for Contest { simulator, floor, worker } in &mut contests {
+        for Contest { simulator, floor, workers } in &mut contests {
             floor.push(bare_round(simulator, pushes)?);
-            worker.push(worker_round(simulator, &kafka, scratch, round, pushes)?);
+            for (variant, rounds) in workers {
+                let settings = variant.settings(simulator.platform, redis.as_ref().map(Redis::port));
+                rounds.push(worker_round(simulator, *variant, &settings, scratch, pushes)?);
+            }
         }
     }
     println!("{}", table(&contests));
@@ -114,19 +125,42 @@ fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
     })
 }
 
-fn worker_round(simulator: &Simulator, kafka: &Kafka, scratch: &Path, round: usize, pushes: u64) -> Result<Round> {
-    let topic = kafka.fill(simulator.platform, round, pushes)?;
+fn worker_round(
+    simulator: &Simulator,
+    variant: Variant,
+    settings: &[(String, String)],
+    scratch: &Path,
+    pushes: u64,
+) -> Result<Round> {
+    // One for each round: what a mock cluster holds, it holds to its end.
+    let kafka = Kafka::start()?;
+    let topic = kafka.fill(simulator.platform, 0, pushes)?;
     simulator.reset()?;
-    let worker = Worker::start(simulator, kafka, scratch, &topic, |program| neighbours::pinned(1, program))?;
+    simulator.set_latency(variant.latency_ms)?;
+    // The first has a core, the second, if there is one, what the others leave of theirs.
+    let start = |place: usize| {
+        let run = |program: &Path| neighbours::pinned(1 - place % 2, program);
+        Worker::start(simulator, &kafka, scratch, &topic, place, settings, run)
+    };
+    let workers = (0..variant.processes).map(start).collect::<Result<Vec<_>>>()?;
+    let used = || {
+        let all = workers.iter().map(|worker| Usage::of(worker.pid())).collect::<Result<Vec<_>>>()?;
+        anyhow::Ok(all.into_iter().reduce(Usage::beside).unwrap_or_default())
+    };
     let begun = simulator.wait_for_accepted(1)?;
-    let (before, server_before) = (Usage::of(worker.pid())?, simulator.cpu()?);
+    let (before, server_before) = (used()?, simulator.cpu()?);
     let accepted = simulator.wait_for_accepted(pushes)?;
     ensure!(accepted == pushes, "{accepted} of {pushes} accepted");
-    let (after, server) = (Usage::of(worker.pid())?, simulator.cpu()?.checked_sub(server_before).unwrap());
-    let peak_rss = usage::peak_rss(worker.pid())?;
-    let ledger = worker.stop()?;
+    let (after, server) = (used()?, simulator.cpu()?.checked_sub(server_before).unwrap());
+    let rss = workers.iter().map(|worker| usage::peak_rss(worker.pid())).collect::<Result<Vec<_>>>()?;
+    let (mut ledger, mut p50_us, mut p99_us) = (Totals::default(), 0, 0);
+    for worker in workers {
+        let own = worker.stop()?;
+        ledger.add(&own);
+        (p50_us, p99_us) = (own.accepted_p50_us.max(p50_us), own.accepted_p99_us.max(p99_us));
+    }
     ensure!(ledger.delivered == pushes && ledger.unaccounted() == 0, "the books do not balance: {ledger:?}");
-    let (p50_us, p99_us) = (ledger.accepted_p50_us, ledger.accepted_p99_us);
+    let peak_rss = rss.into_iter().max().unwrap_or(0);
     Ok(Round { usage: after - before, pushes: pushes - begun, server, peak_rss, p50_us, p99_us })
 }
 
@@ -145,11 +179,13 @@ fn table(contests: &[Contest]) -> Table {
         "p99",
         "server µs/push",
     ]);
-    for Contest { simulator, floor, worker } in contests {
+    for Contest { simulator, floor, workers } in contests {
         let name = simulator.platform.name();
         let least = median(floor, Round::cpu_us);
         table.add_row(row(&format!("bare h2 client, as {name} (its floor)"), floor, least));
-        table.add_row(row(&format!("pusher {name}, feedback on failures"), worker, least));
+        for (variant, rounds) in workers {
+            table.add_row(row(&format!("pusher {name}, {}", variant.name), rounds, least));
+        }
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table

@@ -125,12 +125,21 @@ impl Simulator {
         }
     }
 
+    /// Answers so late.
+    pub(crate) fn set_latency(&self, ms: u64) -> Result<()> {
+        let mut faults: serde_json::Value = serde_json::from_str(&self.ask("GET", "/faults")?)?;
+        faults["processing_ms"] = ms.into();
+        self.ask_with("PUT", "/faults", &faults.to_string()).map(drop)
+    }
+
     fn ask(&self, method: &str, path: &str) -> Result<String> {
+        self.ask_with(method, path, "")
+    }
+
+    fn ask_with(&self, method: &str, path: &str, body: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.control)?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        )?;
+        let head = "host: simulator\r\nconnection: close\r\ncontent-type: application/json\r\n";
+        write!(stream, "{method} {path} HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{body}", body.len())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
@@ -176,6 +185,36 @@ impl Kafka {
     }
 }
 
+/// A Redis server.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    port: u16,
+    _child: Leash,
+}
+
+impl Redis {
+    /// Starts one that keeps nothing; `None` where there is none.
+    pub(crate) fn start() -> Option<Redis> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).ok()?.port();
+        let mut command = pinned(0, Path::new("redis-server"));
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
+        let child = Leash(command.stdout(Stdio::null()).spawn().ok()?);
+        let since = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if since.elapsed() > Duration::from_secs(10) {
+                return None;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Some(Redis { port, _child: child })
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
 /// A worker under measurement.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -184,23 +223,26 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts the worker of the simulator's platform for the app of `topic`.
+    /// Starts a worker of the simulator's platform for the app of `topic`, the one of this number, with `more` settings.
     /// `run` makes the command of its program.
     pub(crate) fn start(
         simulator: &Simulator,
         kafka: &Kafka,
         scratch: &Path,
         topic: &str,
+        place: usize,
+        more: &[(String, String)],
         run: impl FnOnce(&Path) -> Command,
     ) -> Result<Worker> {
         let app = topic.strip_prefix("push-").and_then(|rest| rest.split_once('_')).context("a push topic")?.0;
         let brokers = kafka.cluster.bootstrap_servers();
         let platform = simulator.platform;
-        let log = scratch.join(format!("{app}-{}.log", platform.name()));
+        let log = scratch.join(format!("{app}-{}-{place}.log", platform.name()));
         let mut command = run(Path::new(PROGRAM));
         command.args([platform.name(), "--json"]).current_dir(scratch).stderr(std::fs::File::create(&log)?);
         let settings = platform.settings(app, &simulator.address, &simulator.files);
-        command.envs(settings.into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value)));
+        let settings = settings.iter().chain(more);
+        command.envs(settings.map(|(name, value)| (format!("PUSHER_{name}"), value)));
         command
             .env("PUSHER_QUEUE_BROKERS", &brokers)
             .env("PUSHER_CONTROL_TOPIC", "off")

@@ -71,7 +71,7 @@ fn profile_worker(simulator: &Simulator, kafka: &Kafka, scratch: &Path, run: usi
     let out = scratch.join(format!("{}-worker-{run}.callgrind", simulator.platform.name()));
     let topic = kafka.fill(simulator.platform, run, pushes)?;
     simulator.reset()?;
-    let worker = Worker::start(simulator, kafka, scratch, &topic, |program| under_callgrind(program, &out))?;
+    let worker = Worker::start(simulator, kafka, scratch, &topic, 0, &[], |program| under_callgrind(program, &out))?;
     simulator.wait_for_accepted(pushes)?;
     let ledger = worker.stop()?;
     ensure!(ledger.delivered == pushes && ledger.unaccounted() == 0, "the books do not balance: {ledger:?}");

@@ -42,6 +42,13 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// What two processes used side by side.
+    pub(crate) fn beside(self, other: Usage) -> Usage {
+        Usage { cpu: self.cpu + other.cpu, wall: self.wall.max(other.wall) }
+    }
+}
+
 impl Sub for Usage {
     type Output = Usage;
 

@@ -279,7 +279,9 @@ mod tests {
         assert!(until > start && until <= start + Duration::from_millis(6), "{:?}", until - start);
         line.push(&"other".into(), Lane::Single, 7, || Ahead::new(&turns, None));
         assert_eq!(take(&mut line, start).len(), 1, "it holds up no other");
-        begun.iter().for_each(|one| one.asked(1));
+        for one in &begun {
+            one.asked(1);
+        }
         begun.truncate(400);
         assert_eq!(take(&mut line, start).len(), 0, "they have asked");
         assert_eq!(take(&mut line, until).len(), 5);

@@ -178,7 +178,7 @@ mod tests {
         // Another look: the bucket is full since the first one.
         now += Duration::from_secs(30);
         assert!(bucket.is_ready(now) && (4_500.0..6_000.0).contains(&bucket.rate()), "{}", bucket.rate());
-        now += Duration::from_secs(60);
+        now += Duration::from_mins(1);
         assert!(bucket.is_ready(now) && bucket.rate() < 200.0, "{}", bucket.rate());
     }
 
@@ -212,7 +212,7 @@ mod tests {
         /// `Err`: how long it is used up.
         fn take(&mut self, now: Instant) -> Result<(), Duration> {
             if self.until.is_none_or(|until| now >= until) {
-                (self.left, self.until) = (self.per_minute, Some(now + Duration::from_secs(60)));
+                (self.left, self.until) = (self.per_minute, Some(now + Duration::from_mins(1)));
             }
             self.left = self.left.checked_sub(1).ok_or_else(|| self.until.unwrap() - now)?;
             Ok(())

@@ -215,6 +215,7 @@ impl KafkaQueue {
             std::mem::take(&mut self.partitions).into_iter().partition(|partition| is_revoked(&partition.origin));
         self.partitions = staying;
         let count = going.len();
+        let left: usize = going.iter().map(|partition| partition.assignment.on_stream()).sum();
         for partition in going {
             let place = Place::from(&*partition.origin);
             self.seeks.forget(&place);
@@ -226,7 +227,7 @@ impl KafkaQueue {
         // What is left stays ours meanwhile only where partitions are handed over one by one.
         let keeps_rest = !lost && context::is_cooperative(&self.consumer);
         context::give_up(&self.consumer, revoked);
-        tracing::info!(partitions = count, lost, "partitions revoked");
+        tracing::info!(partitions = count, lost, left, "partitions revoked");
         self.watch_logs();
         self.observer.assigned(self.partitions.len());
         if !keeps_rest {

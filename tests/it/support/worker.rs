@@ -107,6 +107,12 @@ impl Worker {
         self.log().iter().filter(|line| line["msg"].as_str().is_some_and(|said| said.starts_with(beginning))).count()
     }
 
+    /// What its lines whose message begins so said under this name, added up.
+    pub(crate) fn sum_said(&self, beginning: &str, field: &str) -> u64 {
+        let said = |line: &Value| line["msg"].as_str().is_some_and(|text| text.starts_with(beginning));
+        self.log().iter().filter(|line| said(line)).filter_map(|line| line[field].as_u64()).sum()
+    }
+
     /// SIGTERM. Fails unless it ends well, with everything drained and a ledger that balances; that ledger.
     #[track_caller]
     pub(crate) fn stop(self) -> Totals {
