@@ -196,8 +196,14 @@ type Report = BoxFuture<'static, ()>;
 
 /// A message's end: told to everybody, then resolved.
 fn finish(push: Push, outcome: Outcome, handler: &Arc<dyn MessageHandler>, desk: &Arc<Desk>) -> Option<Report> {
+    let wants_report = wants_report(&outcome, desk);
+    if wants_report && !push.receipt.may_report() {
+        // Nobody has been told, and who takes the partition over will come to the same end.
+        desk.give_back(push);
+        return None;
+    }
     count(&push, &outcome, desk);
-    if wants_report(&outcome, desk) {
+    if wants_report {
         return Some(Box::pin(report_and_resolve(push, outcome, handler.clone(), desk.clone())));
     }
     push.receipt.resolve_as(&outcome);

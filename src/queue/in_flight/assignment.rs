@@ -75,7 +75,7 @@ impl Assignment {
         self.stage.store(ENDED, Ordering::SeqCst);
     }
 
-    /// Receipts whose message may be with the provider now. When it is 0 after [`Assignment::stop_sending`] it stays 0,
+    /// Receipts whose message may be with the provider now, or whose end is being reported. When it is 0 after [`Assignment::stop_sending`] it stays 0,
     /// and all that ended as resolved is in the ledger.
     pub fn on_stream(&self) -> usize {
         self.on_stream.load(Ordering::SeqCst)
@@ -137,10 +137,18 @@ impl Assignment {
         self.stage() == LIVE && self.last_poll.is_recent(Instant::now())
     }
 
-    /// Counted first, asked then: either this sees the stop, or whoever stopped sees the count.
     pub(super) fn enter_stream(&self) -> bool {
+        self.enter(Self::may_send)
+    }
+
+    pub(super) fn enter_report(&self) -> bool {
+        self.enter(|this| this.stage() == LIVE)
+    }
+
+    /// Counted first, asked then: either this sees the stop, or whoever stopped sees the count.
+    fn enter(&self, may: impl Fn(&Self) -> bool) -> bool {
         self.on_stream.fetch_add(1, Ordering::SeqCst);
-        let may = self.may_send();
+        let may = may(self);
         if !may {
             self.leave_stream();
         }

@@ -277,6 +277,22 @@ fn a_receipt_is_on_a_stream_once_however_often_it_asks() {
 }
 
 #[test]
+fn what_is_being_reported_is_waited_for_and_no_report_begins_after_the_stop() {
+    let all = InFlight::new(10, 1000);
+    let partition = Partition::new();
+    let [refused, answered, late] = [(); 3].map(|()| partition.lend(&all.share("a"), 1));
+    assert!(refused.may_report() && answered.may_send() && refused.may_report());
+    assert_eq!(partition.assignment.on_stream(), 2);
+    partition.assignment.stop_sending();
+    assert!(answered.may_report() && !late.may_report(), "an answer is told, what nobody asked about is not");
+    assert_eq!(partition.assignment.on_stream(), 2);
+    refused.resolve();
+    answered.resolve();
+    late.release();
+    assert_eq!((partition.assignment.on_stream(), partition.position()), (0, 2));
+}
+
+#[test]
 fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
     let all = InFlight::new(10, 1000);
     let now = Instant::now();
