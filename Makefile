@@ -8,6 +8,7 @@ IMAGE ?= pusher
 # Of the release steps; the first is the Dockerfile's too.
 AUDITABLE := 0.7.7
 CYCLONEDX := 0.5.9
+NIGHTLY ?= nightly
 FUZZED = $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
 ##@ First
@@ -77,11 +78,12 @@ kafka: ## fetch Apache Kafka for the tests, once, into the user's cache
 chaos: deps-test kafka ## faults on real Kafka in random order, each with its promise; ARGS="--seed 7 --only kafka", ROW=kills
 	$(CARGO) test --locked --release --test chaos -- $(ROW) $(ARGS)
 
-fuzz: deps-build ## every fuzz target, or TARGET=topic, for TIME=60 seconds (cargo install cargo-fuzz)
+fuzz: deps-build ## every fuzz target, or TARGET=topic, for TIME=60 seconds (needs cargo-fuzz and a nightly Rust)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz; cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@rustc +$(NIGHTLY) -V >/dev/null 2>&1 || { echo "missing: a nightly Rust, whose compiler has coverage hooks; rustup toolchain install $(NIGHTLY) --profile minimal" >&2; exit 1; }
 	@for target in $(or $(TARGET),$(FUZZED)); do \
 		mkdir -p fuzz/target/found/$$target fuzz/target/artifacts; \
-		$(CARGO) fuzz run --sanitizer none $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
+		RUSTUP_TOOLCHAIN=$(NIGHTLY) $(CARGO) fuzz run --sanitizer none $$target fuzz/target/found/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(or $(TIME),60) -timeout=10 -max_len=16384 -artifact_prefix=fuzz/target/artifacts/$$target-; \
 	done
 

@@ -22,6 +22,10 @@ const COLD: f64 = 1.0 / 60.0;
 const BURST: f64 = 0.5;
 /// … and no less than so many requests.
 const LEAST_BURST: f64 = 50.0;
+/// For so long it is believed that a request waits that was told to.
+const HUNGER: f64 = 1.0;
+/// For so long that a backlog waits behind a limit that is used up: the longest wish of a provider that is heeded, and a little.
+const LONG_HUNGER: f64 = 120.0;
 /// Who waits is to get this many seconds' worth at once, not one request at a time.
 const HELPING: f64 = 0.005;
 
@@ -84,12 +88,14 @@ struct Bucket {
     warmth: f64,
     /// When it was filled last.
     at: Instant,
+    /// For how many seconds from then on more is wanted than may leave.
+    hunger: f64,
 }
 
 impl Bucket {
     fn new(settings: Settings, now: Instant) -> Self {
         let warmth = if settings.ramp.is_zero() { settings.per_second } else { settings.per_second * COLD };
-        let bucket = Bucket { settings, tokens: 0.0, ceiling: settings.per_second, warmth, at: now };
+        let bucket = Bucket { settings, tokens: 0.0, ceiling: settings.per_second, warmth, at: now, hunger: 0.0 };
         Bucket { tokens: bucket.capacity(), ..bucket }
     }
 
@@ -103,7 +109,9 @@ impl Bucket {
 
     fn is_ready(&mut self, now: Instant) -> bool {
         self.fill(now);
-        self.tokens >= 1.0
+        let is_ready = self.tokens >= 1.0;
+        self.hunger = if is_ready { 0.0 } else { HUNGER };
+        is_ready
     }
 
     fn next(&self) -> Instant {
@@ -116,6 +124,7 @@ impl Bucket {
         let Settings { per_second, .. } = self.settings;
         self.ceiling = (self.rate() * FALL).max(per_second * LOWEST);
         self.tokens = self.tokens.min(0.0);
+        self.hunger = LONG_HUNGER;
     }
 
     /// Lets the time until `now` pass.
@@ -124,14 +133,16 @@ impl Bucket {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
         if !ramp.is_zero() {
-            // Empty: more is wanted than may leave. Full: less is.
-            let step = per_second * passed / ramp.as_secs_f64();
-            if self.tokens < 1.0 {
-                self.warmth = (self.warmth + step).min(per_second);
-            } else if self.tokens >= self.capacity() {
-                self.warmth = (self.warmth - step).max(per_second * COLD);
+            let slope = per_second / ramp.as_secs_f64();
+            let hungry = passed.min(self.hunger);
+            let filling = (self.capacity() - self.tokens) / self.rate();
+            let idle = passed - hungry.max(filling);
+            self.warmth = (self.warmth + slope * hungry).min(per_second);
+            if idle > 0.0 {
+                self.warmth = (self.warmth - slope * idle).max(per_second * COLD);
             }
         }
+        self.hunger = 0.0;
         self.ceiling = (self.ceiling + per_second * RISE * passed).min(per_second);
         self.tokens = (self.tokens + self.rate() * passed).min(self.capacity());
     }
@@ -173,9 +184,6 @@ mod tests {
         assert!((4_500..6_000).contains(&thirtieth), "{thirtieth}");
         let sixtieth = (0..32).map(|_| drain(&mut bucket, &mut now, second)).last().unwrap();
         assert!((9_900..=10_100).contains(&sixtieth), "{sixtieth}");
-        now += Duration::from_secs(30);
-        assert!(bucket.is_ready(now));
-        // Another look: the bucket is full since the first one.
         now += Duration::from_secs(30);
         assert!(bucket.is_ready(now) && (4_500.0..6_000.0).contains(&bucket.rate()), "{}", bucket.rate());
         now += Duration::from_mins(1);

@@ -300,6 +300,11 @@ impl Side {
         self.provider().ledger().sums().accepted
     }
 
+    /// Acceptances beyond a push's first.
+    pub(crate) fn repeated(&self) -> u64 {
+        self.provider().ledger().sums().repeated
+    }
+
     /// Whether each message has come to its end and the group has committed that.
     pub(crate) fn is_settled(&self) -> bool {
         self.accepted() >= self.meter.offered.load(Relaxed) && self.committed.is_at_end()
