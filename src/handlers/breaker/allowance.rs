@@ -1,5 +1,5 @@
-//! How many may be on their way at once while an app is limited: additive steps where the provider was overloaded before, twice
-//! as many at a step where it was not.
+//! How many may be on their way at once while an app is limited: an eighth more at a step where the provider was overloaded
+//! before, twice as many where it was not.
 
 use super::window::Counts;
 
