@@ -9,6 +9,7 @@ use super::faults::{Fault, Within};
 use super::options::Options;
 use super::pulse;
 use super::report::Line;
+use super::resident::Resident;
 use super::side::{MIX, Side};
 use super::world::{Neighbours, World};
 use crate::support::eventually;
@@ -98,6 +99,10 @@ fn act(stage: &mut Stage<'_>, fault: &Fault, options: &Options) -> (Instant, Ins
     }
     let before = stage.each(Side::accepted);
     stage.until("a steady flow", |index, side| side.accepted() >= before[index] + STEADY);
+    if fault.within == Within::Ramp {
+        // Outages of the provider replace no worker.
+        stage.sides.iter_mut().for_each(|side| side.watch_memory());
+    }
     let begun = Instant::now();
     (fault.act)(stage);
     let over = Instant::now();
@@ -142,6 +147,7 @@ fn judge(
         may_stall: (fault.within == Within::Session).then_some(bound),
         recovered,
         may_recover_within: bound,
+        grown: side.resident.map(Resident::grown),
         complaints,
     }
 }

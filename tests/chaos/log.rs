@@ -25,6 +25,8 @@ pub(crate) struct Log {
 pub(crate) struct Record<'a> {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    /// When it was produced, Unix ms.
+    pub(crate) at_ms: i64,
     pub(crate) value: &'a [u8],
 }
 
@@ -53,8 +55,12 @@ impl Log {
             let next = &mut self.next[message.partition() as usize];
             if message.offset() >= *next && message.offset() < ends[message.partition() as usize] {
                 *next = message.offset() + 1;
-                let value = message.payload().unwrap_or_default();
-                each(Record { partition: message.partition(), offset: message.offset(), value });
+                each(Record {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    at_ms: message.timestamp().to_millis().unwrap_or_default(),
+                    value: message.payload().unwrap_or_default(),
+                });
             }
         }
         self.consumer.unassign().expect("nothing assigned");

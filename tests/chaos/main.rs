@@ -3,9 +3,9 @@
 //! unexpired fails, repeats stay below their bound, deliveries come back in time. Exactness is counted by the serial in each
 //! push, at the provider, and by the feedback records.
 //!
-//! - The world: [`world`] (neighbours), [`side`] (one platform's worker, topics and books), [`provider`] (APNs or FCM and what
+//! - The world: [`world`] (neighbours), [`side`] (one app's worker, topics and books), [`home`], [`provider`] (APNs or FCM and what
 //!   can be wrong with them), [`traffic`].
-//! - The judgement: [`pulse`] (over time), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
+//! - The judgement: [`pulse`] (over time), [`resident`] (memory), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
 //! - The run: [`faults`], [`episode`] (one of them), [`rows`] (longer looks at one promise), [`options`].
 
 #[path = "../it/support/mod.rs"]
@@ -15,11 +15,13 @@ mod audit;
 mod books;
 mod episode;
 mod faults;
+mod home;
 mod log;
 mod options;
 mod provider;
 mod pulse;
 mod report;
+mod resident;
 mod rows;
 mod side;
 mod traffic;
@@ -32,9 +34,9 @@ use clap::Parser as _;
 use fastrand::Rng;
 
 use faults::Fault;
+use home::Plan;
 use options::{Options, Row};
 use report::Line;
-use side::Plan;
 use world::World;
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some(Row::Stuck(row)) => rows::stuck::run(row, &options),
         Some(Row::Stragglers(row)) => rows::stragglers::run(row, &options),
         Some(Row::Memory(row)) => rows::memory::run(row, &options),
+        Some(Row::Beside(row)) => rows::beside::run(row, &options),
     };
     for promise in &broken {
         eprintln!("BROKEN: {promise} (seed {})", options.seed);

@@ -101,6 +101,8 @@ pub(crate) enum Row {
     Stragglers(Stragglers),
     /// Memory during an outage with a large backlog.
     Memory(Memory),
+    /// One of a worker's two apps is refused in every way: what the other app feels of it.
+    Beside(Beside),
 }
 
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,13 @@ pub(crate) struct Memory {
     /// Minutes of outage, at least 2.
     #[arg(long, default_value_t = 15)]
     pub(crate) minutes: u32,
+}
+
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// The platform.
+    #[arg(long, value_enum, default_value_t = Platform::Apns)]
+    pub(crate) platform: Platform,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The provider at the far end, APNs or FCM: what can be wrong with it, in words that fit both.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use pusher::generate::apns::Apns;
 use pusher::generate::gcm::Gcm;
@@ -11,7 +12,7 @@ use pusher::simulator::ledger::Ledger;
 use pusher::simulator::{apns, fcm};
 use serde_json::Value;
 
-use crate::support::far::Far;
+use crate::support::far::{Far, TOPICS};
 
 /// Time from a request to its answer, ms: pushes are on streams when something happens.
 const PROCESSING_MS: u64 = 30;
@@ -54,27 +55,32 @@ pub(crate) trait Provider: Send + Sync {
     fn counts(&self) -> Counts;
     /// Makes it ill; `None`: well again.
     fn set(&self, ill: Option<Ill>);
+    /// Makes it ill for its first app alone, where what is wrong is not of a connection.
+    fn set_for_first(&self, app: &str, ill: Ill);
     /// Breaks every open connection.
     fn close_connections(&self);
     /// What a worker is told to send to it (keys and values); files go into `folder`.
-    fn settings(&self, app: &str, folder: &Path) -> Vec<(String, String)>;
+    fn settings(&self, apps: &[&str], folder: &Path) -> Vec<(String, String)>;
     /// Messages as producers write them.
     fn messages(&self, app: &str, settings: Settings) -> Messages;
     /// The reason's key in a feedback record; `None`: the record says that the push was delivered.
     fn told<'a>(&self, record: &'a Value) -> Option<&'a str>;
 }
 
-/// Starts the provider of a platform, for this app.
-pub(crate) fn start(platform: &str, app: &str) -> Box<dyn Provider> {
+/// Starts the provider of a platform, for these apps.
+pub(crate) fn start(platform: &str, apps: &[&str]) -> Arc<dyn Provider> {
     match platform {
-        "apns" => Box::new(<apns::Simulator as Far>::start(apns::Simulator::faults(None), &[app])),
-        _ => Box::new(<fcm::Simulator as Far>::start(fcm::Simulator::faults(None), &[app])),
+        "apns" => Arc::new(<apns::Simulator as Far>::start(apns::Simulator::faults(None), apps)),
+        _ => Arc::new(<fcm::Simulator as Far>::start(fcm::Simulator::faults(None), apps)),
     }
 }
 
 /// What each of them does to be ill, and what is written for it.
 trait Patient: Far {
     fn faults(ill: Option<Ill>) -> <Self::Levers as Simulated>::Faults;
+
+    /// The first app alone meets answers and what is drawn for single pushes.
+    fn only_first(faults: &mut <Self::Levers as Simulated>::Faults, app: &str);
 
     /// What is done besides when it begins.
     fn fall(&self, _: Ill) {}
@@ -105,6 +111,10 @@ impl Patient for apns::Simulator {
         faults
     }
 
+    fn only_first(faults: &mut apns::faults::Faults, _: &str) {
+        faults.topic = Some(TOPICS[0].into());
+    }
+
     fn written(app: &str, settings: Settings) -> Messages {
         Box::new(Generator::new(Apns { app: app.into() }, settings))
     }
@@ -130,6 +140,10 @@ impl Patient for fcm::Simulator {
             Some(Ill::Revoked) => faults.oauth.answer = Some(OAuthAnswer::InvalidGrant),
         }
         faults
+    }
+
+    fn only_first(faults: &mut fcm::faults::Faults, app: &str) {
+        faults.project = Some(app.into());
     }
 
     fn fall(&self, ill: Ill) {
@@ -159,12 +173,18 @@ impl<F: Patient + Send> Provider for F {
         }
     }
 
+    fn set_for_first(&self, app: &str, ill: Ill) {
+        let mut faults = F::faults(Some(ill));
+        F::only_first(&mut faults, app);
+        self.levers().set_faults(faults).expect("valid faults");
+    }
+
     fn close_connections(&self) {
         self.levers().close_connections();
     }
 
-    fn settings(&self, app: &str, folder: &Path) -> Vec<(String, String)> {
-        let all = Far::settings(self, &[app], folder);
+    fn settings(&self, apps: &[&str], folder: &Path) -> Vec<(String, String)> {
+        let all = Far::settings(self, apps, folder);
         all.into_iter().filter(|(key, _)| key != NOT_OURS).collect()
     }
 

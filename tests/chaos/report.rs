@@ -8,6 +8,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::audit::Findings;
 use super::world::World;
 
+/// How much more memory a worker may have in hand while a provider is ill, and while the backlog of that time goes out with
+/// `maxInFlight` pushes in flight.
+const MAY_GROW: u64 = 64 << 20;
+
 /// One fault on one platform.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -24,6 +28,8 @@ pub(crate) struct Line {
     /// From the end of the fault until the speed was back; `None`: not in time.
     pub(crate) recovered: Option<Duration>,
     pub(crate) may_recover_within: Duration,
+    /// By how much the worker's resident memory grew at most, bytes, where it is looked at.
+    pub(crate) grown: Option<u64>,
     /// What else went wrong, in words.
     pub(crate) complaints: Vec<String>,
 }
@@ -67,13 +73,15 @@ impl Line {
             self.recovered.is_some_and(|after| after <= self.may_recover_within),
             format!("back to speed after {:.1?}, at most {:.1?}", self.recovered, self.may_recover_within),
         );
+        let grown = self.grown.unwrap_or(0);
+        unless(grown <= MAY_GROW, format!("memory grew by {} MiB, at most {}", grown >> 20, MAY_GROW >> 20));
         if !broken.is_empty() {
             broken.extend(findings.examples.iter().cloned());
         }
         broken
     }
 
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self) -> [String; 11] {
         let seconds = |time: Duration| format!("{:.1}", time.as_secs_f64());
         let none = || "–".to_owned();
         [
@@ -86,6 +94,7 @@ impl Line {
             self.may_repeat.to_string(),
             seconds(self.stalled),
             self.recovered.map_or_else(none, seconds),
+            self.grown.map_or_else(none, |bytes| (bytes >> 20).to_string()),
             if self.broken().is_empty() { "kept".into() } else { "BROKEN".into() },
         ]
     }
@@ -95,11 +104,22 @@ impl Line {
 pub(crate) fn table(lines: &[Line]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    let head =
-        ["fault", "platform", "pushes", "lost", "wrong", "repeated", "at most", "stalled s", "recovered s", "promise"];
+    let head = [
+        "fault",
+        "platform",
+        "pushes",
+        "lost",
+        "wrong",
+        "repeated",
+        "at most",
+        "stalled s",
+        "recovered s",
+        "grown MiB",
+        "promise",
+    ];
     table.set_header(head);
     table.add_rows(lines.iter().map(Line::cells));
-    table.column_iter_mut().skip(2).take(7).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table.column_iter_mut().skip(2).take(8).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
 }
 

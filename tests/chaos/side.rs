@@ -14,10 +14,12 @@ use serde_json::Value;
 use super::audit::{self, Findings};
 use super::books::{Books, Fate};
 use super::episode::pause;
+use super::home::{Home, Plan};
 use super::log::{Committed, Log};
 use super::options::Membership;
-use super::provider::{self, Provider};
+use super::provider::Provider;
 use super::pulse::{self, Pulse, Sample};
+use super::resident::Resident;
 use super::traffic::Traffic;
 use super::world::Neighbours;
 use crate::support::worker::Worker;
@@ -35,7 +37,7 @@ pub(crate) const MIX: Mix = Mix([930, 30, 10, 30, 0, 0, 0]);
 
 /// What is looked at all the time.
 pub(crate) struct Meter {
-    pub(crate) provider: Box<dyn Provider>,
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) books: Mutex<Books>,
     /// Messages handed to Kafka.
     pub(crate) produced: AtomicU64,
@@ -74,6 +76,8 @@ pub(crate) struct Side {
     /// The most that is promised about it. What a crash may repeat was accepted within [`Side::uncommitted`].
     pub(crate) promised: u64,
     pub(crate) uncommitted: Duration,
+    /// The worker's memory in this episode, where it is looked at.
+    pub(crate) resident: Option<Resident>,
     /// How much was produced before the present traffic.
     produced_before: u64,
     /// The logs of the workers that have ended in this episode.
@@ -90,34 +94,41 @@ pub(crate) struct Side {
     records: Log,
     letters: Log,
     committed: Committed,
-    _credentials: tempfile::TempDir,
+    _credentials: Arc<tempfile::TempDir>,
 }
 
 impl Side {
-    /// An app of this platform with topics of its own; `settings` go before what the side needs.
+    /// An app of this platform with topics of its own.
     pub(crate) fn new(platform: &'static str, world: &Neighbours, plan: &Plan<'_>) -> Side {
         let app = unique("chaos");
+        let home = Home::start(platform, &[&app], world, plan);
+        Side::of(app, &home, 0, world, plan)
+    }
+
+    /// Two apps of one worker, which the first side starts and ends.
+    pub(crate) fn pair(platform: &'static str, world: &Neighbours, plan: &Plan<'_>) -> [Side; 2] {
+        let (first, second) = (unique("chaos"), unique("chaos"));
+        let home = Home::start(platform, &[&first, &second], world, plan);
+        [Side::of(first, &home, 0, world, plan), Side::of(second, &home, 1 << 30, world, plan)]
+    }
+
+    fn of(app: String, home: &Home, first_serial: u64, world: &Neighbours, plan: &Plan<'_>) -> Side {
+        let (platform, group) = (home.platform, &home.group);
         let (topic, feedback) = (format!("push-{app}_{platform}-massive"), format!("push-{app}-{platform}-feedbacks"));
-        let group = unique("group");
         world.kafka.create_topic(&topic, plan.partitions);
         world.kafka.create_topic(&feedback, FEEDBACK_PARTITIONS);
         let letters = format!("deadletters-{app}-{platform}");
         world.kafka.create_topic(&letters, 1);
         world.database.query(&format!("CREATE TABLE \"{app}_{platform}\" (token text PRIMARY KEY)"));
-        let credentials = tempfile::tempdir().expect("a folder");
-        let provider = provider::start(platform, &app);
-        let common = world.settings().into_iter().chain([("queue.group".to_owned(), group.clone())]);
-        let own = provider.settings(&app, credentials.path());
-        let given = plan.settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Side {
             platform,
             pushes: Log::open(&world.kafka.brokers, &topic, vec![0; plan.partitions as usize]),
             records: Log::open(&world.kafka.brokers, &feedback, vec![0; FEEDBACK_PARTITIONS as usize]),
             letters: Log::open(&world.kafka.brokers, &letters, vec![0]),
-            committed: Committed::watch(&world.kafka.brokers, &group, &topic, plan.partitions),
-            settings: common.chain(own).chain(given).collect(),
+            committed: Committed::watch(&world.kafka.brokers, group, &topic, plan.partitions),
+            settings: home.settings.clone(),
             meter: Arc::new(Meter {
-                provider,
+                provider: home.provider.clone(),
                 books: Mutex::default(),
                 produced: AtomicU64::default(),
                 offered: AtomicU64::default(),
@@ -126,6 +137,7 @@ impl Side {
             may_repeat: 0,
             promised: 0,
             uncommitted: UNCOMMITTED,
+            resident: None,
             produced_before: 0,
             ended: Vec::new(),
             members: Vec::new(),
@@ -133,12 +145,12 @@ impl Side {
             lenient: plan.lenient,
             brokers: world.kafka.brokers.clone(),
             seed: plan.seed,
-            next_serial: 0,
+            next_serial: first_serial,
             traffic: None,
             app,
             topic,
             feedback,
-            _credentials: credentials,
+            _credentials: home.credentials.clone(),
         }
     }
 
@@ -242,13 +254,22 @@ impl Side {
     #[track_caller]
     pub(crate) fn assert_alive(&mut self) {
         self.members.iter_mut().for_each(|member| member.worker.assert_alive());
+        if let Some(mut resident) = self.resident {
+            resident.look(self);
+            self.resident = Some(resident);
+        }
+    }
+
+    /// From now on its worker's memory is looked at.
+    pub(crate) fn watch_memory(&mut self) {
+        self.resident = Some(Resident::since_now(self));
     }
 
     /// A new episode: one worker, nothing noted yet.
     pub(crate) fn begin(&mut self) {
         self.meter.pulse.clear();
         self.ended.clear();
-        (self.may_repeat, self.promised) = (0, 0);
+        (self.may_repeat, self.promised, self.resident) = (0, 0, None);
         self.back_to_one();
     }
 
@@ -336,15 +357,5 @@ impl Side {
     }
 }
 
-const FEEDBACK_PARTITIONS: i32 = 2;
-
-/// How a side is set up.
-#[derive(Clone, Copy)]
-pub(crate) struct Plan<'a> {
-    pub(crate) partitions: i32,
-    pub(crate) seed: u64,
-    pub(crate) membership: Membership,
-    pub(crate) settings: &'a [(&'a str, &'a str)],
-    /// Whether the machine may be too slow for what is promised by time.
-    pub(crate) lenient: bool,
-}
+/// Partitions of a feedback topic.
+pub(crate) const FEEDBACK_PARTITIONS: i32 = 2;

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::episode::pause;
-use super::side::{Meter, Plan, Side};
+use super::home::Plan;
+use super::side::{Meter, Side};
 use crate::support::postgres::Database;
 use crate::support::{Kafka, Postgres, Statsd};
 

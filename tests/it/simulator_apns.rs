@@ -343,6 +343,11 @@ async fn shares_of_answers_resets_and_silence() {
     let answer = client.push(PLAIN).await.expect("answer");
     assert_eq!((answer.status.as_u16(), answer.body.len()), (503, 0));
 
+    handle.change(|faults| faults.topic = Some("com.example.game".into())).expect("faults");
+    assert_eq!(client.push(PLAIN).await.expect("answer").status, 503);
+    handle.change(|faults| faults.topic = Some("com.example.other".into())).expect("faults");
+    assert_eq!(client.push(PLAIN).await.expect("answer").status, 200, "another app is not hit");
+
     handle.set_faults(Faults { reset_share: 1.0, ..wide() }).expect("faults");
     assert_eq!(client.push(PLAIN).await.expect_err("reset").reason(), Some(h2::Reason::INTERNAL_ERROR));
     handle.set_faults(Faults { silent_share: 1.0, ..wide() }).expect("faults");

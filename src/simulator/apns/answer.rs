@@ -22,8 +22,11 @@ pub(super) enum Decision {
     Other(Action),
 }
 
-/// The fault that the dice choose, if they do.
-pub(super) fn drawn(random: &mut fastrand::Rng, faults: &Faults, now_ms: i64) -> Option<Decision> {
+/// The fault that the dice choose, if they do, for a push to this topic.
+pub(super) fn drawn(random: &mut fastrand::Rng, faults: &Faults, topic: &str, now_ms: i64) -> Option<Decision> {
+    if faults.topic.as_deref().is_some_and(|only| only != topic) {
+        return None;
+    }
     let mut hit = |share: f64| share > 0.0 && random.f64() < share;
     if let Some(answer) = faults.answers.iter().find(|answer| hit(answer.share)) {
         return Some(Decision::Error(answer.clone(), now_ms));

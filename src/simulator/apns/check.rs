@@ -35,6 +35,8 @@ const COLLAPSE_ID: usize = 64;
 pub struct Passed<'a> {
     /// Its device token.
     pub device: &'a str,
+    /// Its topic: a bundle id, and what the push type appends.
+    pub topic: &'a str,
     /// What the token asks for.
     pub fate: Fate,
     /// Whether its body is fit to be sent.
@@ -56,11 +58,11 @@ pub fn check<'a>(
     if request.method != Method::POST {
         return Err(Reason::MethodNotAllowed);
     }
-    let push_type = push_headers(headers, topics)?;
+    let (topic, push_type) = push_headers(headers, topics)?;
     let device = device(request.uri.path_and_query().map_or("", |path| path.as_str()))?;
     let fate = convention::read(device).ok_or(Reason::BadDeviceToken)?;
     authorized?;
-    Ok(Passed { device, fate, body: payload(headers, push_type, body) })
+    Ok(Passed { device, topic, fate, body: payload(headers, push_type, body) })
 }
 
 /// A header as text; `Some("")` for one that is not visible ASCII, which no check lets pass.
@@ -80,8 +82,8 @@ fn message_id(headers: &HeaderMap) -> Result<(), Reason> {
     text(headers, "apns-id").is_none_or(fits).then_some(()).ok_or(Reason::BadMessageId)
 }
 
-/// Topic, collapse id, expiration, priority, push type. Returns the push type.
-fn push_headers<'a>(headers: &'a HeaderMap, topics: &[String]) -> Result<Option<&'a str>, Reason> {
+/// Topic, collapse id, expiration, priority, push type. Returns the topic and the push type.
+fn push_headers<'a>(headers: &'a HeaderMap, topics: &[String]) -> Result<(&'a str, Option<&'a str>), Reason> {
     let topic = text(headers, "apns-topic").ok_or(Reason::MissingTopic)?;
     let of_a_bundle = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if topic.is_empty() || !topic.bytes().all(of_a_bundle) {
@@ -109,7 +111,7 @@ fn push_headers<'a>(headers: &'a HeaderMap, topics: &[String]) -> Result<Option<
     if !topics.is_empty() && !topics.iter().any(|allowed| allowed == bundle) {
         return Err(Reason::TopicDisallowed);
     }
-    Ok(push_type)
+    Ok((topic, push_type))
 }
 
 fn device(path: &str) -> Result<&str, Reason> {

@@ -12,6 +12,8 @@ use crate::simulator::levers::Levers;
 pub struct Faults {
     /// Provider-blind levers: connections, TLS, windows, round trip time.
     pub connection: Levers,
+    /// The only topic (bundle id) whose pushes meet what `answers` and the shares say; unset: all do.
+    pub topic: Option<String>,
     /// Answers given to a share of the pushes that are in order, tried one after the other.
     pub answers: Vec<AnswerFault>,
     /// Share of the pushes in order whose stream is reset with `INTERNAL_ERROR`, not accepted (0 to 1).
@@ -44,6 +46,7 @@ impl Default for Faults {
     fn default() -> Self {
         Faults {
             connection: Levers::default(),
+            topic: None,
             answers: Vec::new(),
             reset_share: 0.0,
             refuse_share: 0.0,

@@ -116,7 +116,7 @@ impl Apns {
 
     /// What becomes of a request whose form and provider token are in order: the faults, the token's fate, the body.
     fn decide(&self, session: &mut Session, passed: Passed<'_>, faults: &Faults, now_ms: i64) -> Decision {
-        if let Some(fault) = drawn(&mut session.random, faults, now_ms) {
+        if let Some(fault) = drawn(&mut session.random, faults, passed.topic, now_ms) {
             return fault;
         }
         let body = passed.body;

@@ -1,5 +1,6 @@
 //! Longer looks at one promise each, with their figures. Each gives the promises that were broken.
 
+pub(crate) mod beside;
 pub(crate) mod kills;
 pub(crate) mod memory;
 pub(crate) mod stragglers;

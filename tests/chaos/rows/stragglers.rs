@@ -14,7 +14,7 @@ use crate::options::{Options, Stragglers};
 use crate::provider::Ill;
 use crate::side::Side;
 use crate::world::World;
-use crate::{plan, side};
+use crate::{home, plan};
 
 /// The pause is Retry-After alone, and the map is the only bound: the others are raised.
 const SETTINGS: [(&str, &str); 3] =
@@ -27,7 +27,7 @@ pub(crate) fn run(row: Stragglers, options: &Options) -> Vec<String> {
     let delay = Duration::from_secs(row.delay.into());
     let computed = window as f64 * f64::from(row.partitions) / delay.as_secs_f64();
     eprintln!("the map holds {window} offsets of a partition with {} refused: {computed:.0}/s", row.share);
-    let plan = side::Plan { settings: &SETTINGS, ..plan(options, row.partitions) };
+    let plan = home::Plan { settings: &SETTINGS, ..plan(options, row.partitions) };
     let mut world = World::start(&["apns"], &plan);
     let side = &mut world.sides[0];
     side.provider().set(Some(Ill::Limited { share: row.share, retry_after: Some(row.delay) }));

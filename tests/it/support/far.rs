@@ -40,6 +40,9 @@ pub(crate) trait Far: Sized + Sync {
     fn told(record: &Value) -> Option<&str>;
 }
 
+/// The bundle ids of the first app and of all others.
+pub(crate) const TOPICS: [&str; 2] = ["com.example.game", "com.example.other"];
+
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
@@ -49,7 +52,7 @@ impl Far for apns::Simulator {
     type Levers = apns::Apns;
 
     fn start(faults: apns::faults::Faults, _: &[&str]) -> Self {
-        let topics = vec!["com.example.game".into()];
+        let topics = TOPICS.map(ToOwned::to_owned).into();
         wait_for(apns::Simulator::start(apns::Settings { faults, topics, ..apns::Settings::default() })).expect("APNs")
     }
 
@@ -78,12 +81,12 @@ impl Far for apns::Simulator {
             // Refusals that pass are tried again soon: what is shown is that they are, not how patient we are.
             ("apns.retry.interval".into(), "200ms".into()),
         ];
-        for app in apps {
+        for (place, app) in apps.iter().enumerate() {
             let of_app = [
                 ("authKeyPath", text(&key)),
                 ("keyID", self.key().key_id.clone()),
                 ("teamID", self.key().team_id.clone()),
-                ("topic", "com.example.game".into()),
+                ("topic", TOPICS[place.min(1)].into()),
             ];
             all.extend(of_app.map(|(name, value)| (format!("apns.certs.{app}.{name}"), value)));
         }

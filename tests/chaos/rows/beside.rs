@@ -1,0 +1,220 @@
+//! A worker with two apps, one of which is refused in every way that a provider has for one app: what the other one feels of
+//! it, at a fixed load. Apps of one host share its connections (APNs) or their threads alone (FCM); what befalls a whole host
+//! befalls both, and has no place here.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use comfy_table::{CellAlignment, Table, presets};
+use pusher::generate::Mix;
+use pusher::message::identity;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{broken, until};
+use crate::episode::{PATIENCE, pause};
+use crate::log::Log;
+use crate::options::{Beside, Options};
+use crate::plan;
+use crate::provider::Ill;
+use crate::side::{FEEDBACK_PARTITIONS, Side};
+use crate::world::World;
+
+/// Pushes per second of each app: two of them cost a worker less than a quarter of a core.
+const RATE: u32 = 500;
+/// Before each ill both are well for so long.
+const CALM: Duration = Duration::from_secs(20);
+/// What the healthy app's speed and p99 may differ from those of calm times.
+const NEAR: f64 = 0.15;
+/// With a part of its devices refused, an app's other pushes go on as before; so many are accepted at the first attempt or
+/// within the time that is looked at.
+const UNCHANGED: f64 = 0.95;
+const LOOK: Duration = Duration::from_millis(100);
+
+const ILLS: [(&str, Ill); 7] = [
+    ("503 for all", Ill::Unavailable),
+    ("accepted and not answered", Ill::Silent),
+    ("an RST storm: 51 % of the streams", Ill::Resets),
+    ("10 % of the answers are lost", Ill::AnswersLost(0.1)),
+    ("429 for 20 % of the devices", PARTLY),
+    ("429 for all devices", Ill::Limited { share: 1.0, retry_after: None }),
+    ("429 for all devices, with Retry-After", Ill::Limited { share: 1.0, retry_after: Some(5) }),
+];
+const PARTLY: Ill = Ill::Limited { share: 0.2, retry_after: Some(1) };
+
+/// A time in which the first app met the same; Unix ms.
+struct Phase {
+    ill: Option<(&'static str, Ill)>,
+    time: Range<i64>,
+    /// The worker's resident memory at its end, bytes.
+    resident: u64,
+}
+
+/// How an app fared in some phases.
+struct Fared {
+    per_second: f64,
+    /// From produced to told, ms.
+    p50: i64,
+    p99: i64,
+}
+
+pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
+    let rate = options.rate.unwrap_or(RATE);
+    let world = World::start(&[], &plan(options, 4));
+    let mut sides = Side::pair(row.platform.name(), &world.neighbours, &plan(options, 4));
+    sides[0].start();
+    for side in &mut sides {
+        side.flow(Some(rate), u64::MAX, Mix::CALM);
+    }
+    until(&mut sides[0], "both at speed", u64::from(rate) * 10, Side::accepted);
+    let mut phases = Vec::new();
+    for (name, ill) in ILLS {
+        phases.push(pass(&mut sides, CALM, None));
+        eprintln!("{name}");
+        let resets = sides[0].provider().counts().resets;
+        sides[0].provider().set_for_first(&sides[0].app, ill);
+        phases.push(pass(&mut sides, options.outage(), Some((name, ill))));
+        sides[0].provider().set(None);
+        until_caught_up(&mut sides, rate);
+        if matches!(ill, Ill::AnswersLost(_)) {
+            // Each answer that was lost may be followed by one repeat.
+            let lost = sides[0].provider().counts().resets - resets;
+            sides[0].may_come_again(lost);
+        }
+    }
+    phases.push(pass(&mut sides, CALM, None));
+    let mut all = Vec::new();
+    sides.iter_mut().for_each(Side::ebb);
+    for side in &mut sides {
+        if !side.settle(PATIENCE) {
+            all.push(format!("not settled: {:?}", side.committed()));
+        }
+    }
+    let times = [&sides[0], &sides[1]].map(|side| Times::read(&world.neighbours.kafka.brokers, side));
+    for side in &mut sides {
+        let may_repeat = side.may_repeat;
+        all.extend(broken(&side.audit(), may_repeat));
+    }
+    println!(
+        "{}\n{} pushes/s of each app over {}; seed {}",
+        table(&phases, &times),
+        rate,
+        row.platform.name(),
+        options.seed
+    );
+    all.extend(judge(&phases, &times));
+    all
+}
+
+/// Lets time pass.
+fn pass(sides: &mut [Side; 2], time: Duration, ill: Option<(&'static str, Ill)>) -> Phase {
+    let (begin, begun) = (now_ms(), Instant::now());
+    while begun.elapsed() < time {
+        sides[0].assert_alive();
+        pause(LOOK);
+    }
+    Phase { ill, time: begin..now_ms(), resident: sides[0].worker(0).resident() }
+}
+
+/// Waits until the backlog is gone: less waits than a second brings.
+fn until_caught_up(sides: &mut [Side; 2], rate: u32) {
+    let begun = Instant::now();
+    let waiting = |sides: &[Side; 2]| (sides[0].produced() + sides[1].produced()).saturating_sub(sides[0].accepted());
+    while waiting(sides) > u64::from(rate) {
+        sides[0].assert_alive();
+        assert!(begun.elapsed() < PATIENCE, "{} pushes are still waiting", waiting(sides));
+        pause(LOOK);
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// When each push of an app was produced and when its end was told, Unix ms, in the order of production.
+struct Times(Vec<(i64, i64)>);
+
+impl Times {
+    fn read(brokers: &str, side: &Side) -> Times {
+        let mut produced: HashMap<Uuid, i64> = HashMap::new();
+        let partitions = side.committed().len();
+        Log::open(brokers, &side.topic, vec![0; partitions]).read(|record| {
+            produced.insert(identity(&side.topic, record.partition, record.offset), record.at_ms);
+        });
+        let mut times = Vec::new();
+        Log::open(brokers, &side.feedback, vec![0; FEEDBACK_PARTITIONS as usize]).read(|record| {
+            let id = serde_json::from_slice::<Value>(record.value).ok();
+            let id = id.and_then(|value| value["metadata"]["pusherId"].as_str()?.parse::<Uuid>().ok());
+            // A second record about the same push says nothing new.
+            times.extend(id.and_then(|id| produced.remove(&id)).map(|at_ms| (at_ms, record.at_ms)));
+        });
+        times.sort_unstable();
+        Times(times)
+    }
+
+    /// How the pushes produced in these phases fared; the speed is that of the ends told in them.
+    fn fared(&self, phases: &[&Phase]) -> Fared {
+        let within = |at: i64| phases.iter().any(|phase| phase.time.contains(&at));
+        let mut took: Vec<i64> =
+            self.0.iter().filter(|(produced, _)| within(*produced)).map(|(produced, told)| told - produced).collect();
+        took.sort_unstable();
+        let told = self.0.iter().filter(|(_, told)| within(*told)).count();
+        let ms: i64 = phases.iter().map(|phase| phase.time.end - phase.time.start).sum();
+        let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(i64::MAX);
+        Fared { per_second: told as f64 * 1e3 / ms as f64, p50: at(0.5), p99: at(0.99) }
+    }
+}
+
+/// What the apps met, one phase after the other: all calm ones together first.
+fn rows(phases: &[Phase]) -> Vec<(&'static str, Vec<&Phase>)> {
+    let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
+    let ill = phases.iter().filter_map(|phase| phase.ill.map(|(name, _)| (name, vec![phase])));
+    [("calm", calm)].into_iter().chain(ill).collect()
+}
+
+fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["one app meets", "its pushes/s", "the other's", "p50 ms", "p99 ms", "resident MiB"]);
+    for (name, phases) in rows(phases) {
+        let [sick, well] = times.each_ref().map(|times| times.fared(&phases));
+        let most = phases.iter().map(|phase| phase.resident).max().unwrap_or(0);
+        let cells = [
+            name.to_owned(),
+            format!("{:.0}", sick.per_second),
+            format!("{:.0}", well.per_second),
+            well.p50.to_string(),
+            well.p99.to_string(),
+            (most >> 20).to_string(),
+        ];
+        table.add_row(cells);
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+fn judge(phases: &[Phase], [sick, well]: &[Times; 2]) -> Vec<String> {
+    let mut all = Vec::new();
+    let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
+    let (sick_calm, well_calm) = (sick.fared(&calm), well.fared(&calm));
+    for phase in phases {
+        let Some((name, ill)) = phase.ill else { continue };
+        let (now, mut what) = (well.fared(&[phase]), String::new());
+        if (now.per_second / well_calm.per_second - 1.0).abs() > NEAR {
+            write!(what, "{:.0} pushes/s, {:.0} when calm; ", now.per_second, well_calm.per_second).expect("a text");
+        }
+        if now.p99 as f64 > well_calm.p99 as f64 * (1.0 + NEAR) {
+            write!(what, "p99 {} ms, {} ms when calm; ", now.p99, well_calm.p99).expect("a text");
+        }
+        let ours = sick.fared(&[phase]).per_second;
+        if ill == PARTLY && ours < UNCHANGED * sick_calm.per_second {
+            write!(what, "the app itself {ours:.0} pushes/s, {:.0} when calm; ", sick_calm.per_second).expect("a text");
+        }
+        if !what.is_empty() {
+            all.push(format!("{name}: the other app feels it: {what}"));
+        }
+    }
+    all
+}
