@@ -134,13 +134,13 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
         let Some(pass) = pass.or_else(|| tools.circuit.admit()) else { return desk.give_back(push) };
         (push.mark, push.judged) = (Some(tools.circuit.mark()), false);
         let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass, &begun);
-        let attempt = {
-            let _under_way = tools.load.enter();
-            attempt(tools.handler.as_ref(), &push, &gate).await
-        };
+        let attempt = attempt(tools.handler.as_ref(), &push, &gate).await;
         push.admitted = gate.admitted().or(push.admitted);
         begun.leave(); // one that was ended here needed no stream
         begun.asked(attempt.requests);
+        if attempt.requests > 0 && matches!(attempt.verdict, Verdict::Resolved(_)) {
+            begun.answered(attempt.round_trip);
+        }
         if let Some(report) = end(push, attempt, pass, tools, &desk) {
             report.await;
         }
@@ -313,16 +313,19 @@ mod tests {
     use crate::handlers::RecordForm;
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
-    use crate::line::Ahead;
+    use crate::line::{Ahead, Tools, Turns};
     use crate::message::{Lane, Origin, Platform};
     use crate::outcome::Acceptance;
     use crate::queue::memory::{MemoryLog, MemoryQueue};
     use crate::queue::{InFlight, Queue as _};
     use crate::reporters::Reporters;
     use crate::reporters::stats::Stats;
-    use crate::spread::Load;
 
     const APNS: Platform = Platform("apns");
+
+    fn ahead() -> Ahead {
+        Ahead::new(&Turns::default(), Tools::default())
+    }
 
     /// The one message of a log, and its queue, which must live as long as the message is to be ours.
     fn one(log: &MemoryLog, in_flight: &Arc<InFlight>) -> (Push, MemoryQueue) {
@@ -377,12 +380,7 @@ mod tests {
         let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
         let share = in_flight.share("game");
         let circuit = Circuit::new("game".into(), APNS, share, breaker, ShareSettings::default(), Stats::default());
-        let tools = AppTools {
-            handler: Arc::new(handler),
-            load: Load::default(),
-            ahead: Ahead::default(),
-            circuit: Arc::new(circuit),
-        };
+        let tools = AppTools { handler: Arc::new(handler), ahead: ahead(), circuit: Arc::new(circuit) };
         let (waiting_room, _) = mpsc::channel(1);
         let switches = FeedbackSwitches { success: false, metadata: true };
         let (apps, reporters) = (BTreeMap::from([("game".into(), tools)]), Arc::new(Reporters::default()));
@@ -397,7 +395,7 @@ mod tests {
         let alarms = Alarms::default();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(alarms.clone()), || {
-            runtime.block_on(deliver(push, Ahead::default().enter(), Arc::new(desk)));
+            runtime.block_on(deliver(push, ahead().enter(), Arc::new(desk)));
         });
         let told = alarms.0.lock().clone();
         let [alarm] = told.as_slice() else { panic!("{told:?}") };
@@ -421,7 +419,7 @@ mod tests {
     fn a_delivery_under_way_is_small() {
         let in_flight = InFlight::new(1, 100);
         let (push, _queue) = one(&log(), &in_flight);
-        let delivery = deliver(push, Ahead::default().enter(), Arc::new(desk_of(Panics, &in_flight)));
+        let delivery = deliver(push, ahead().enter(), Arc::new(desk_of(Panics, &in_flight)));
         let size = size_of_val(&delivery);
         drop(delivery); // an alarm in the log: its message ends without an outcome
         assert!(size <= 640, "{size} bytes");

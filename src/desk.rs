@@ -13,11 +13,10 @@ use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
 use crate::jobs::Jobs;
-use crate::line::Ahead;
+use crate::line::{Ahead, Tools, Turns};
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
-use crate::spread::Load;
 
 /// A retry that found no leave looks again after a pause of this length, more or less.
 const NO_LEAVE: Duration = Duration::from_millis(200);
@@ -54,9 +53,7 @@ pub enum Next {
 pub struct AppTools {
     /// Sends its messages.
     pub handler: Arc<dyn MessageHandler>,
-    /// Counts its attempts under way.
-    pub load: Load,
-    /// Counts those of them that have no stream yet.
+    /// Counts its attempts that have begun here.
     pub ahead: Ahead,
     /// Whether they may be made.
     pub circuit: Arc<Circuit>,
@@ -112,9 +109,10 @@ impl Desk {
         self.apps.get(app)
     }
 
-    /// The attempts of an app that have no stream yet.
+    /// The attempts of an app that have begun here.
     pub fn ahead(&self, app: &str) -> Ahead {
-        self.app(app).map_or_else(Ahead::default, |tools| tools.ahead.clone())
+        let of_none = || Ahead::new(&Turns::default(), Tools::default());
+        self.app(app).map_or_else(of_none, |tools| tools.ahead.clone())
     }
 
     /// Puts a message into the waiting room, with the receipt it has, until the policy's moment or its expiry.

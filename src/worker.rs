@@ -23,7 +23,7 @@ use crate::dispatch;
 use crate::handlers::{self, Provider, Sender};
 use crate::jobs::Jobs;
 use crate::levers::Levers;
-use crate::line::{Ahead, Turns};
+use crate::line::{self, Ahead, Turns};
 use crate::observer::QueueObserver;
 use crate::queue::kafka::KafkaQueue;
 use crate::queue::topic::PushTopics;
@@ -241,7 +241,9 @@ impl Parts {
     ) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
             let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
-            (app, AppTools { handler, load, ahead: Ahead::new(turns, circuit.pace().cloned()), circuit })
+            let share = Some(self.in_flight.share(&app));
+            let ahead = Ahead::new(turns, line::Tools { pace: circuit.pace().cloned(), load, share });
+            (app, AppTools { handler, ahead, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();
         let admission = self.admission.map(|plan| plan.open(sender.index));

@@ -22,12 +22,14 @@ mod bounds;
 mod campaigns;
 mod held;
 mod last_poll;
+mod reach;
 mod receipt;
 pub use assignment::Assignment;
 pub use bounds::Usage;
 use bounds::{Counters, Gate, Place};
 use campaigns::Campaigns;
 pub use last_poll::LastPoll;
+use reach::Reach;
 pub use receipt::{Receipt, lend};
 
 /// Bounds of everything lent by this process, and who holds how much of it.
@@ -128,6 +130,7 @@ pub struct Share {
     held: Counters,
     /// Most messages that may be on their way.
     allowance: AtomicUsize,
+    reach: Reach,
     all: Arc<InFlight>,
 }
 
@@ -135,12 +138,13 @@ impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
         let (gate, campaigns) = (Gate::new(all.messages, all.bytes), Campaigns::of(all.messages, all.bytes));
         let allowance = AtomicUsize::new(usize::MAX);
-        Share { app: app.into(), gate, campaigns, held: Counters::default(), allowance, all: Arc::clone(all) }
+        let (held, reach) = (Counters::default(), Reach::default());
+        Share { app: app.into(), gate, campaigns, held, allowance, reach, all: Arc::clone(all) }
     }
 
     /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
-    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), and while as
-    /// many are on their way as the app is allowed.
+    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), while as
+    /// many are on their way as the app is allowed, and while more would come no sooner to the provider ([`reach`]).
     pub fn has_room(&self, lane: Lane) -> bool {
         let held = self.held.usage();
         if !self.is_allowed() {
@@ -150,12 +154,17 @@ impl Share {
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();
-        app && process && !crowded && campaigns
+        app && process && !crowded && campaigns && self.reach.has_room(lane, held.on_way())
     }
 
     /// Bounds what may be on its way: 0 pauses the app, `usize::MAX` leaves it to the other bounds.
     pub fn set_allowance(&self, messages: usize) {
         self.allowance.store(messages, Ordering::Relaxed);
+    }
+
+    /// A sender may have another number of its messages under way than before; 0: it begins or ends.
+    pub fn set_reach(&self, from: usize, to: usize) {
+        self.reach.change(from, to);
     }
 
     /// Whether one more may be on its way, as far as the allowance goes.

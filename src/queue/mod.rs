@@ -63,7 +63,7 @@ mod topics;
 mod turn;
 mod wakeup;
 
-pub use in_flight::{InFlight, Receipt};
+pub use in_flight::{InFlight, Receipt, Share};
 pub use selection::{Owner, Selection};
 pub use standing::Standing;
 

@@ -15,7 +15,7 @@ use pusher::dispatch::{self, Ended};
 use pusher::handlers::breaker;
 use pusher::handlers::retry::{Policy, ShareSettings};
 use pusher::handlers::{BoxFuture, Gate, MessageHandler, RecordForm};
-use pusher::line::{Ahead, Turns};
+use pusher::line::{Ahead, Tools, Turns};
 use pusher::message::{Lane, Origin, Platform, QueueMessage};
 use pusher::outcome::{Acceptance, Attempt, Class, Outcome, Refusal, Source, Verdict};
 use pusher::queue::memory::MemoryLog;
@@ -182,8 +182,8 @@ fn sender(
 ) -> SenderHandle {
     let (script, reporters, circuit) = (script.clone(), reporters.clone(), circuit.clone());
     let desk = move |waiting_room, turns: &Turns| {
-        let ahead = Ahead::new(turns, None);
-        let apps = BTreeMap::from([("game".into(), AppTools { handler: script, load, ahead, circuit })]);
+        let ahead = Ahead::new(turns, Tools { load, ..Tools::default() });
+        let apps = BTreeMap::from([("game".into(), AppTools { handler: script, ahead, circuit })]);
         Desk::new(apps, reporters, FeedbackSwitches { success: false, metadata: true }, policy, waiting_room)
     };
     SenderHandle::start(&format!("send-{index}"), capacity, shutdown, desk).expect("a thread")

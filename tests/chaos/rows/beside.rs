@@ -73,16 +73,15 @@ pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
     for (name, ill) in ILLS {
         phases.push(pass(&mut sides, CALM, None));
         eprintln!("{name}");
-        let resets = sides[0].provider().counts().resets;
+        let before = sides[0].provider().counts();
         sides[0].provider().set_for_first(&sides[0].app, ill);
         phases.push(pass(&mut sides, options.outage(), Some((name, ill))));
         sides[0].provider().set(None);
         until_caught_up(&mut sides, rate);
-        if matches!(ill, Ill::AnswersLost(_)) {
-            // Each answer that was lost may be followed by one repeat.
-            let lost = sides[0].provider().counts().resets - resets;
-            sides[0].may_come_again(lost);
-        }
+        // What was accepted and not answered may be followed by one repeat.
+        let now = sides[0].provider().counts();
+        let lost = if matches!(ill, Ill::AnswersLost(_)) { now.resets - before.resets } else { 0 };
+        sides[0].may_come_again(lost + now.cut_off - before.cut_off);
     }
     phases.push(pass(&mut sides, CALM, None));
     let mut all = Vec::new();
@@ -104,7 +103,7 @@ pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
         row.platform.name(),
         options.seed
     );
-    all.extend(judge(&phases, &times));
+    all.extend(judge(&phases, &times, rate));
     all
 }
 
@@ -195,10 +194,10 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
     table
 }
 
-fn judge(phases: &[Phase], [sick, well]: &[Times; 2]) -> Vec<String> {
+fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> {
     let mut all = Vec::new();
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
-    let (sick_calm, well_calm) = (sick.fared(&calm), well.fared(&calm));
+    let well_calm = well.fared(&calm);
     for phase in phases {
         let Some((name, ill)) = phase.ill else { continue };
         let (now, mut what) = (well.fared(&[phase]), String::new());
@@ -209,8 +208,8 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2]) -> Vec<String> {
             write!(what, "p99 {} ms, {} ms when calm; ", now.p99, well_calm.p99).expect("a text");
         }
         let ours = sick.fared(&[phase]).per_second;
-        if ill == PARTLY && ours < UNCHANGED * sick_calm.per_second {
-            write!(what, "the app itself {ours:.0} pushes/s, {:.0} when calm; ", sick_calm.per_second).expect("a text");
+        if ill == PARTLY && ours < UNCHANGED * f64::from(rate) {
+            write!(what, "the app itself {ours:.0} pushes/s of {rate}; ").expect("a text");
         }
         if !what.is_empty() {
             all.push(format!("{name}: the other app feels it: {what}"));
