@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 /// Attempts that may always be under way: they keep a connection busy at latencies at which nobody needs more.
 pub(super) const LEAST: usize = 128;
 /// Attempts are judged together: so many answers at least …
-const ANSWERS: u32 = 64;
+const ANSWERS: u32 = 128;
 /// … and so long at least.
 const PERIOD: Duration = Duration::from_millis(20);
 /// Growth in a period that needed more, while answers take no longer than so many times the reference, and this much longer.
 const GROWTH: f64 = 1.5;
-const NEAR: (f64, Duration) = (1.5, Duration::from_millis(5));
+const NEAR: (f64, Duration) = (1.25, Duration::from_millis(3));
 /// Answers that take longer than this say that requests stand in a queue.
-const FAR: (f64, Duration) = (2.0, Duration::from_millis(10));
+const FAR: (f64, Duration) = (1.75, Duration::from_millis(8));
 /// What remains of the limit at least, when it shrinks.
 const FALL: f64 = 0.5;
 /// The reference is measured anew after so long.
@@ -125,6 +125,9 @@ mod tests {
         now: Instant,
         base: Duration,
         per_second: f64,
+        /// So many times `base` comes on top, on the average, as chance has it.
+        jitter: f64,
+        random: fastrand::Rng,
         /// When it is free for the next request.
         free: Instant,
         /// When each request is answered, and when it was sent.
@@ -137,7 +140,8 @@ mod tests {
             let now = Instant::now();
             let base = Duration::from_millis(base_ms);
             let (concurrency, under_way) = (Concurrency::new(now), BinaryHeap::new());
-            World { concurrency, now, base, per_second, free: now, under_way, answered: 0 }
+            let (jitter, random) = (0.0, fastrand::Rng::with_seed(1));
+            World { concurrency, now, base, per_second, jitter, random, free: now, under_way, answered: 0 }
         }
 
         fn run(&mut self, seconds: u64) -> f64 {
@@ -145,7 +149,8 @@ mod tests {
             while self.now < end {
                 while self.under_way.len() < self.concurrency.limit() {
                     self.free = self.free.max(self.now) + Duration::from_secs_f64(1.0 / self.per_second);
-                    self.under_way.push(Reverse((self.free + self.base, self.now)));
+                    let more = self.base.mul_f64(self.jitter * -(1.0 - self.random.f64()).ln());
+                    self.under_way.push(Reverse((self.free + self.base + more, self.now)));
                 }
                 self.concurrency.press();
                 let Reverse((answer, sent)) = self.under_way.pop().expect("a limit of nothing");
@@ -182,6 +187,14 @@ mod tests {
         world.run(60);
         let limit = world.concurrency.limit();
         assert!(limit < 1_000, "{limit}: at 1,000/s and 200 ms more only wait");
+    }
+
+    #[test]
+    fn answers_that_take_now_longer_and_now_shorter_are_no_queue() {
+        let mut world = World { jitter: 3.0, ..World::new(25, 10_000.0) };
+        world.run(20);
+        let speed = world.run(60);
+        assert!(speed > 9_000.0, "{speed}/s with {} under way, 1,000 needed", world.concurrency.limit());
     }
 
     #[test]

@@ -143,8 +143,8 @@ impl Share {
     }
 
     /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
-    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), while as
-    /// many are on their way as the app is allowed, and while more would come no sooner to the provider ([`reach`]).
+    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), and while as
+    /// many are on their way as the app is allowed.
     pub fn has_room(&self, lane: Lane) -> bool {
         let held = self.held.usage();
         if !self.is_allowed() {
@@ -154,7 +154,7 @@ impl Share {
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();
-        app && process && !crowded && campaigns && self.reach.has_room(lane, held.on_way())
+        app && process && !crowded && campaigns
     }
 
     /// Bounds what may be on its way: 0 pauses the app, `usize::MAX` leaves it to the other bounds.
@@ -162,9 +162,19 @@ impl Share {
         self.allowance.store(messages, Ordering::Relaxed);
     }
 
+    /// Whether one more of this lane is worth lending: it comes sooner to the provider from here than later from Kafka.
+    pub fn has_use(&self, lane: Lane) -> bool {
+        self.reach.has_room(lane, self.held.usage().on_way())
+    }
+
     /// A sender may have another number of its messages under way than before; 0: it begins or ends.
     pub fn set_reach(&self, from: usize, to: usize) {
         self.reach.change(from, to);
+    }
+
+    /// How many of its messages the senders may have under way.
+    pub fn reach(&self) -> usize {
+        self.reach.attempts()
     }
 
     /// Whether one more may be on its way, as far as the allowance goes.

@@ -140,7 +140,10 @@ impl Reader {
         let ledger = self.assignment.ledger.lock();
         let map_has_room = ledger.in_flight() == 0 || ledger.map_cost() < map::CAPACITY;
         drop(ledger);
-        self.share.has_room(self.origin.lane) && map_has_room && !self.share.holds_back(&self.origin)
+        self.share.has_room(self.origin.lane)
+            && self.share.has_use(self.origin.lane)
+            && map_has_room
+            && !self.share.holds_back(&self.origin)
     }
 
     /// Lends what is readable; whether something is left that has no room.

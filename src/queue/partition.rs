@@ -29,6 +29,8 @@ pub(super) enum Turn {
     More,
     /// Readable, but there is no room for it: its app's share or its map is full.
     Full,
+    /// Readable, but as much of its app is lent as is of use.
+    Enough,
     /// Nothing of its app, or of this lane of it, is to be sent for now.
     Paused,
     /// The log does not have the offset that comes next.
@@ -132,6 +134,9 @@ impl Partition {
         for _ in 0..burst {
             if !self.share.has_room(self.origin.lane) || self.is_map_full() {
                 return Turn::Full;
+            }
+            if !self.share.has_use(self.origin.lane) {
+                return Turn::Enough;
             }
             let message = match self.queue.poll(Duration::ZERO) {
                 None => return Turn::Empty,

@@ -133,14 +133,14 @@ impl KafkaQueue {
     }
 
     /// One turn of all partitions. Whether to go on at once (something was lent, or more is there behind what is skipped), and
-    /// whether something readable had no room.
+    /// whether something readable has to wait for what is lent already.
     pub(super) fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
         let (before, count) = (out.len(), self.partitions.len());
         // What would be lent in doubt would only come back unsent.
         if self.last_poll.is_in_doubt() {
             return Ok((false, false));
         }
-        let (mut more, mut full, mut paused) = (false, 0, 0);
+        let (mut more, mut full, mut enough, mut paused) = (false, 0, 0, 0);
         for step in 0..count {
             let index = (self.turn + step) % count;
             let partition = &mut self.partitions[index];
@@ -151,6 +151,7 @@ impl KafkaQueue {
                 Turn::Empty => {}
                 Turn::More => more = true,
                 Turn::Full => full += 1,
+                Turn::Enough => enough += 1,
                 Turn::Paused => paused += 1,
                 Turn::OutOfRange => self.on_out_of_range(index),
                 Turn::OtherLog { seen_ms } => self.on_other_log(index, seen_ms),
@@ -159,6 +160,6 @@ impl KafkaQueue {
         }
         self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full + paused);
-        Ok((more || out.len() > before, full > 0))
+        Ok((more || out.len() > before, full + enough > 0))
     }
 }

@@ -56,6 +56,7 @@ fn in_flight(parts: &Parts, platform: Platform) {
         let tags = [("platform", platform.0), ("game", &*app)];
         stats.gauge(Metric::InFlight, &tags, usage.messages as f64);
         stats.gauge(Metric::RetryWaiting, &tags, usage.waiting as f64);
+        stats.gauge(Metric::ConcurrencyLimit, &tags, parts.in_flight.share(&app).reach() as f64);
         if let Some(pace) = parts.circuits[&app].pace() {
             stats.gauge(Metric::QuotaRate, &tags, pace.rate());
         }

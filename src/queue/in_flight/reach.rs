@@ -19,6 +19,11 @@ impl Reach {
         self.attempts.fetch_sub(from, Relaxed);
     }
 
+    /// What all senders may have under way.
+    pub(super) fn attempts(&self) -> usize {
+        self.attempts.load(Relaxed)
+    }
+
     /// Whether one more message of this lane is worth lending while so many are on their way. Not from when there are twice as many
     /// as may be under way (urgent ones: three times) until a quarter of them has ended: lent in bursts, not one by one.
     pub(super) fn has_room(&self, lane: Lane, on_way: usize) -> bool {
