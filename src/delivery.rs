@@ -141,6 +141,7 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
         if attempt.requests > 0 && matches!(attempt.verdict, Verdict::Resolved(_)) {
             begun.answered(attempt.round_trip);
         }
+        drop(begun); // who waits for a report is under way no more
         if let Some(report) = end(push, attempt, pass, tools, &desk) {
             report.await;
         }

@@ -24,11 +24,13 @@ use crate::spread::Load;
 mod concurrency;
 
 /// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
-pub const AHEAD: usize = 128;
+pub const AHEAD: usize = 64;
 /// More are begun when so few are left: in bursts, not one by one as streams come free.
 const LOW: usize = AHEAD / 2;
 /// Attempts beyond the limit while something urgent waits.
 const RESERVE: usize = 64;
+/// Who waits for room looks for it this often by itself: bursts are told, single places are not.
+const LOOK: Duration = Duration::from_millis(10);
 /// While both lanes wait, one of so many is a campaign's.
 const FLOOR: u32 = 8;
 
@@ -125,7 +127,7 @@ impl Ahead {
     /// Who waits for a turn is woken when there is room for some, not for each.
     fn left(&self) {
         let (under_way, limit) = (self.0.under_way.load(Relaxed), self.0.limit.load(Relaxed));
-        if self.0.without_stream.load(Relaxed) <= LOW && under_way <= limit - limit / 8 {
+        if self.0.without_stream.load(Relaxed) <= LOW && under_way <= limit - limit / 4 {
             self.0.turns.tell();
         }
     }
@@ -199,8 +201,8 @@ pub struct Line<T> {
     /// The app whose turn it is.
     turn: usize,
     waiting: usize,
-    /// When a message may begin that waits for its app's pace.
-    paced: Option<Instant>,
+    /// When a message may begin that waits for its app's pace, or for room.
+    look_again: Option<Instant>,
     turns: Turns,
 }
 
@@ -217,7 +219,7 @@ struct App<T> {
 impl<T> Line<T> {
     /// An empty one.
     pub fn new(turns: Turns) -> Self {
-        Line { apps: Vec::new(), turn: 0, waiting: 0, paced: None, turns }
+        Line { apps: Vec::new(), turn: 0, waiting: 0, look_again: None, turns }
     }
 
     /// One more message; `ahead` is asked for at the first of its app.
@@ -239,18 +241,22 @@ impl<T> Line<T> {
 
     /// The next message that is to be attempted now, counted as begun. Apps have their turn one after the other.
     pub fn begin(&mut self, now: Instant) -> Option<(T, Begun)> {
-        self.paced = None;
+        self.look_again = None;
         if self.waiting == 0 {
             return None;
         }
         for _ in 0..self.apps.len() {
             self.turn = (self.turn + 1) % self.apps.len();
             let app = &mut self.apps[self.turn];
-            if app.is_empty() || !app.ahead.has_room(!app.single.is_empty()) {
+            if app.is_empty() {
+                continue;
+            }
+            if !app.ahead.has_room(!app.single.is_empty()) {
+                self.look_again = Some(earlier(self.look_again, now + LOOK));
                 continue;
             }
             if let Some(pause) = app.ahead.pause(now) {
-                self.paced = Some(self.paced.map_or(pause, |other| other.min(pause)));
+                self.look_again = Some(earlier(self.look_again, pause));
                 continue;
             }
             if let Some(message) = app.pop() {
@@ -265,8 +271,8 @@ impl<T> Line<T> {
     }
 
     /// When it is worth asking again although nothing has come and nobody has left, after [`Line::begin`] gave nothing.
-    pub fn paced_until(&self) -> Option<Instant> {
-        self.paced
+    pub fn look_again(&self) -> Option<Instant> {
+        self.look_again
     }
 
     /// All of them, whosever turn it is.
@@ -277,6 +283,10 @@ impl<T> Line<T> {
             app.single.into_iter().chain(app.massive)
         })
     }
+}
+
+fn earlier(one: Option<Instant>, other: Instant) -> Instant {
+    one.map_or(other, |one| one.min(other))
 }
 
 impl<T> App<T> {
@@ -334,7 +344,7 @@ mod tests {
     #[test]
     fn an_app_whose_pace_allows_no_more_waits_alone_and_what_made_no_request_costs_nothing() {
         let (start, turns) = (Instant::now(), Turns::default());
-        let pace = Arc::new(Pace::new(Settings { per_second: 200.0, ramp: Duration::ZERO }, start));
+        let pace = Arc::new(Pace::new(Settings { per_second: 100.0, ramp: Duration::ZERO }, start));
         let mut line = Line::new(turns.clone());
         for number in 0..2_000 {
             line.push(&"slow".into(), Lane::Single, number, || ahead(&turns, Some(pace.clone())));
@@ -345,15 +355,15 @@ mod tests {
             begun
         };
         let mut begun = take(&mut line, start);
-        assert_eq!(begun.len(), 100, "half a second's worth");
-        let until = line.paced_until().expect("it waits for its pace");
-        assert!(until > start && until <= start + Duration::from_millis(6), "{:?}", until - start);
+        assert_eq!(begun.len(), 50, "half a second's worth");
+        let until = line.look_again().expect("it waits for its pace");
+        assert!(until > start && until <= start + Duration::from_millis(11), "{:?}", until - start);
         line.push(&"other".into(), Lane::Single, 7, || ahead(&turns, None));
         assert_eq!(take(&mut line, start).len(), 1, "it holds up no other");
         for one in &begun {
             one.asked(1);
         }
-        begun.truncate(80);
+        begun.truncate(40);
         assert_eq!(take(&mut line, start).len(), 0, "they have asked");
         assert_eq!(take(&mut line, until).len(), 1);
         assert_eq!(take(&mut line, until).len(), 1, "the one before ended without a request");

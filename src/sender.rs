@@ -123,7 +123,7 @@ async fn run(
                 None => break,
             },
             () = turns.come() => {}
-            () = until(line.paced_until()) => {}
+            () = until(line.look_again()) => {}
         }
     }
     line.drain().for_each(|lent| desk.give_back(lent.into()));

@@ -10,16 +10,18 @@
 use std::time::{Duration, Instant};
 
 /// Attempts that may always be under way: they keep a connection busy at latencies at which nobody needs more.
-pub(super) const LEAST: usize = 128;
+pub(super) const LEAST: usize = 64;
 /// Attempts are judged together: so many answers at least …
 const ANSWERS: u32 = 128;
 /// … and so long at least.
 const PERIOD: Duration = Duration::from_millis(20);
-/// Growth in a period that needed more, while answers take no longer than so many times the reference, and this much longer.
-const GROWTH: f64 = 1.5;
-const NEAR: (f64, Duration) = (1.25, Duration::from_millis(3));
+/// Growth in a period that needed more, while answers take no longer than so many times the reference, and this much longer; until
+/// they did for the first time, and after that.
+const FIRST_GROWTH: f64 = 2.0;
+const GROWTH: f64 = 1.25;
+const NEAR: (f64, Duration) = (1.25, Duration::from_millis(2));
 /// Answers that take longer than this say that requests stand in a queue.
-const FAR: (f64, Duration) = (1.75, Duration::from_millis(8));
+const FAR: (f64, Duration) = (1.75, Duration::from_millis(6));
 /// What remains of the limit at least, when it shrinks.
 const FALL: f64 = 0.5;
 /// The reference is measured anew after so long.
@@ -37,6 +39,7 @@ pub(super) struct Concurrency {
     measured: Instant,
     /// The limit to return to when the reference has been measured.
     probe: Option<f64>,
+    growth: f64,
 }
 
 /// What was seen since the last change.
@@ -57,7 +60,14 @@ impl Period {
 
 impl Concurrency {
     pub(super) fn new(now: Instant) -> Self {
-        Concurrency { limit: LEAST as f64, period: Period::new(now), reference: None, measured: now, probe: None }
+        Concurrency {
+            limit: LEAST as f64,
+            period: Period::new(now),
+            reference: None,
+            measured: now,
+            probe: None,
+            growth: FIRST_GROWTH,
+        }
     }
 
     /// Most attempts that may be under way.
@@ -104,10 +114,13 @@ impl Concurrency {
         let reference = self.reference.map_or(mean, |reference| reference.min(mean));
         self.reference = Some(reference);
         let within = |(times, more): (f64, Duration)| reference * times + more.as_secs_f64();
+        if mean > within(NEAR) {
+            self.growth = GROWTH;
+        }
         if mean > within(FAR) {
             self.limit = (self.limit * (within(FAR) / mean).max(FALL)).max(LEAST as f64);
         } else if pressed && mean <= within(NEAR) {
-            self.limit *= GROWTH;
+            self.limit *= self.growth;
         }
     }
 }
