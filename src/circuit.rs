@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
 use crate::handlers::pace::Pace;
 use crate::handlers::retry::{RetryShare, ShareSettings};
+use crate::line::Concurrency;
 use crate::message::Platform;
 use crate::outcome::{Attempt, Refusal, Verdict};
 use crate::queue::in_flight::Share;
@@ -46,6 +47,8 @@ pub struct Circuit {
     share: Arc<Share>,
     /// How fast its requests may leave, with those who share its limit.
     pace: Option<Arc<Pace>>,
+    /// How many of its attempts may be under way.
+    concurrency: Arc<Concurrency>,
     stats: Stats,
     first_attempts: AtomicU64,
     good: AtomicU64,
@@ -87,11 +90,13 @@ impl Circuit {
             cause: None,
             recovered: false,
         };
+        let concurrency = Arc::new(Concurrency::new(Some(share.clone())));
         Circuit {
             app,
             platform,
             share,
             pace: None,
+            concurrency,
             stats,
             first_attempts: AtomicU64::new(0),
             good: AtomicU64::new(0),
@@ -112,6 +117,11 @@ impl Circuit {
     /// How fast its requests may leave, with those who share its limit; `None`: as fast as they can.
     pub fn pace(&self) -> Option<&Arc<Pace>> {
         self.pace.as_ref()
+    }
+
+    /// How many of its attempts may be under way.
+    pub fn concurrency(&self) -> &Arc<Concurrency> {
+        &self.concurrency
     }
 
     /// Leave for a message's first attempt; `None` while the app is paused: the queue keeps the message.

@@ -126,6 +126,7 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
             return desk.give_back(push);
         };
         if pass.is_none() && desk.is_cancelled(&push) {
+            drop(begun);
             if let Some(report) = finish(push, Outcome::cancelled(), &tools.handler, &desk) {
                 report.await;
             }

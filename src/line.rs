@@ -12,19 +12,17 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::concurrency::Concurrency;
+pub use self::concurrency::Concurrency;
 use crate::handlers::pace::Pace;
 use crate::message::Lane;
-use crate::queue::Share;
 use crate::spread::Load;
 
 mod concurrency;
 
 /// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
-pub const AHEAD: usize = 64;
+pub const AHEAD: usize = 256;
 /// More are begun when so few are left: in bursts, not one by one as streams come free.
 const LOW: usize = AHEAD / 2;
 /// Attempts beyond the limit while something urgent waits.
@@ -65,9 +63,8 @@ pub struct Ahead(Arc<Started>);
 struct Started {
     without_stream: AtomicUsize,
     under_way: AtomicUsize,
-    concurrency: Mutex<Concurrency>,
-    /// What it says at present.
-    limit: AtomicUsize,
+    /// Messages that wait or are under way here.
+    held: AtomicUsize,
     turns: Turns,
     tools: Tools,
 }
@@ -79,22 +76,17 @@ pub struct Tools {
     pub pace: Option<Arc<Pace>>,
     /// Its key's load.
     pub load: Load,
-    /// Its share of what is lent; `None`: lent whatever may be under way.
-    pub share: Option<Arc<Share>>,
+    /// How many of its attempts may be under way on all senders.
+    pub concurrency: Arc<Concurrency>,
 }
 
 impl Ahead {
     /// Of an app on the sender that waits for these turns.
     pub fn new(turns: &Turns, tools: Tools) -> Self {
-        let concurrency = Concurrency::new(Instant::now());
-        if let Some(share) = &tools.share {
-            share.set_reach(0, concurrency.limit());
-        }
         Ahead(Arc::new(Started {
             without_stream: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
-            limit: AtomicUsize::new(concurrency.limit()),
-            concurrency: Mutex::new(concurrency),
+            held: AtomicUsize::new(0),
             turns: turns.clone(),
             tools,
         }))
@@ -102,7 +94,7 @@ impl Ahead {
 
     /// Counts an attempt until it ends, as one without a stream until it has one, and the request that it is to make.
     pub fn enter(&self) -> Begun {
-        self.0.tools.load.add(1);
+        self.hold();
         self.0.without_stream.fetch_add(1, Relaxed);
         self.0.under_way.fetch_add(1, Relaxed);
         if let Some(pace) = &self.0.tools.pace {
@@ -111,23 +103,39 @@ impl Ahead {
         Begun { ahead: self.clone(), has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
     }
 
+    /// A message has come to this sender.
+    fn hold(&self) {
+        self.0.tools.load.add(1);
+        if self.0.held.fetch_add(1, Relaxed) == 0 {
+            self.0.tools.concurrency.join();
+        }
+    }
+
+    /// So many are gone.
+    fn release(&self, messages: usize) {
+        self.0.tools.load.sub(messages);
+        if messages > 0 && self.0.held.fetch_sub(messages, Relaxed) == messages {
+            self.0.tools.concurrency.leave();
+        }
+    }
+
     /// Whether one more may begin; `urgent`: something urgent waits.
-    fn has_room(&self, urgent: bool) -> bool {
+    fn has_room(&self, urgent: bool, now: Instant) -> bool {
         if self.0.without_stream.load(Relaxed) >= AHEAD {
             return false;
         }
-        let most = self.0.limit.load(Relaxed) + if urgent { RESERVE } else { 0 };
+        let most = self.0.tools.concurrency.part() + if urgent { RESERVE } else { 0 };
         let has_room = self.0.under_way.load(Relaxed) < most;
         if !has_room {
-            self.0.concurrency.lock().press();
+            self.0.tools.concurrency.press(now);
         }
         has_room
     }
 
     /// Who waits for a turn is woken when there is room for some, not for each.
     fn left(&self) {
-        let (under_way, limit) = (self.0.under_way.load(Relaxed), self.0.limit.load(Relaxed));
-        if self.0.without_stream.load(Relaxed) <= LOW && under_way <= limit - limit / 4 {
+        let (under_way, most) = (self.0.under_way.load(Relaxed), self.0.tools.concurrency.part());
+        if self.0.without_stream.load(Relaxed) <= LOW && under_way <= most - most / 4 {
             self.0.turns.tell();
         }
     }
@@ -157,14 +165,7 @@ impl Begun {
 
     /// Its request was answered, so long after it was sent.
     pub fn answered(&self, round_trip: Duration) {
-        let Started { concurrency, limit, tools, .. } = &*self.ahead.0;
-        let mut concurrency = concurrency.lock();
-        if concurrency.answered(round_trip, Instant::now()) {
-            let before = limit.swap(concurrency.limit(), Relaxed);
-            if let Some(share) = &tools.share {
-                share.set_reach(before, concurrency.limit());
-            }
-        }
+        self.ahead.0.tools.concurrency.answered(round_trip, Instant::now());
     }
 
     /// It has made so many requests.
@@ -182,7 +183,7 @@ impl Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.ahead.0.tools.load.sub(1);
+        self.ahead.release(1);
         self.ahead.0.under_way.fetch_sub(1, Relaxed);
         self.leave();
         self.ahead.left();
@@ -231,7 +232,7 @@ impl<T> Line<T> {
             self.apps.len() - 1
         });
         let app = &mut self.apps[index];
-        app.ahead.0.tools.load.add(1);
+        app.ahead.hold();
         match lane {
             Lane::Single => app.single.push_back(message),
             Lane::Massive => app.massive.push_back(message),
@@ -251,7 +252,7 @@ impl<T> Line<T> {
             if app.is_empty() {
                 continue;
             }
-            if !app.ahead.has_room(!app.single.is_empty()) {
+            if !app.ahead.has_room(!app.single.is_empty(), now) {
                 self.look_again = Some(earlier(self.look_again, now + LOOK));
                 continue;
             }
@@ -262,7 +263,7 @@ impl<T> Line<T> {
             if let Some(message) = app.pop() {
                 self.waiting -= 1;
                 let begun = app.ahead.enter();
-                app.ahead.0.tools.load.sub(1);
+                app.ahead.release(1);
                 return Some((message, begun));
             }
         }
@@ -279,7 +280,7 @@ impl<T> Line<T> {
     pub fn drain(&mut self) -> impl Iterator<Item = T> {
         self.waiting = 0;
         self.apps.drain(..).flat_map(|app| {
-            app.ahead.0.tools.load.sub(app.single.len() + app.massive.len());
+            app.ahead.release(app.single.len() + app.massive.len());
             app.single.into_iter().chain(app.massive)
         })
     }
@@ -321,8 +322,11 @@ mod tests {
         line.push(&app.into(), lane, message, || ahead(&turns, None));
     }
 
+    /// Of an app that may have any number under way.
     fn ahead(turns: &Turns, pace: Option<Arc<Pace>>) -> Ahead {
-        Ahead::new(turns, Tools { pace, ..Tools::default() })
+        let tools = Tools { pace, ..Tools::default() };
+        tools.concurrency.set(1_000_000);
+        Ahead::new(turns, tools)
     }
 
     #[test]
@@ -339,6 +343,17 @@ mod tests {
         drop(begun);
         assert_eq!(line.begin(Instant::now()).map(|(message, _)| message), Some(AHEAD as u32 + 1));
         assert!(line.begin(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn a_single_place_that_comes_free_is_found_though_nobody_is_woken_for_it() {
+        let (mut line, now) = (line(), Instant::now());
+        (0..=AHEAD as u32).for_each(|number| push(&mut line, "a", Lane::Massive, number));
+        let mut begun: Vec<_> = std::iter::from_fn(|| line.begin(now)).collect();
+        let again = line.look_again().expect("it looks again by itself");
+        assert!(again > now && again <= now + LOOK, "{:?}", again - now);
+        begun.truncate(AHEAD - 1);
+        assert!(line.begin(again).is_some());
     }
 
     #[test]

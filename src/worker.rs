@@ -241,8 +241,8 @@ impl Parts {
     ) -> Desk {
         let tools = |(app, load): (Arc<str>, Load)| {
             let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
-            let share = Some(self.in_flight.share(&app));
-            let ahead = Ahead::new(turns, line::Tools { pace: circuit.pace().cloned(), load, share });
+            let (pace, concurrency) = (circuit.pace().cloned(), circuit.concurrency().clone());
+            let ahead = Ahead::new(turns, line::Tools { pace, load, concurrency });
             (app, AppTools { handler, ahead, circuit })
         };
         let apps = loads.into_iter().map(tools).collect();

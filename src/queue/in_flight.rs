@@ -164,15 +164,17 @@ impl Share {
 
     /// Whether one more of this lane is worth lending: it comes sooner to the provider from here than later from Kafka.
     pub fn has_use(&self, lane: Lane) -> bool {
-        self.reach.has_room(lane, self.held.usage().on_way())
+        let (on_way, campaigns) = (self.held.usage().on_way(), self.campaigns.on_way());
+        let of_lane = if lane == Lane::Massive { campaigns } else { on_way.saturating_sub(campaigns) };
+        self.reach.has_room(lane, on_way, of_lane)
     }
 
-    /// A sender may have another number of its messages under way than before; 0: it begins or ends.
-    pub fn set_reach(&self, from: usize, to: usize) {
-        self.reach.change(from, to);
+    /// So many of its messages may be under way now.
+    pub fn set_reach(&self, attempts: usize) {
+        self.reach.set(attempts);
     }
 
-    /// How many of its messages the senders may have under way.
+    /// How many of its messages may be under way.
     pub fn reach(&self) -> usize {
         self.reach.attempts()
     }
@@ -220,15 +222,12 @@ impl Share {
         }
     }
 
-    fn moved(&self, from: Place, to: Place) {
-        for counters in [&self.held, &self.all.total] {
-            // Counted at the new place first: nobody sees more on their way than there are.
-            if let Some(counter) = counters.at(to) {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-            if let Some(counter) = counters.at(from) {
-                counter.fetch_sub(1, Ordering::Relaxed);
-            }
+    fn moved(&self, lane: Lane, from: Place, to: Place) {
+        self.held.moved(from, to);
+        self.all.total.moved(from, to);
+        if lane == Lane::Massive {
+            self.campaigns.moved(from, to);
+            self.all.campaigns.moved(from, to);
         }
     }
 }

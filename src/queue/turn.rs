@@ -141,8 +141,9 @@ impl KafkaQueue {
             return Ok((false, false));
         }
         let (mut more, mut full, mut enough, mut paused) = (false, 0, 0, 0);
+        let (first, mut lent) = (self.turn, out.len());
         for step in 0..count {
-            let index = (self.turn + step) % count;
+            let index = (first + step) % count;
             let partition = &mut self.partitions[index];
             if self.searches.contains(&partition.origin) {
                 continue;
@@ -157,8 +158,11 @@ impl KafkaQueue {
                 Turn::OtherLog { seen_ms } => self.on_other_log(index, seen_ms),
                 Turn::Fatal(error) => return Err(QueueError::Fatal(error)),
             }
+            if out.len() > lent {
+                // Little room goes round: whoever had the last of it is the last next time.
+                (lent, self.turn) = (out.len(), index + 1);
+            }
         }
-        self.turn = self.turn.wrapping_add(1);
         self.starved = self.starved.max(full + paused);
         Ok((more || out.len() > before, full + enough > 0))
     }

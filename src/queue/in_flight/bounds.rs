@@ -59,7 +59,17 @@ impl Counters {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn at(&self, place: Place) -> Option<&AtomicUsize> {
+    pub(super) fn moved(&self, from: Place, to: Place) {
+        // Counted at the new place first: nobody sees more on their way than there are.
+        if let Some(counter) = self.at(to) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(counter) = self.at(from) {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn at(&self, place: Place) -> Option<&AtomicUsize> {
         match place {
             Place::OnWay => None,
             Place::Waiting => Some(&self.waiting),

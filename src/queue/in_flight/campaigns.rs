@@ -1,7 +1,7 @@
 //! What campaigns may hold of a bound. The rest is kept for what is urgent, which need not wait until a backlog of millions
 //! has made room for it.
 
-use super::{Counters, Gate};
+use super::{Counters, Gate, Place};
 
 /// The bound of the lane `massive`.
 #[derive(Debug)]
@@ -25,6 +25,14 @@ impl Campaigns {
 
     pub(super) fn has_room(&self) -> bool {
         self.gate.has_room(self.held.usage())
+    }
+
+    pub(super) fn on_way(&self) -> usize {
+        self.held.usage().on_way()
+    }
+
+    pub(super) fn moved(&self, from: Place, to: Place) {
+        self.held.moved(from, to);
     }
 
     pub(super) fn enter(&self, bytes: usize) {

@@ -133,7 +133,7 @@ impl Receipt {
     fn move_to(&self, to: Place) {
         let from = std::mem::replace(&mut *self.place.lock(), to);
         if from != to {
-            self.share.moved(from, to);
+            self.share.moved(self.lane().key().lane, from, to);
         }
     }
 }

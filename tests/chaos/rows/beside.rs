@@ -198,6 +198,11 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> 
     let mut all = Vec::new();
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
     let well_calm = well.fared(&calm);
+    assert!(
+        well_calm.per_second > 0.5 * f64::from(rate),
+        "{:.0} pushes/s of the healthy app when calm",
+        well_calm.per_second
+    );
     for phase in phases {
         let Some((name, ill)) = phase.ill else { continue };
         let (now, mut what) = (well.fared(&[phase]), String::new());
