@@ -258,7 +258,9 @@ impl Circuit {
         if change == Some(Change::Opened) {
             self.round.fetch_add(1, Relaxed);
         }
-        self.open.store(inner.breaker.position() == Position::Open, Relaxed);
+        let is_open = inner.breaker.position() == Position::Open;
+        self.open.store(is_open, Relaxed);
+        self.concurrency.lift(is_open);
         self.share.set_allowance(inner.breaker.allowance(level));
         if let Some(change) = change {
             inner.recovered |= change == Change::Recovering;

@@ -9,7 +9,7 @@
 //! whose requests are not answered falls back to the least, and leaves the connections to those that it shares them with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -55,6 +55,7 @@ pub struct Concurrency {
     limit: AtomicUsize,
     /// Senders that have messages of the app.
     senders: AtomicUsize,
+    lifted: AtomicBool,
     share: Option<Arc<Share>>,
 }
 
@@ -74,7 +75,13 @@ impl Concurrency {
         if let Some(share) = &share {
             share.set_reach(limit);
         }
-        Concurrency { learned: Mutex::new(learned), limit: limit.into(), senders: AtomicUsize::new(0), share }
+        Concurrency {
+            learned: Mutex::new(learned),
+            limit: limit.into(),
+            senders: AtomicUsize::new(0),
+            lifted: AtomicBool::new(false),
+            share,
+        }
     }
 
     /// A sender has messages of the app, or has none any more.
@@ -86,8 +93,17 @@ impl Concurrency {
         self.senders.fetch_sub(1, Relaxed);
     }
 
+    /// Whether the app is paused. Then what begins goes back at once, or is a probe, and neither is to stand behind requests that nobody
+    /// answers.
+    pub fn lift(&self, is_paused: bool) {
+        self.lifted.store(is_paused, Relaxed);
+    }
+
     /// Most attempts that may be under way on one sender: its part.
     pub(super) fn part(&self) -> usize {
+        if self.lifted.load(Relaxed) {
+            return usize::MAX / 2;
+        }
         (self.limit.load(Relaxed) / self.senders.load(Relaxed).max(1)).max(1)
     }
 
@@ -360,6 +376,15 @@ mod tests {
         (0..3).for_each(|_| concurrency.join());
         assert_eq!(concurrency.part(), LEAST / 3);
         (0..2).for_each(|_| concurrency.leave());
+        assert_eq!(concurrency.part(), LEAST);
+    }
+
+    #[test]
+    fn while_the_app_is_paused_nothing_stands_behind_what_is_not_answered() {
+        let concurrency = Concurrency::default();
+        concurrency.lift(true);
+        assert!(concurrency.part() > 1_000_000);
+        concurrency.lift(false);
         assert_eq!(concurrency.part(), LEAST);
     }
 

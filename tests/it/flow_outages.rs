@@ -1,6 +1,8 @@
 //! APNs, the way to it or a key failing everything, in short: nothing lost, no message made to fail, the backlog left to
 //! Kafka, the other app untouched, all of it delivered when the cause is gone.
 
+use std::time::{Duration, Instant};
+
 use pusher::generate::apns::Apns;
 use pusher::generate::{Generator, Mix, Settings};
 use pusher::handlers::breaker::Position;
@@ -181,6 +183,23 @@ fn a_provider_that_cannot_be_reached_is_waited_for() {
     comes_through(&mut ends, &running, "resets", fault(|faults| faults.reset_share = 1.0), all_well);
     comes_through(&mut ends, &running, "refused streams", fault(|faults| faults.refuse_share = 1.0), all_well);
     assert_all_well(&ends, running, 6 * MANY);
+}
+
+/// The requests of the time before take their places until they time out; a probe is not to wait for that.
+#[test]
+fn a_provider_that_answered_nothing_is_probed_while_requests_still_wait_for_it() {
+    let timeout = Duration::from_secs(10);
+    let mut ends = Ends::start(&[("apns.timeout", "10s")]);
+    fault(|faults| faults.silent_share = 1.0)(ends.handle());
+    let running = ends.world.start();
+    ends.calm("one", MANY);
+    eventually("the breaker opens", LONG, || running.circuit("one").is_open().then_some(()));
+    all_well(ends.handle());
+    let well_since = Instant::now();
+    ends.until_accepted(1);
+    assert!(well_since.elapsed() < timeout.mul_f64(0.8), "{:?}", well_since.elapsed());
+    ends.world.settle("one");
+    assert_all_well(&ends, running, MANY);
 }
 
 #[test]

@@ -108,7 +108,7 @@ metrics! {
     BreakerProbes: Ours Counter "breaker_probes" [platform, game],
     /// Requests per second that the app, and others of its project, may send from this process now (FCM).
     QuotaRate: Ours Gauge "quota_rate" [platform, game],
-    /// Attempts of the app that may be under way in this process now; learned from how long the provider takes.
+    /// Attempts of the app that may be under way in this process now, learned from how long answers take.
     ConcurrencyLimit: Ours Gauge "concurrency_limit" [platform, game],
     /// Files of credentials or trusted certificates taken into use while running; `key` names the file in the configuration.
     CredentialsReloaded: Ours Counter "credentials_reloaded" [platform, key],
