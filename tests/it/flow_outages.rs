@@ -190,16 +190,19 @@ fn a_provider_that_cannot_be_reached_is_waited_for() {
 fn a_provider_that_answered_nothing_is_probed_while_requests_still_wait_for_it() {
     let timeout = Duration::from_secs(10);
     let mut ends = Ends::start(&[("apns.timeout", "10s")]);
-    fault(|faults| faults.silent_share = 1.0)(ends.handle());
     let running = ends.world.start();
+    // A new connection has one stream until its first answer.
+    ends.calm("one", 10);
+    ends.until_accepted(10);
+    fault(|faults| faults.silent_share = 1.0)(ends.handle());
     ends.calm("one", MANY);
     eventually("the breaker opens", LONG, || running.circuit("one").is_open().then_some(()));
     all_well(ends.handle());
     let well_since = Instant::now();
-    ends.until_accepted(1);
+    ends.until_accepted(11);
     assert!(well_since.elapsed() < timeout.mul_f64(0.8), "{:?}", well_since.elapsed());
     ends.world.settle("one");
-    assert_all_well(&ends, running, MANY);
+    assert_all_well(&ends, running, 10 + MANY);
 }
 
 #[test]
