@@ -5,7 +5,7 @@
 //! retries, and who is charged for a failure. While all is well an attempt costs two additions here and no lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -23,8 +23,8 @@ use crate::reporters::stats::{Metric, Stats};
 /// Leave to make one attempt; to be handed back with [`Circuit::ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// The app sends.
-    Ordinary,
+    /// The app sends; after so many pauses.
+    Ordinary(u64),
     /// The app is paused, and this attempt finds out whether it must be; in which of its pauses.
     Probe(u64),
 }
@@ -51,6 +51,9 @@ pub struct Circuit {
     concurrency: Arc<Concurrency>,
     stats: Stats,
     first_attempts: AtomicU64,
+    /// Attempts that have leave and have not ended; those of them that began before the app was last found to be answered again.
+    under_way: AtomicUsize,
+    stale: AtomicUsize,
     good: AtomicU64,
     bad: AtomicU64,
     open: AtomicBool,
@@ -99,6 +102,8 @@ impl Circuit {
             concurrency,
             stats,
             first_attempts: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            stale: AtomicUsize::new(0),
             good: AtomicU64::new(0),
             bad: AtomicU64::new(0),
             open: AtomicBool::new(false),
@@ -126,7 +131,7 @@ impl Circuit {
 
     /// Leave for a message's first attempt; `None` while the app is paused: the queue keeps the message.
     pub fn admit(&self) -> Option<Pass> {
-        let pass = if self.is_open() { self.probe()? } else { Pass::Ordinary };
+        let pass = if self.is_open() { self.probe()? } else { self.ordinary() };
         self.first_attempts.fetch_add(1, Relaxed);
         Some(pass)
     }
@@ -138,19 +143,25 @@ impl Circuit {
             return self.probe();
         }
         if self.share.is_allowed() && self.inner.lock().retries.take(self.first_attempts.load(Relaxed), now) {
-            return Some(Pass::Ordinary);
+            return Some(self.ordinary());
         }
         self.stats.count(Metric::RetriesDelayed, &self.tags(), 1);
         None
+    }
+
+    fn ordinary(&self) -> Pass {
+        self.under_way.fetch_add(1, Relaxed);
+        Pass::Ordinary(self.round())
     }
 
     fn probe(&self) -> Option<Pass> {
         let mut inner = self.inner.lock();
         let taken = inner.breaker.take_probe();
         // At once, or the queue would lend, and get back, what the next look at the clock forbids.
-        self.share.set_allowance(inner.breaker.allowance(self.share.usage().on_way()));
+        self.share.set_allowance(inner.breaker.allowance(self.share.level()));
         drop(inner);
         taken.then(|| {
+            self.under_way.fetch_add(1, Relaxed);
             self.stats.count(Metric::BreakerProbes, &self.tags(), 1);
             Pass::Probe(self.round())
         })
@@ -158,7 +169,7 @@ impl Circuit {
 
     /// Whether an attempt that has leave may still send its request: the app was not paused meanwhile.
     pub fn still(&self, pass: Pass) -> bool {
-        pass != Pass::Ordinary || !self.is_open()
+        matches!(pass, Pass::Probe(_)) || !self.is_open()
     }
 
     /// Whether the app is paused.
@@ -179,7 +190,7 @@ impl Circuit {
     /// They were replaced: if the app is paused, a probe finds out at once whether it must be.
     pub fn renewed(&self, now: Instant) {
         self.renewals.fetch_add(1, Relaxed);
-        let level = self.share.usage().on_way();
+        let level = self.share.level();
         let mut inner = self.inner.lock();
         inner.breaker.retry_now(now);
         self.settle(inner, None, level);
@@ -187,16 +198,17 @@ impl Circuit {
 
     /// An attempt came to its end.
     pub fn ended(&self, pass: Pass, attempt: &Attempt) {
+        self.left(pass);
         let signal = Signal::of(attempt);
         match signal {
             Signal::Good => self.good.fetch_add(1, Relaxed),
             Signal::Nothing => 0,
             _ => self.bad.fetch_add(1, Relaxed),
         };
-        if pass == Pass::Ordinary && !signal.is_bad() {
+        if matches!(pass, Pass::Ordinary(_)) && !signal.is_bad() {
             return;
         }
-        let (now, level) = (Instant::now(), self.share.usage().on_way());
+        let (now, level) = (Instant::now(), self.share.level());
         let mut inner = self.inner.lock();
         self.tell_successes(&mut inner, now);
         if let Verdict::Retry(refusal) | Verdict::Hold(refusal) = &attempt.verdict {
@@ -213,9 +225,27 @@ impl Circuit {
         }
     }
 
+    /// One attempt less is under way.
+    fn left(&self, pass: Pass) {
+        let less = |counter: &AtomicUsize| {
+            let less = counter.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+            less.map_or(0, |before| before - 1)
+        };
+        less(&self.under_way);
+        if self.stale.load(Relaxed) > 0 && pass != Pass::Ordinary(self.round()) {
+            self.share.set_stale(less(&self.stale));
+        }
+    }
+
+    /// From now on so many of those under way count no more.
+    fn set_stale(&self, attempts: usize) {
+        self.stale.store(attempts, Relaxed);
+        self.share.set_stale(attempts);
+    }
+
     /// Looks at the clock. Whether the provider was found to answer again since the last look.
     pub fn tick(&self, now: Instant) -> bool {
-        let level = self.share.usage().on_way();
+        let level = self.share.level();
         let mut inner = self.inner.lock();
         self.tell_successes(&mut inner, now);
         let change = inner.breaker.tick(level, now);
@@ -255,8 +285,14 @@ impl Circuit {
 
     /// Puts into force what the breaker says, and tells of a change when the lock is free again.
     fn settle(&self, mut inner: MutexGuard<'_, Inner>, change: Option<Change>, level: usize) {
-        if change == Some(Change::Opened) {
-            self.round.fetch_add(1, Relaxed);
+        match change {
+            Some(Change::Opened) => {
+                self.round.fetch_add(1, Relaxed);
+                self.set_stale(0);
+            }
+            // What has no answer from before may have none for long; it is not to take the places of what comes now.
+            Some(Change::Recovering) => self.set_stale(self.under_way.load(Relaxed)),
+            _ => {}
         }
         let is_open = inner.breaker.position() == Position::Open;
         self.open.store(is_open, Relaxed);

@@ -8,8 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -62,7 +61,9 @@ pub struct Ahead(Arc<Started>);
 #[derive(Debug)]
 struct Started {
     without_stream: AtomicUsize,
+    /// Those that have not ended and began since the app's last pause; after how many of them.
     under_way: AtomicUsize,
+    pauses: AtomicU64,
     /// Messages that wait or are under way here.
     held: AtomicUsize,
     turns: Turns,
@@ -86,6 +87,7 @@ impl Ahead {
         Ahead(Arc::new(Started {
             without_stream: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
+            pauses: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             turns: turns.clone(),
             tools,
@@ -96,11 +98,21 @@ impl Ahead {
     pub fn enter(&self) -> Begun {
         self.hold();
         self.0.without_stream.fetch_add(1, Relaxed);
+        let pauses = self.count_anew();
         self.0.under_way.fetch_add(1, Relaxed);
         if let Some(pace) = &self.0.tools.pace {
             pace.spend(1);
         }
-        Begun { ahead: self.clone(), has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
+        Begun { ahead: self.clone(), pauses, has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
+    }
+
+    /// What began before a pause may be without an answer for long, and counts no more after it. How many pauses there were.
+    fn count_anew(&self) -> u64 {
+        let pauses = self.0.tools.concurrency.pauses();
+        if self.0.pauses.swap(pauses, Relaxed) != pauses {
+            self.0.under_way.store(0, Relaxed);
+        }
+        pauses
     }
 
     /// A message has come to this sender.
@@ -124,6 +136,7 @@ impl Ahead {
         if self.0.without_stream.load(Relaxed) >= AHEAD {
             return false;
         }
+        self.count_anew();
         let most = self.0.tools.concurrency.part() + if urgent { RESERVE } else { 0 };
         let has_room = self.0.under_way.load(Relaxed) < most;
         if !has_room {
@@ -150,6 +163,8 @@ impl Ahead {
 #[derive(Debug)]
 pub struct Begun {
     ahead: Ahead,
+    /// After how many pauses of its app it began.
+    pauses: u64,
     has_left: AtomicBool,
     has_asked: AtomicBool,
 }
@@ -184,7 +199,9 @@ impl Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         self.ahead.release(1);
-        self.ahead.0.under_way.fetch_sub(1, Relaxed);
+        if self.ahead.0.pauses.load(Relaxed) == self.pauses {
+            self.ahead.0.under_way.fetch_sub(1, Relaxed);
+        }
         self.leave();
         self.ahead.left();
         if !*self.has_asked.get_mut()
@@ -343,6 +360,29 @@ mod tests {
         drop(begun);
         assert_eq!(line.begin(Instant::now()).map(|(message, _)| message), Some(AHEAD as u32 + 1));
         assert!(line.begin(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn what_began_before_a_pause_takes_no_place_after_it() {
+        let mut line = line();
+        let turns = line.turns.clone();
+        let of_least = Ahead::new(&turns, Tools::default());
+        (0..1_000).for_each(|number| line.push(&"a".into(), Lane::Massive, number, || of_least.clone()));
+        let take = |line: &mut Line<u32>| -> Vec<Begun> {
+            let begun: Vec<_> = std::iter::from_fn(|| line.begin(Instant::now()).map(|(_, begun)| begun)).collect();
+            begun.iter().for_each(Begun::leave);
+            begun
+        };
+        let before = take(&mut line);
+        assert!(!before.is_empty() && take(&mut line).is_empty());
+        of_least.0.tools.concurrency.lift(true);
+        of_least.0.tools.concurrency.lift(false);
+        let after = take(&mut line);
+        assert_eq!(after.len(), before.len());
+        drop(before);
+        assert_eq!(take(&mut line).len(), 0, "its end frees no place of others");
+        drop(after);
+        assert!(!take(&mut line).is_empty());
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn an_open_one_pauses_the_app_and_lets_one_probe_through() {
     circuit.tick(opened + 10 * MS);
     assert!(share.has_room(Lane::Single), "for a probe");
     let probe = circuit.admit().expect("a probe");
-    assert!(probe != Pass::Ordinary && circuit.still(probe) && circuit.admit().is_none());
+    assert!(matches!(probe, Pass::Probe(_)) && circuit.still(probe) && circuit.admit().is_none());
     circuit.ended(before, &good());
     assert!(circuit.is_open(), "what was on its way before proves nothing");
     circuit.ended(probe, &good());
@@ -88,9 +88,9 @@ fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_o
     let circuit = circuit(&in_flight);
     let run = |ends: &[Attempt]| {
         let mark = circuit.mark();
-        circuit.ended(Pass::Ordinary, &bad()); // the one in question
+        circuit.ended(Pass::Ordinary(0), &bad()); // the one in question
         for end in ends {
-            circuit.ended(Pass::Ordinary, end);
+            circuit.ended(Pass::Ordinary(0), end);
         }
         circuit.others_succeeded(&mark)
     };
@@ -101,13 +101,13 @@ fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_o
     let local = Attempt::local(Verdict::Resolved(Outcome::Expired(None)));
     assert!(!run(&[local]), "the provider was not asked");
     let mark = circuit.mark();
-    circuit.ended(Pass::Ordinary, &good());
+    circuit.ended(Pass::Ordinary(0), &good());
     let opened = open(&circuit);
     assert!(!circuit.others_succeeded(&mark), "an open breaker charges nobody");
     circuit.tick(opened + 10 * MS);
     let probe = circuit.admit().expect("a probe");
     circuit.ended(probe, &good());
-    (0..9).for_each(|_| circuit.ended(Pass::Ordinary, &good()));
+    (0..9).for_each(|_| circuit.ended(Pass::Ordinary(0), &good()));
     assert!(!circuit.others_succeeded(&mark), "nor for what began before it opened");
 }
 
@@ -116,7 +116,7 @@ fn a_retry_without_leave_waits_and_a_limited_app_has_no_more_on_their_way_than_i
     let in_flight = InFlight::new(64, 1_000);
     let circuit = circuit(&in_flight);
     let now = Instant::now();
-    assert_eq!(circuit.admit_again(now), Some(Pass::Ordinary));
+    assert_eq!(circuit.admit_again(now), Some(Pass::Ordinary(0)));
     in_flight.share("game").set_allowance(0);
     assert_eq!(circuit.admit_again(now), None);
     in_flight.share("game").set_allowance(usize::MAX);
@@ -132,7 +132,7 @@ fn refusals_of_credentials_open_it_like_any_failure() {
     let refusal =
         Refusal { source: Source::Project, ..Refusal::local(Class::Configuration, "forbidden", "Forbidden", "") };
     for _ in 0..5 {
-        circuit.ended(Pass::Ordinary, &attempt(Verdict::Hold(refusal.clone())));
+        circuit.ended(Pass::Ordinary(0), &attempt(Verdict::Hold(refusal.clone())));
     }
     circuit.tick(Instant::now() + 20 * MS);
     assert!(circuit.is_open());

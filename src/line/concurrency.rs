@@ -9,7 +9,7 @@
 //! whose requests are not answered falls back to the least, and leaves the connections to those that it shares them with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -56,6 +56,8 @@ pub struct Concurrency {
     /// Senders that have messages of the app.
     senders: AtomicUsize,
     lifted: AtomicBool,
+    /// How often the app was paused.
+    pauses: AtomicU64,
     share: Option<Arc<Share>>,
 }
 
@@ -80,6 +82,7 @@ impl Concurrency {
             limit: limit.into(),
             senders: AtomicUsize::new(0),
             lifted: AtomicBool::new(false),
+            pauses: AtomicU64::new(0),
             share,
         }
     }
@@ -94,9 +97,16 @@ impl Concurrency {
     }
 
     /// Whether the app is paused. Then what begins goes back at once, or is a probe, and neither is to stand behind requests that nobody
-    /// answers.
+    /// answers; nor is what comes after the pause.
     pub fn lift(&self, is_paused: bool) {
-        self.lifted.store(is_paused, Relaxed);
+        if self.lifted.swap(is_paused, Relaxed) && !is_paused {
+            self.pauses.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often the app was paused and goes on. What began before that counts no more.
+    pub(super) fn pauses(&self) -> u64 {
+        self.pauses.load(Relaxed)
     }
 
     /// Most attempts that may be under way on one sender: its part.

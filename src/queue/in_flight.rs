@@ -130,6 +130,8 @@ pub struct Share {
     held: Counters,
     /// Most messages that may be on their way.
     allowance: AtomicUsize,
+    /// Those on their way that were there before the allowance, and may be without an answer for long.
+    stale: AtomicUsize,
     reach: Reach,
     all: Arc<InFlight>,
 }
@@ -138,8 +140,8 @@ impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
         let (gate, campaigns) = (Gate::new(all.messages, all.bytes), Campaigns::of(all.messages, all.bytes));
         let allowance = AtomicUsize::new(usize::MAX);
-        let (held, reach) = (Counters::default(), Reach::default());
-        Share { app: app.into(), gate, campaigns, held, allowance, reach, all: Arc::clone(all) }
+        let (held, stale, reach) = (Counters::default(), AtomicUsize::new(0), Reach::default());
+        Share { app: app.into(), gate, campaigns, held, allowance, stale, reach, all: Arc::clone(all) }
     }
 
     /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
@@ -162,8 +164,22 @@ impl Share {
         self.allowance.store(messages, Ordering::Relaxed);
     }
 
-    /// Whether one more of this lane is worth lending: it comes sooner to the provider from here than later from Kafka.
+    /// Of what is on its way, so many were there before the app was paused: they count for no allowance.
+    pub fn set_stale(&self, messages: usize) {
+        self.stale.store(messages, Ordering::Relaxed);
+    }
+
+    /// What is on its way and counts for the allowance.
+    pub fn level(&self) -> usize {
+        self.held.usage().on_way().saturating_sub(self.stale.load(Ordering::Relaxed))
+    }
+
+    /// Whether one more of this lane is worth lending: it comes sooner to the provider from here than later from Kafka. An app
+    /// with an allowance is bounded by that.
     pub fn has_use(&self, lane: Lane) -> bool {
+        if self.allowance.load(Ordering::Relaxed) != usize::MAX {
+            return true;
+        }
         let (on_way, campaigns) = (self.held.usage().on_way(), self.campaigns.on_way());
         let of_lane = if lane == Lane::Massive { campaigns } else { on_way.saturating_sub(campaigns) };
         self.reach.has_room(lane, on_way, of_lane)
@@ -181,7 +197,7 @@ impl Share {
 
     /// Whether one more may be on its way, as far as the allowance goes.
     pub fn is_allowed(&self) -> bool {
-        self.held.usage().on_way() < self.allowance.load(Ordering::Relaxed)
+        self.level() < self.allowance.load(Ordering::Relaxed)
     }
 
     /// Whether nothing of the app is to be lent for now.
