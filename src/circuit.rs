@@ -5,29 +5,26 @@
 //! retries, and who is charged for a failure. While all is well an attempt costs two additions here and no lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::concurrency::Concurrency;
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
 use crate::handlers::pace::Pace;
 use crate::handlers::retry::{RetryShare, ShareSettings};
-use crate::line::Concurrency;
 use crate::message::Platform;
 use crate::outcome::{Attempt, Refusal, Verdict};
 use crate::queue::in_flight::Share;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::{Metric, Stats};
 
-/// Leave to make one attempt; to be handed back with [`Circuit::ended`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// The app sends; after so many pauses.
-    Ordinary(u64),
-    /// The app is paused, and this attempt finds out whether it must be; in which of its pauses.
-    Probe(u64),
-}
+mod told;
+mod under_way;
+
+pub use under_way::Pass;
+use under_way::UnderWay;
 
 /// What the app's attempts had come to when one of them began.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +48,7 @@ pub struct Circuit {
     concurrency: Arc<Concurrency>,
     stats: Stats,
     first_attempts: AtomicU64,
-    /// Attempts that have leave and have not ended; those of them that began before the app was last found to be answered again.
-    under_way: AtomicUsize,
-    stale: AtomicUsize,
+    under_way: UnderWay,
     good: AtomicU64,
     bad: AtomicU64,
     open: AtomicBool,
@@ -93,7 +88,7 @@ impl Circuit {
             cause: None,
             recovered: false,
         };
-        let concurrency = Arc::new(Concurrency::new(Some(share.clone())));
+        let (concurrency, under_way) = (Arc::new(Concurrency::new(Some(share.clone()))), UnderWay::new(share.clone()));
         Circuit {
             app,
             platform,
@@ -102,8 +97,7 @@ impl Circuit {
             concurrency,
             stats,
             first_attempts: AtomicU64::new(0),
-            under_way: AtomicUsize::new(0),
-            stale: AtomicUsize::new(0),
+            under_way,
             good: AtomicU64::new(0),
             bad: AtomicU64::new(0),
             open: AtomicBool::new(false),
@@ -150,7 +144,7 @@ impl Circuit {
     }
 
     fn ordinary(&self) -> Pass {
-        self.under_way.fetch_add(1, Relaxed);
+        self.under_way.enter();
         Pass::Ordinary(self.round())
     }
 
@@ -161,7 +155,7 @@ impl Circuit {
         self.share.set_allowance(inner.breaker.allowance(self.share.level()));
         drop(inner);
         taken.then(|| {
-            self.under_way.fetch_add(1, Relaxed);
+            self.under_way.enter();
             self.stats.count(Metric::BreakerProbes, &self.tags(), 1);
             Pass::Probe(self.round())
         })
@@ -198,7 +192,7 @@ impl Circuit {
 
     /// An attempt came to its end.
     pub fn ended(&self, pass: Pass, attempt: &Attempt) {
-        self.left(pass);
+        self.under_way.leave(pass != Pass::Ordinary(self.round()));
         let signal = Signal::of(attempt);
         match signal {
             Signal::Good => self.good.fetch_add(1, Relaxed),
@@ -223,24 +217,6 @@ impl Circuit {
         if let (Signal::Quota { .. }, Some(Change::Opened), Some(pace)) = (signal, change, &self.pace) {
             pace.exceeded(now);
         }
-    }
-
-    /// One attempt less is under way.
-    fn left(&self, pass: Pass) {
-        let less = |counter: &AtomicUsize| {
-            let less = counter.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
-            less.map_or(0, |before| before - 1)
-        };
-        less(&self.under_way);
-        if self.stale.load(Relaxed) > 0 && pass != Pass::Ordinary(self.round()) {
-            self.share.set_stale(less(&self.stale));
-        }
-    }
-
-    /// From now on so many of those under way count no more.
-    fn set_stale(&self, attempts: usize) {
-        self.stale.store(attempts, Relaxed);
-        self.share.set_stale(attempts);
     }
 
     /// Looks at the clock. Whether the provider was found to answer again since the last look.
@@ -288,10 +264,9 @@ impl Circuit {
         match change {
             Some(Change::Opened) => {
                 self.round.fetch_add(1, Relaxed);
-                self.set_stale(0);
+                self.under_way.count_all();
             }
-            // What has no answer from before may have none for long; it is not to take the places of what comes now.
-            Some(Change::Recovering) => self.set_stale(self.under_way.load(Relaxed)),
+            Some(Change::Recovering) => self.under_way.grow_stale(),
             _ => {}
         }
         let is_open = inner.breaker.position() == Position::Open;
@@ -302,29 +277,7 @@ impl Circuit {
             inner.recovered |= change == Change::Recovering;
             let cause = inner.cause.clone();
             drop(inner);
-            self.tell(change, cause.as_ref());
-        }
-    }
-
-    fn tell(&self, change: Change, cause: Option<&(&'static str, String)>) {
-        let (app, platform) = (&self.app, self.platform);
-        let (reason, error) = cause.map_or(("unknown", ""), |(key, words)| (*key, words.as_str()));
-        match change {
-            Change::Opened => {
-                self.stats.count(
-                    Metric::BreakerOpened,
-                    &[("platform", platform.0), ("game", app), ("reason", reason)],
-                    1,
-                );
-                tracing::error!(alarm = true, %app, %platform, reason, error, "the breaker is open: everything fails, the app's partitions are paused, its backlog stays in Kafka; single pushes probe");
-            }
-            Change::Slowed => {
-                tracing::warn!(%app, %platform, reason, error, "the provider is overloaded: the app is slowed down");
-            }
-            Change::Recovering => {
-                tracing::info!(%app, %platform, "the provider answers again: the app goes on, slowly at first");
-            }
-            Change::Closed => tracing::info!(%app, %platform, "the breaker is closed: the app is at full speed"),
+            told::tell(&self.stats, self.tags(), change, cause.as_ref());
         }
     }
 

@@ -137,12 +137,9 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
         let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass, &begun);
         let attempt = attempt(tools.handler.as_ref(), &push, &gate).await;
         push.admitted = gate.admitted().or(push.admitted);
-        begun.leave(); // one that was ended here needed no stream
-        begun.asked(attempt.requests);
-        if attempt.requests > 0 && matches!(attempt.verdict, Verdict::Resolved(_)) {
-            begun.answered(attempt.round_trip);
-        }
-        drop(begun); // who waits for a report is under way no more
+        let answered = matches!(attempt.verdict, Verdict::Resolved(_)).then_some(attempt.round_trip);
+        begun.ended(attempt.requests, answered);
+        drop(begun);
         if let Some(report) = end(push, attempt, pass, tools, &desk) {
             report.await;
         }

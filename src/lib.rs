@@ -44,6 +44,7 @@ pub mod admission;
 pub mod check;
 pub mod circuit;
 pub mod cli;
+pub mod concurrency;
 pub mod config;
 pub mod control;
 pub mod delivery;

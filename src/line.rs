@@ -3,29 +3,21 @@
 //!
 //! An attempt that waits for a place on a connection costs kilobytes and a task; a message costs what it weighs. So only so
 //! many attempts of an app are begun as will have a place soon, and no more are under way than bring answers sooner
-//! ([`concurrency`]); the others stay here. What is urgent then passes a campaign's backlog: behind it are only those that have
+//! ([`crate::concurrency`]); the others stay here. What is urgent then passes a campaign's backlog: behind it are only those that have
 //! begun.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub use self::concurrency::Concurrency;
-use crate::handlers::pace::Pace;
+pub use self::ahead::{Ahead, Begun, Tools};
 use crate::message::Lane;
-use crate::spread::Load;
 
-mod concurrency;
+mod ahead;
 
-/// Attempts of an app that may be without a stream: enough to fill what one read of answers sets free.
-pub const AHEAD: usize = 256;
-/// More are begun when so few are left: in bursts, not one by one as streams come free.
-const LOW: usize = AHEAD / 2;
-/// Attempts beyond the limit while something urgent waits.
-const RESERVE: usize = 64;
 /// Who waits for room looks for it this often by itself: bursts are told, single places are not.
 const LOOK: Duration = Duration::from_millis(10);
 /// While both lanes wait, one of so many is a campaign's.
@@ -50,164 +42,6 @@ impl Turns {
     fn tell(&self) {
         if self.0.wanted.load(Relaxed) && self.0.wanted.swap(false, Relaxed) {
             self.0.notify.notify_one();
-        }
-    }
-}
-
-/// How many attempts of an app have begun on a sender: those that have no stream yet, and all that have not ended.
-#[derive(Clone, Debug)]
-pub struct Ahead(Arc<Started>);
-
-#[derive(Debug)]
-struct Started {
-    without_stream: AtomicUsize,
-    /// Those that have not ended and began since the app's last pause; after how many of them.
-    under_way: AtomicUsize,
-    pauses: AtomicU64,
-    /// Messages that wait or are under way here.
-    held: AtomicUsize,
-    turns: Turns,
-    tools: Tools,
-}
-
-/// Who is concerned by the attempts of an app on one sender.
-#[derive(Clone, Debug, Default)]
-pub struct Tools {
-    /// At which pace its requests leave; `None`: at any.
-    pub pace: Option<Arc<Pace>>,
-    /// Its key's load.
-    pub load: Load,
-    /// How many of its attempts may be under way on all senders.
-    pub concurrency: Arc<Concurrency>,
-}
-
-impl Ahead {
-    /// Of an app on the sender that waits for these turns.
-    pub fn new(turns: &Turns, tools: Tools) -> Self {
-        Ahead(Arc::new(Started {
-            without_stream: AtomicUsize::new(0),
-            under_way: AtomicUsize::new(0),
-            pauses: AtomicU64::new(0),
-            held: AtomicUsize::new(0),
-            turns: turns.clone(),
-            tools,
-        }))
-    }
-
-    /// Counts an attempt until it ends, as one without a stream until it has one, and the request that it is to make.
-    pub fn enter(&self) -> Begun {
-        self.hold();
-        self.0.without_stream.fetch_add(1, Relaxed);
-        let pauses = self.count_anew();
-        self.0.under_way.fetch_add(1, Relaxed);
-        if let Some(pace) = &self.0.tools.pace {
-            pace.spend(1);
-        }
-        Begun { ahead: self.clone(), pauses, has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
-    }
-
-    /// What began before a pause may be without an answer for long, and counts no more after it. How many pauses there were.
-    fn count_anew(&self) -> u64 {
-        let pauses = self.0.tools.concurrency.pauses();
-        if self.0.pauses.swap(pauses, Relaxed) != pauses {
-            self.0.under_way.store(0, Relaxed);
-        }
-        pauses
-    }
-
-    /// A message has come to this sender.
-    fn hold(&self) {
-        self.0.tools.load.add(1);
-        if self.0.held.fetch_add(1, Relaxed) == 0 {
-            self.0.tools.concurrency.join();
-        }
-    }
-
-    /// So many are gone.
-    fn release(&self, messages: usize) {
-        self.0.tools.load.sub(messages);
-        if messages > 0 && self.0.held.fetch_sub(messages, Relaxed) == messages {
-            self.0.tools.concurrency.leave();
-        }
-    }
-
-    /// Whether one more may begin; `urgent`: something urgent waits.
-    fn has_room(&self, urgent: bool, now: Instant) -> bool {
-        if self.0.without_stream.load(Relaxed) >= AHEAD {
-            return false;
-        }
-        self.count_anew();
-        let most = self.0.tools.concurrency.part() + if urgent { RESERVE } else { 0 };
-        let has_room = self.0.under_way.load(Relaxed) < most;
-        if !has_room {
-            self.0.tools.concurrency.press(now);
-        }
-        has_room
-    }
-
-    /// Who waits for a turn is woken when there is room for some, not for each.
-    fn left(&self) {
-        let (under_way, most) = (self.0.under_way.load(Relaxed), self.0.tools.concurrency.part());
-        if self.0.without_stream.load(Relaxed) <= LOW && under_way <= most - most / 4 {
-            self.0.turns.tell();
-        }
-    }
-
-    /// Why it must not begin another attempt now, if it must not: until when.
-    fn pause(&self, now: Instant) -> Option<Instant> {
-        self.0.tools.pace.as_ref().filter(|pace| !pace.is_ready(now)).map(|pace| pace.next())
-    }
-}
-
-/// An attempt that has begun; see [`Ahead::enter`].
-#[derive(Debug)]
-pub struct Begun {
-    ahead: Ahead,
-    /// After how many pauses of its app it began.
-    pauses: u64,
-    has_left: AtomicBool,
-    has_asked: AtomicBool,
-}
-
-impl Begun {
-    /// It has its stream, or needs none.
-    pub fn leave(&self) {
-        if !self.has_left.swap(true, Relaxed) {
-            self.ahead.0.without_stream.fetch_sub(1, Relaxed);
-            self.ahead.left();
-        }
-    }
-
-    /// Its request was answered, so long after it was sent.
-    pub fn answered(&self, round_trip: Duration) {
-        self.ahead.0.tools.concurrency.answered(round_trip, Instant::now());
-    }
-
-    /// It has made so many requests.
-    pub fn asked(&self, requests: u32) {
-        let again = requests.saturating_sub(1);
-        if requests > 0
-            && !self.has_asked.swap(true, Relaxed)
-            && again > 0
-            && let Some(pace) = &self.ahead.0.tools.pace
-        {
-            pace.spend(again);
-        }
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        self.ahead.release(1);
-        if self.ahead.0.pauses.load(Relaxed) == self.pauses {
-            self.ahead.0.under_way.fetch_sub(1, Relaxed);
-        }
-        self.leave();
-        self.ahead.left();
-        if !*self.has_asked.get_mut()
-            && let Some(pace) = &self.ahead.0.tools.pace
-        {
-            pace.give_back();
         }
     }
 }
@@ -327,8 +161,10 @@ impl<T> App<T> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::ahead::{AHEAD, LOW};
     use super::*;
-    use crate::handlers::pace::Settings;
+    use crate::concurrency::Concurrency;
+    use crate::handlers::pace::{Pace, Settings};
 
     fn line() -> Line<u32> {
         Line::new(Turns::default())
@@ -366,7 +202,8 @@ mod tests {
     fn what_began_before_a_pause_takes_no_place_after_it() {
         let mut line = line();
         let turns = line.turns.clone();
-        let of_least = Ahead::new(&turns, Tools::default());
+        let concurrency = Arc::new(Concurrency::default());
+        let of_least = Ahead::new(&turns, Tools { concurrency: concurrency.clone(), ..Tools::default() });
         (0..1_000).for_each(|number| line.push(&"a".into(), Lane::Massive, number, || of_least.clone()));
         let take = |line: &mut Line<u32>| -> Vec<Begun> {
             let begun: Vec<_> = std::iter::from_fn(|| line.begin(Instant::now()).map(|(_, begun)| begun)).collect();
@@ -375,8 +212,8 @@ mod tests {
         };
         let before = take(&mut line);
         assert!(!before.is_empty() && take(&mut line).is_empty());
-        of_least.0.tools.concurrency.lift(true);
-        of_least.0.tools.concurrency.lift(false);
+        concurrency.lift(true);
+        concurrency.lift(false);
         let after = take(&mut line);
         assert_eq!(after.len(), before.len());
         drop(before);

@@ -169,9 +169,14 @@ impl Share {
         self.stale.store(messages, Ordering::Relaxed);
     }
 
+    /// How many that are.
+    pub fn stale(&self) -> usize {
+        self.stale.load(Ordering::Relaxed)
+    }
+
     /// What is on its way and counts for the allowance.
     pub fn level(&self) -> usize {
-        self.held.usage().on_way().saturating_sub(self.stale.load(Ordering::Relaxed))
+        self.held.usage().on_way().saturating_sub(self.stale())
     }
 
     /// Whether one more of this lane is worth lending: it comes sooner to the provider from here than later from Kafka. An app

@@ -35,7 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kafka_acl", &[]),
     ("http2", &[]),
     ("simulator", &[]), // the other side of the wire: it must not share our reading of the protocol
-    ("circuit", &["handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
+    ("concurrency", &["queue"]), // how many attempts of an app may be under way, and so how much of it is lent
+    ("circuit", &["concurrency", "handlers", "queue", "reporters"]), // breaker and retries of an app, joined to its share of the queue
     // Joins the rooms through their traits.
     ("delivery", &["circuit", "desk", "gate", "handlers", "jobs", "line", "queue", "reporters"]),
     ("gate", &["admission", "circuit", "delivery", "desk", "handlers", "line", "reporters"]), // joins admission to a delivery
@@ -44,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sender", &["delivery", "desk", "line", "queue"]), // a thread of deliveries, fed with what the queue lends
     ("dispatch", &["queue", "sender", "spread"]),       // the poll thread: from the queue to the senders
     ("spread", &[]),
-    ("line", &["handlers"]), // what stands in it leaves at its app's pace
+    ("line", &["concurrency", "handlers", "spread"]), // what stands in it leaves at its app's pace
     ("tally", &[]),
     ("observer", &["queue", "reporters", "tally"]), // the queue's facts, told to statistics and ledger
     ("feedback_listener", &["admin", "control", "levers", "observer", "proof", "queue", "reporters", "tally"]), // from the queue to the tables, with its own wiring

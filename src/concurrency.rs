@@ -87,12 +87,13 @@ impl Concurrency {
         }
     }
 
-    /// A sender has messages of the app, or has none any more.
-    pub(super) fn join(&self) {
+    /// A sender has messages of the app.
+    pub fn join(&self) {
         self.senders.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn leave(&self) {
+    /// It has none any more.
+    pub fn leave(&self) {
         self.senders.fetch_sub(1, Relaxed);
     }
 
@@ -105,12 +106,12 @@ impl Concurrency {
     }
 
     /// How often the app was paused and goes on. What began before that counts no more.
-    pub(super) fn pauses(&self) -> u64 {
+    pub fn pauses(&self) -> u64 {
         self.pauses.load(Relaxed)
     }
 
     /// Most attempts that may be under way on one sender: its part.
-    pub(super) fn part(&self) -> usize {
+    pub fn part(&self) -> usize {
         if self.lifted.load(Relaxed) {
             return usize::MAX / 2;
         }
@@ -118,12 +119,12 @@ impl Concurrency {
     }
 
     /// An attempt did not begin because of the limit.
-    pub(super) fn press(&self, now: Instant) {
+    pub fn press(&self, now: Instant) {
         self.change(|learned| learned.press(now));
     }
 
     /// An answer came, so long after its request.
-    pub(super) fn answered(&self, round_trip: Duration, now: Instant) {
+    pub fn answered(&self, round_trip: Duration, now: Instant) {
         self.change(|learned| learned.answered(round_trip, now));
     }
 
@@ -140,7 +141,7 @@ impl Concurrency {
 
     /// Another limit than was learned.
     #[cfg(test)]
-    pub(super) fn set(&self, limit: usize) {
+    pub(crate) fn set(&self, limit: usize) {
         self.limit.store(limit, Relaxed);
     }
 }
