@@ -36,7 +36,8 @@ const REFERENCE: Duration = Duration::from_secs(15);
 /// The part of the limit that it is measured with.
 const PROBE: f64 = 0.25;
 /// Without an answer for so many times the reference, and no less than this, nothing is known any more.
-const SILENCE: Bound = Bound(8.0, Duration::from_secs(1));
+const SILENCE: f64 = 8.0;
+const LEAST_SILENCE: Duration = Duration::from_secs(1);
 
 /// So many times a reference, and this much.
 #[derive(Clone, Copy)]
@@ -200,7 +201,7 @@ impl Learned {
     /// An attempt did not begin because of the limit. Says whether the limit is another now.
     fn press(&mut self, now: Instant) -> bool {
         self.period.pressed = true;
-        let patience = SILENCE.over(0.0).max(SILENCE.0 * self.reference.unwrap_or(0.0));
+        let patience = LEAST_SILENCE.as_secs_f64().max(SILENCE * self.reference.unwrap_or(0.0));
         if self.is_least() || now.saturating_duration_since(self.last_answer).as_secs_f64() < patience {
             return false;
         }

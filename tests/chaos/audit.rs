@@ -94,14 +94,18 @@ pub(crate) fn judge(pushes: &mut Log, records: &mut Log, books: &Books, provider
     findings
 }
 
+/// Of which message a feedback record tells.
+pub(crate) fn pusher_id(record: &Value) -> Option<Uuid> {
+    record["metadata"]["pusherId"].as_str()?.parse().ok()
+}
+
 fn told(records: &mut Log, provider: &dyn Provider, findings: &mut Findings) -> HashMap<Uuid, Told> {
     let mut told: HashMap<Uuid, Told> = HashMap::new();
     records.read(|record| {
         let Ok(value) = serde_json::from_slice::<Value>(record.value) else {
             return findings.wrong(|| "a feedback record is not JSON".into());
         };
-        let id = value["metadata"]["pusherId"].as_str().and_then(|id| id.parse().ok());
-        let Some(id) = id else { return findings.wrong(|| "a feedback record has no identity".into()) };
+        let Some(id) = pusher_id(&value) else { return findings.wrong(|| "a feedback record has no identity".into()) };
         let (about, key) = (told.entry(id).or_default(), provider.told(&value).map(ToOwned::to_owned));
         about.times += 1;
         if !about.keys.contains(&key) {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::generate::Mix;
 use pusher::message::identity;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{broken, until};
+use crate::audit::pusher_id;
 use crate::episode::{PATIENCE, pause};
 use crate::log::Log;
 use crate::options::{Beside, Options};
@@ -144,8 +144,7 @@ impl Times {
         });
         let mut times = Vec::new();
         Log::open(brokers, &side.feedback, vec![0; FEEDBACK_PARTITIONS as usize]).read(|record| {
-            let id = serde_json::from_slice::<Value>(record.value).ok();
-            let id = id.and_then(|value| value["metadata"]["pusherId"].as_str()?.parse::<Uuid>().ok());
+            let id = serde_json::from_slice(record.value).ok().and_then(|value| pusher_id(&value));
             // A second record about the same push says nothing new.
             times.extend(id.and_then(|id| produced.remove(&id)).map(|at_ms| (at_ms, record.at_ms)));
         });
