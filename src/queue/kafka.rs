@@ -139,6 +139,7 @@ impl Queue for KafkaQueue {
         self.stop();
         self.act_on_events();
         self.commit_last(|_| true, until);
+        self.tell_what_was_lost();
         self.consumer.leave_within(until.saturating_duration_since(Instant::now()));
         Ok(())
     }

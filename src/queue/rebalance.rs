@@ -1,13 +1,14 @@
 //! Partitions come and go. All of this runs on the poll thread, after the callback that announced it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::belief::Belief;
+use super::belief::{Belief, Past};
 use super::context::{self, Event};
 use super::in_flight::Assignment;
 use super::kafka::KafkaQueue;
@@ -232,6 +233,17 @@ impl KafkaQueue {
         self.observer.assigned(self.partitions.len());
         if !keeps_rest {
             self.observer.rebalancing();
+        }
+    }
+    /// At the end: an outage of the brokers took everything, and what has ended since can be committed by nobody.
+    pub(super) fn tell_what_was_lost(&self) {
+        let is_ahead = |past: &&Past| past.assignment.dirty().load(Relaxed);
+        let partitions = self.remembered.values().filter(is_ahead).count();
+        if self.partitions.is_empty() && partitions > 0 {
+            tracing::warn!(
+                partitions,
+                "ending before the group has given the partitions back that it took: what has ended in them since is not committed and is sent again"
+            );
         }
     }
 }

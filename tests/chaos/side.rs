@@ -63,6 +63,8 @@ impl Meter {
 struct Member {
     place: usize,
     worker: Worker,
+    /// Whether it has settings that only a fault wants.
+    is_odd: bool,
 }
 
 pub(crate) struct Side {
@@ -179,7 +181,8 @@ impl Side {
         settings.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let name = |key: String| format!("PUSHER_{}", key.to_uppercase().replace('.', "_"));
         let environment: Vec<_> = settings.into_iter().map(|(key, value)| (name(key), value)).collect();
-        self.members.push(Member { place, worker: Worker::start(self.platform, &environment) });
+        let worker = Worker::start(self.platform, &environment);
+        self.members.push(Member { place, worker, is_odd: !more.is_empty() });
         self.members.len() - 1
     }
 
@@ -273,9 +276,12 @@ impl Side {
         self.back_to_one();
     }
 
-    /// Back to one worker, the youngest.
+    /// Back to one worker, the youngest that has the settings of all.
     fn back_to_one(&mut self) {
         while self.members.len() > 1 {
+            self.stop(0);
+        }
+        if self.members.iter().any(|member| member.is_odd) {
             self.stop(0);
         }
         if self.members.is_empty() {

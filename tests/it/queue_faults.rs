@@ -2,8 +2,11 @@
 //! commits of others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pusher::message::{Lane, Origin, Platform};
 use pusher::queue::in_flight::{Assignment, LastPoll, lend};
 use pusher::queue::offsets::Ledger;
@@ -293,6 +296,38 @@ fn all_at_once_what_was_resolved_is_known_when_a_lost_partition_comes_back() {
 #[test]
 fn one_by_one_what_was_resolved_is_known_when_a_lost_partition_comes_back() {
     lost_and_regained("cooperative-sticky");
+}
+
+/// What the body logs on this thread, as text.
+fn heard(body: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Ear(Arc<Mutex<Vec<u8>>>);
+    impl Write for Ear {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let ear = Ear::default();
+    let writer = ear.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, body);
+    String::from_utf8(ear.0.lock().clone()).expect("text")
+}
+
+#[test]
+fn an_end_before_the_partitions_are_back_says_that_what_ended_in_them_comes_again() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    mock.produce(TOPIC, 0, numbers(5));
+    let mut reader = start(&mock, &[("queue.sessionTimeout", "2000")]);
+    let lent = reader.read(5);
+    mock.cluster().broker_down(1).expect("down");
+    reader.until("the loss", |reader, _| reader.told().assigned == 0);
+    resolve(lent);
+    let said = heard(|| reader.close());
+    assert!(said.contains("is not committed and is sent again") && said.contains("partitions=1"), "{said}");
 }
 
 /// One partition of two goes to a second member, who resolves some of what the first has in flight, and comes back when he
