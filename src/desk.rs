@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use crate::admission::Admission;
 use crate::circuit::{Circuit, Pass};
+use crate::clock;
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
@@ -188,6 +189,5 @@ impl Desk {
 
 /// Time until an expiry, with a moment's grace so that the attempt at its end finds it passed.
 fn time_left(expiry_ms: i64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    Duration::from_millis(expiry_ms.saturating_sub(now).max(0) as u64 + 1)
+    Duration::from_millis(expiry_ms.saturating_sub(clock::now_ms()).max(0) as u64 + 1)
 }

@@ -25,7 +25,7 @@
 //!   what we may do there. [`check`]: asks every room for its proofs.
 //! - [`admin`]: health, readiness, metrics and the status page over HTTP. [`status`]: the same in a terminal. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //!   [`journal`]: the last changes of state, for the status page.
-//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`notify`], [`registry`], [`tls`]: what every program needs.
+//! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`clock`], [`notify`], [`registry`], [`tls`]: what every program needs.
 //!   [`reload`]: files that are taken into use anew when they change.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`on_call`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
@@ -44,6 +44,7 @@ pub mod admission;
 pub mod check;
 pub mod circuit;
 pub mod cli;
+pub mod clock;
 pub mod concurrency;
 pub mod config;
 pub mod control;

@@ -5,7 +5,6 @@
 
 pub mod apns;
 pub mod breaker;
-mod clock;
 pub mod gcm;
 mod host;
 mod json;

@@ -32,6 +32,7 @@ use topics::Topics;
 
 use super::stats::{Metric, Stats};
 use super::{Backlog, FeedbackFate, RecordSource, StatsReporter};
+use crate::clock;
 use crate::config::ConfigError;
 use crate::message::Origin;
 use crate::proof::Finding;
@@ -181,7 +182,7 @@ impl Records {
             let bytes = source.record(truncated);
             let (report, reported) = oneshot::channel::<Report>();
             let mut record: BaseRecord<'_, (), Vec<u8>, _> =
-                BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes);
+                BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes).timestamp(clock::now_ms());
             let headers = source.headers(truncated);
             if !headers.is_empty() {
                 let add =

@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 
 use super::{Parts, StartError};
+use crate::clock;
 use crate::handlers::breaker::Position;
 use crate::message::Platform;
 use crate::reporters::StatsReporter as _;
@@ -26,21 +27,22 @@ pub(super) fn house() -> Result<Runtime, StartError> {
 
 /// Tells statistics what is under way, once a second.
 pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(GAUGES);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut every = tokio::time::interval(GAUGES);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+    while tokio::select! { _ = every.tick() => true, () = token.cancelled() => false } {
         parts.reporters.publish();
+        parts.reporters.stats().gauge(Metric::ClockAheadSeconds, &[], clock::ahead_s());
         in_flight(&parts, platform);
     }
 }
 
 /// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
 pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
-    let mut clock = tokio::time::interval(BREAKERS);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut every = tokio::time::interval(BREAKERS);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let token = shutdown.token();
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+    while tokio::select! { _ = every.tick() => true, () = token.cancelled() => false } {
         for (app, circuit) in &parts.circuits {
             if circuit.tick(Instant::now()) {
                 parts.provider.reached(app);

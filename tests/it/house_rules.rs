@@ -11,6 +11,7 @@ use crate::support::root;
 
 /// What every room may use.
 const COMMON: &[&str] = &[
+    "clock",
     "message",
     "outcome",
     "proof",
@@ -73,6 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The rooms of [`COMMON`] are leaves: what each may use.
 const LEAVES: &[(&str, &[&str])] = &[
+    ("clock", &[]),
     ("message", &[]),
     ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin

@@ -42,6 +42,7 @@ mod queue_faults;
 mod queue_flow;
 mod real_admin;
 mod real_admission;
+mod real_clock;
 mod real_foreign_offsets;
 mod real_frozen;
 mod real_gcm;

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use super::token::Now;
-pub(super) use crate::handlers::clock::{epoch_ms, epoch_s_of};
+use crate::clock::now_ms;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Now, on both clocks.
 pub(super) fn now() -> Now {
-    Now { epoch_s: epoch_ms() / 1000, monotonic: START.elapsed() }
+    Now { epoch_s: now_ms() / 1000, monotonic: START.elapsed() }
 }

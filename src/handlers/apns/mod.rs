@@ -265,7 +265,7 @@ impl ApnsHandler {
 
 impl MessageHandler for ApnsHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
-        match read(message, clock::epoch_ms(), &self.topic) {
+        match read(message, crate::clock::now_ms(), &self.topic) {
             Ok(push) => self.attempt(push, gate),
             Err(not_sent) => without_request(not_sent.into()),
         }
@@ -277,7 +277,7 @@ impl MessageHandler for ApnsHandler {
             hostname: &self.hostname,
             pusher_id: message.identity(),
             redriven: message.redrive_of.is_some(),
-            consumed_at_s: clock::epoch_s_of(message.lent_at),
+            consumed_at_s: crate::clock::epoch_s_of(message.lent_at),
         };
         feedback::record(&message.payload, outcome, &about, form)
     }

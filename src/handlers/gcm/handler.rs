@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::{expires_at_ms, feedback, message};
-use crate::handlers::{BoxFuture, Gate, MessageHandler, RecordForm, clock, turned_away, without_request};
+use crate::clock;
+use crate::handlers::{BoxFuture, Gate, MessageHandler, RecordForm, turned_away, without_request};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Outcome};
 
@@ -28,7 +29,7 @@ impl GcmHandler {
 
 impl MessageHandler for GcmHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
-        match message::parse(&message.payload, clock::epoch_ms()) {
+        match message::parse(&message.payload, clock::now_ms()) {
             Ok(push) => self.attempt(push, gate),
             Err(not_sent) => without_request(not_sent.into()),
         }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::credentials::{Credentials, TokenUri, form};
 use super::token::{FetchError, Fetched, Source};
-use crate::handlers::{BoxFuture, clock};
+use crate::clock;
+use crate::handlers::BoxFuture;
 use crate::http2::tls::Trust;
 use crate::http2::{Pool, PoolSettings};
 
@@ -60,7 +61,7 @@ impl TokenEndpoint {
         match &*self.credentials {
             Credentials::ServiceAccount(account) => {
                 let assertion = account
-                    .assertion(clock::epoch_ms() / 1000)
+                    .assertion(clock::now_ms() / 1000)
                     .map_err(|error| FetchError::credentials(format!("the private key cannot sign: {error}")))?;
                 Ok(form(&[("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &assertion)]))
             }

@@ -184,6 +184,8 @@ metrics! {
     UnsettledPartitions: Ours Gauge "unsettled_partitions" [],
     /// Length of the map of resolved offsets in the last commit, characters of 4,096.
     MapBytes: Ours Gauge "map_bytes" [topic],
+    /// By how many seconds the wall clock is ahead of the time that is gone by, or behind (less than zero), since it jumped; 0 while it is believed.
+    ClockAheadSeconds: Ours Gauge "clock_ahead_seconds" [],
     /// Values dropped because there were too many different tags.
     SeriesDropped: Ours Counter "series_dropped" [],
 }

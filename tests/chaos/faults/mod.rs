@@ -84,6 +84,7 @@ pub(crate) const ALL: &[Fault] = &[
         ..outage("oauth", "no token endpoint, and tokens revoked", true, provider::oauth_down)
     },
     outage("revoked", "the key, or the service account, is refused", false, provider::revoked),
+    outage("files", "no file descriptor is free, and the provider closes its connections", true, provider::no_files),
     neighbour("kafka", "the broker is stopped and started", true, neighbours::kafka),
     neighbour("feedback", "the feedback topic cannot be written", true, neighbours::feedback),
     neighbour("postgres", "PostgreSQL is stopped and started", true, neighbours::postgres),

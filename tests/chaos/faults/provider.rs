@@ -85,6 +85,19 @@ pub(super) fn oauth_down(stage: &mut Stage<'_>) {
     ill(stage, Ill::OAuthDown, |before, now| answers(before, now, &["UNAUTHENTICATED"]) > 0);
 }
 
+/// What is open stays open; the provider's connections are closed, and no new one can be had.
+pub(super) fn no_files(stage: &mut Stage<'_>) {
+    let before = stage.each(|side| side.provider().counts().cut_off);
+    let usual = stage.each_worker(|worker| worker.limit_files(0));
+    stage.each(|side| side.provider().close_connections());
+    stage.hold(stage.outage);
+    stage.until("nothing is open", |_, side| side.provider().counts().open_connections == 0);
+    for ((side, usual), before) in stage.sides.iter_mut().zip(usual).zip(before) {
+        side.may_come_again(side.provider().counts().cut_off - before);
+        side.worker(0).limit_files(usual);
+    }
+}
+
 pub(super) fn revoked(stage: &mut Stage<'_>) {
     ill(stage, Ill::Revoked, |before, now| answers(before, now, &["InvalidProviderToken", "UNAUTHENTICATED"]) > 0);
 }

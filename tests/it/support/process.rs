@@ -88,8 +88,26 @@ impl Server {
 
     /// Sends it a signal that it lives on with (SIGSTOP, SIGCONT).
     pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("it is there");
+    }
+
+    fn pid(&self) -> Pid {
         let pid = fs::read_to_string(self.folder.join("pid")).expect("the leash notes it");
-        kill(Pid::from_raw(pid.trim().parse().expect("a number")), signal).expect("it is there");
+        Pid::from_raw(pid.trim().parse().expect("a number"))
+    }
+
+    /// How many files and sockets it may have open; what is open already stays so. What it was before.
+    pub(crate) fn limit_files(&self, most: u64) -> u64 {
+        let prlimit = |arguments: &[&str]| {
+            let pid = self.pid().to_string();
+            let said =
+                Command::new("prlimit").args(["--pid", &pid]).args(arguments).output().expect("prlimit, of util-linux");
+            assert!(said.status.success(), "{said:?}");
+            String::from_utf8(said.stdout).expect("text")
+        };
+        let before = prlimit(&["--nofile", "--output", "SOFT", "--noheadings"]);
+        prlimit(&[&format!("--nofile={most}:")]);
+        before.trim().parse().expect("a number")
     }
 
     /// Fails with the end of the log when the server has ended by itself.

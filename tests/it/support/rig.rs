@@ -108,6 +108,13 @@ impl<F: Far> Rig<F> {
         Worker::start(F::PLATFORM, &all)
     }
 
+    /// Starts a worker with the rig's settings and with more of an environment, which are no settings.
+    pub(crate) fn worker_in(&self, environment: &[(&str, &str)]) -> Worker {
+        let settings = self.settings().into_iter().map(|(name, value)| (format!("PUSHER_{name}"), value));
+        let more = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Worker::start(F::PLATFORM, &settings.chain(more).collect::<Vec<_>>())
+    }
+
     fn settings(&self) -> Vec<(String, String)> {
         let common = [
             ("queue.brokers", kafka().brokers.clone()),

@@ -72,6 +72,11 @@ impl Worker {
         self.server.as_ref().expect("running").signal(Signal::SIGCONT);
     }
 
+    /// See [`Server::limit_files`].
+    pub(crate) fn limit_files(&self, most: u64) -> u64 {
+        self.server.as_ref().expect("running").limit_files(most)
+    }
+
     /// Its resident memory, bytes.
     pub(crate) fn resident(&self) -> u64 {
         self.server.as_ref().expect("running").resident("pusher")
