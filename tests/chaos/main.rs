@@ -5,7 +5,7 @@
 //!
 //! - The world: [`world`] (neighbours), [`side`] (one app's worker, topics and books), [`home`], [`provider`] (APNs or FCM and what
 //!   can be wrong with them), [`traffic`].
-//! - The judgement: [`pulse`] (over time), [`resident`] (memory), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
+//! - The judgement: [`pulse`] (over time), [`resident`] (memory), [`processors`] (load), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
 //! - The run: [`faults`], [`episode`] (one of them), [`rows`] (longer looks at one promise), [`options`].
 
 #[path = "../it/support/mod.rs"]
@@ -18,6 +18,7 @@ mod faults;
 mod home;
 mod log;
 mod options;
+mod processors;
 mod provider;
 mod pulse;
 mod report;

@@ -25,9 +25,10 @@ use super::world::Neighbours;
 use crate::support::worker::Worker;
 use crate::support::{Statsd, eventually, unique};
 
-/// `queue.commitInterval`, and as much again for a commit's way to a busy broker: what one crash may repeat was accepted
-/// within it.
-pub(crate) const UNCOMMITTED: Duration = Duration::from_secs(2);
+/// What one crash may repeat was accepted within it: `queue.commitInterval`, in which a worker commits twice.
+const UNCOMMITTED: Duration = Duration::from_secs(1);
+/// The same with a commit's way to a busy broker.
+const UNCOMMITTED_LENIENT: Duration = Duration::from_secs(2);
 
 /// The wait for what is on a stream when partitions change hands, and as much again until that is seen here.
 const HAND_OVER: Duration = Duration::from_secs(6);
@@ -77,7 +78,7 @@ pub(crate) struct Side {
     pub(crate) may_repeat: u64,
     /// The most that is promised about it. What a crash may repeat was accepted within [`Side::uncommitted`].
     pub(crate) promised: u64,
-    pub(crate) uncommitted: Duration,
+    uncommitted: Duration,
     /// The worker's memory in this episode, where it is looked at.
     pub(crate) resident: Option<Resident>,
     /// How much was produced before the present traffic.
@@ -138,7 +139,7 @@ impl Side {
             }),
             may_repeat: 0,
             promised: 0,
-            uncommitted: UNCOMMITTED,
+            uncommitted: if plan.lenient { UNCOMMITTED_LENIENT } else { UNCOMMITTED },
             resident: None,
             produced_before: 0,
             ended: Vec::new(),

@@ -18,12 +18,15 @@ use crate::episode::{PATIENCE, pause};
 use crate::log::Log;
 use crate::options::{Beside, Options};
 use crate::plan;
+use crate::processors::Processors;
 use crate::provider::Ill;
 use crate::side::{FEEDBACK_PARTITIONS, Side};
 use crate::world::World;
 
 /// Pushes per second of each app: two of them cost a worker less than a quarter of a core.
 const RATE: u32 = 500;
+/// A machine that is busier than this in calm times is too small for the load: what the other app feels may be that.
+const HALF: f64 = 0.5;
 /// Before each ill both are well for so long.
 const CALM: Duration = Duration::from_secs(20);
 /// What the healthy app's speed and p99 may differ from those of calm times.
@@ -50,6 +53,8 @@ struct Phase {
     time: Range<i64>,
     /// The worker's resident memory at its end, bytes.
     resident: u64,
+    /// What part of the machine was in use.
+    busy: f64,
 }
 
 /// How an app fared in some phases.
@@ -109,12 +114,13 @@ pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
 
 /// Lets time pass.
 fn pass(sides: &mut [Side; 2], time: Duration, ill: Option<(&'static str, Ill)>) -> Phase {
-    let (begin, begun) = (now_ms(), Instant::now());
+    let (begin, begun, before) = (now_ms(), Instant::now(), Processors::now());
     while begun.elapsed() < time {
         sides[0].assert_alive();
         pause(LOOK);
     }
-    Phase { ill, time: begin..now_ms(), resident: sides[0].worker(0).resident() }
+    let busy = Processors::now().busy_since(before);
+    Phase { ill, time: begin..now_ms(), resident: sides[0].worker(0).resident(), busy }
 }
 
 /// Waits until the backlog is gone: less waits than a second brings.
@@ -175,10 +181,19 @@ fn rows(phases: &[Phase]) -> Vec<(&'static str, Vec<&Phase>)> {
 fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["one app meets", "its pushes/s", "the other's", "p50 ms", "p99 ms", "resident MiB"]);
+    table.set_header([
+        "one app meets",
+        "its pushes/s",
+        "the other's",
+        "p50 ms",
+        "p99 ms",
+        "resident MiB",
+        "machine busy",
+    ]);
     for (name, phases) in rows(phases) {
         let [sick, well] = times.each_ref().map(|times| times.fared(&phases));
         let most = phases.iter().map(|phase| phase.resident).max().unwrap_or(0);
+        let busy = phases.iter().map(|phase| phase.busy).sum::<f64>() / phases.len() as f64;
         let cells = [
             name.to_owned(),
             format!("{:.0}", sick.per_second),
@@ -186,6 +201,7 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
             well.p50.to_string(),
             well.p99.to_string(),
             (most >> 20).to_string(),
+            format!("{:.0} %", 100.0 * busy),
         ];
         table.add_row(cells);
     }
@@ -202,6 +218,13 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> 
         "{:.0} pushes/s of the healthy app when calm",
         well_calm.per_second
     );
+    let busy = calm.iter().map(|phase| phase.busy).sum::<f64>() / calm.len() as f64;
+    if busy > HALF {
+        all.push(format!(
+            "the machine is busy for {:.0} % of calm times, at most half is meant: see --rate",
+            100.0 * busy
+        ));
+    }
     for phase in phases {
         let Some((name, ill)) = phase.ill else { continue };
         let (now, mut what) = (well.fared(&[phase]), String::new());

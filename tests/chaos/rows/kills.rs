@@ -1,7 +1,7 @@
 //! A fixed rate while the worker is killed (SIGKILL) at random: at any moment, before its first commit, during a rebalance, with
 //! retries waiting.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 use pusher::generate::Mix;
@@ -39,7 +39,6 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
     let start = Instant::now();
     let side = &mut world.sides[0];
     // The bound of the promise, for each kill.
-    side.uncommitted = Duration::from_secs(1);
     side.start();
     side.flow(Some(rate), row.count, Mix::CALM);
     let mut kills: Vec<Kill> = Vec::new();

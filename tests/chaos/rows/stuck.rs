@@ -1,7 +1,7 @@
 //! One push stuck in retry while many behind it in its partition are delivered, then SIGKILL: its neighbours do not come
 //! again, because the offset map knows them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastrand::Rng;
 use pusher::generate::produce::LineProducer;
@@ -25,7 +25,6 @@ pub(crate) fn run(row: Stuck, options: &Options) -> Vec<String> {
     let mut world = World::start(&["apns"], &plan(options, 1));
     let kafka = world.neighbours.kafka.brokers.clone();
     let side = &mut world.sides[0];
-    side.uncommitted = Duration::from_secs(1);
     produce_stuck(side, &kafka);
     side.start();
     side.flow(Some(options.rate.unwrap_or(RATE)), row.count, Mix::CALM);
