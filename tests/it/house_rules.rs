@@ -454,7 +454,7 @@ fn nothing_names_a_machine() {
 /// A panic in a handler is one failed message: a process that aborted at it would take all others with it.
 #[test]
 fn no_profile_aborts_at_a_panic() {
-    let aborts = Regex::new(r#"(?m)^\s*panic\s*=|panic=abort|-C\s*panic"#).expect("a pattern");
+    let aborts = Regex::new(r"(?m)^\s*panic\s*=|panic=abort|-C\s*panic").expect("a pattern");
     assert!(aborts.is_match("[profile.release]\npanic = \"abort\"\n") && aborts.is_match("RUSTFLAGS=-Cpanic=abort"));
     let mut paths = Vec::new();
     walk(&root(), &mut paths);

@@ -59,6 +59,7 @@ mod real_outages;
 mod real_queue;
 mod real_redrive;
 mod real_support;
+mod real_tokens;
 mod real_worker;
 mod reporters_dead_letter;
 mod reporters_feedback;

@@ -63,7 +63,7 @@ fn a_full_map_holds_up_its_own_partition_alone() {
     resolve(other);
     let resolved = |(at, metadata): (i64, String)| {
         let map = map::decode(&metadata).expect("a map of ours")?;
-        Some((at, map.resolved.into_iter().map(|range| range.count()).sum::<usize>()))
+        Some((at, map.resolved.into_iter().map(Iterator::count).sum::<usize>()))
     };
     let none =
         reader.until("its commit", |_, _| mock.committed("test", TOPIC, 0).and_then(resolved) == Some((0, done)));
@@ -95,7 +95,7 @@ fn a_poll_thread_that_stands_still_shows_no_sign_of_life() {
     // Each may be silent for a minute. Within a few seconds of that: the test need not wait for all of it.
     let near = Duration::from_secs(5);
     let silent = || {
-        let silent = pulses.silent(Instant::now() + Duration::from_mins(1) - near);
+        let silent = pulses.silent(Instant::now() + (Duration::from_mins(1) - near));
         silent.into_iter().map(|silence| silence.name).collect::<Vec<_>>()
     };
     let mut turn = || queue.lend(Duration::from_millis(10), &mut Vec::new()).expect("a queue that goes on");

@@ -274,7 +274,9 @@ async fn a_missing_table_defers_says_so_once_and_leaves_the_others_alone() {
     let (ear, control) = (Ear::new(), Control::in_memory());
     let reporters = Reporters::from_config(&config("t_no_table", None, &[]), &Handle::current(), &control).unwrap();
     let (game, other) = (origin("game"), origin("other"));
-    [&game, &other].into_iter().for_each(|origin| healthy(&reporters, origin));
+    for origin in [&game, &other] {
+        healthy(&reporters, origin);
+    }
     let begun = Instant::now();
     for _ in 0..5 {
         assert_eq!(reporters.invalid_token(&other, &dead(&[("x", None)])[0]).await, Some(Deletion::Deferred));
