@@ -93,9 +93,9 @@ fn a_poll_thread_that_stands_still_shows_no_sign_of_life() {
     let observer = Arc::new(QueueObserver::new(Arc::default(), Stats::default(), &pulses, interval));
     let (mut queue, _) = queue(&mock.brokers, &["game"], &[], 10, observer);
     // Each may be silent for a minute. Within a few seconds of that: the test need not wait for all of it.
-    let near = Duration::from_secs(5);
+    let (near, nearly) = (Duration::from_secs(5), Duration::from_secs(55));
     let silent = || {
-        let silent = pulses.silent(Instant::now() + (Duration::from_mins(1) - near));
+        let silent = pulses.silent(Instant::now() + nearly);
         silent.into_iter().map(|silence| silence.name).collect::<Vec<_>>()
     };
     let mut turn = || queue.lend(Duration::from_millis(10), &mut Vec::new()).expect("a queue that goes on");
