@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use pusher::feedback_listener::record::{Reading, read};
 use pusher::handlers::{RecordForm, apns, gcm};
 use pusher::message::Platform;
 use pusher::outcome::{Acceptance, Class, Outcome, Refusal, Verdict};
@@ -27,6 +28,15 @@ const FORMS: [RecordForm; 4] = [
     RecordForm { metadata: false, truncated: false },
     RecordForm { metadata: true, truncated: true },
     RecordForm { metadata: false, truncated: true },
+];
+/// The reasons that name a token, of both platforms.
+const DEADLY: [&str; 6] = [
+    "BadDeviceToken",
+    "Unregistered",
+    "DeviceTokenNotForTopic",
+    "ExpiredToken",
+    "DEVICE_UNREGISTERED",
+    "BAD_REGISTRATION",
 ];
 /// Most bytes of a record that goes without the notification: far below what any broker takes.
 const TRUNCATED: usize = 128 * 1024;
@@ -167,5 +177,31 @@ pub fn offset_map(data: &[u8]) {
     assert!(read.resolved.windows(2).all(|pair| pair[0].end < pair[1].start), "{read:?}");
     if let Some(written) = map::encode(&read).filter(|written| !written.is_empty()) {
         assert_eq!(map::decode(&written), Ok(Some(read)));
+    }
+}
+
+/// A token dies only by a record that names it in so many words and does not forbid it; no platform reads another's record so.
+pub fn feedback_record(data: &[u8]) {
+    let members = serde_json::from_slice::<Members>(data).ok();
+    for (platform, reason, token) in [("apns", "Reason", "DeviceToken"), ("gcm", "error", "from"), ("web", "", "")] {
+        let dead = match read(Platform(platform), data) {
+            Reading::Dead(dead) => dead,
+            Reading::Other => continue,
+            Reading::Unreadable => {
+                assert!(members.is_none(), "JSON objects are read");
+                continue;
+            }
+        };
+        assert!(!dead.token.is_empty() && dead.token.len() <= 4096);
+        // What the record has besides may be no JSON that this reader takes.
+        let Some(members) = &members else { continue };
+        let text = |name: &str| serde_json::from_str::<String>(members[name].get()).expect("a text");
+        assert_eq!(text(token), dead.token);
+        assert!(DEADLY.contains(&text(reason).as_str()), "{}", text(reason));
+        let marks = members.get("metadata").filter(|raw| raw.get().starts_with('{'));
+        let marks = marks.map(|raw| serde_json::from_str::<Members>(raw.get()).expect("what may forbid it is read"));
+        let says = |word: &str| marks.iter().flatten().any(|(name, raw)| name == "deleteToken" && raw.get() == word);
+        let is_ours = marks.as_ref().is_some_and(|marks| marks.contains_key("pusherId"));
+        assert!(!says("false") && (!is_ours || says("true")), "{marks:?}");
     }
 }

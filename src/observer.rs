@@ -99,8 +99,7 @@ impl Observer for QueueObserver {
         self.count(Metric::ReceiptsLost, &[("topic", &*origin.topic)], n);
     }
 
-    fn commit_failed(&self, error: &str) {
-        tracing::warn!(error, "a commit was refused; the offsets are committed with the next one");
+    fn commit_failed(&self) {
         self.count(Metric::CommitFailed, &[], 1);
     }
 
@@ -118,6 +117,10 @@ impl Observer for QueueObserver {
 
     fn starved(&self, partitions: usize) {
         self.gauge(Metric::PausedPartitions, &[], partitions as f64);
+    }
+
+    fn full(&self, partitions: usize) {
+        self.gauge(Metric::FullPartitions, &[], partitions as f64);
     }
 
     fn ignored_topics(&self, topics: usize) {

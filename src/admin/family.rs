@@ -95,7 +95,7 @@ families! {
     BACKLOG_AGE: Gauge "pusher_backlog_age_seconds" [app, platform, lane, topic],
     /// For how long the topic keeps messages; absent when it keeps them for ever or we may not know.
     RETENTION: Gauge "pusher_topic_retention_seconds" [app, platform, lane, topic],
-    /// Size of the fullest map of resolved offsets; at 3072 nothing more is lent from its partition.
+    /// Size of the fullest map of resolved offsets; near 3040, what fits into a commit, nothing more is lent from its partition.
     MAP_BYTES: Gauge "pusher_offset_map_bytes" [app, platform, lane, topic],
     /// For how long resolved messages have waited for a commit that the broker takes; under load about half of `queue.commitInterval`.
     COMMIT_LAG: Gauge "pusher_commit_lag_seconds" [],

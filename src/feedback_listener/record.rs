@@ -87,8 +87,11 @@ struct Marks {
 }
 
 impl Marks {
+    /// Marks that cannot be read may forbid it.
     fn of(metadata: Option<&RawValue>) -> Marks {
-        metadata.and_then(parsed).unwrap_or_default()
+        let is_object = metadata.is_some_and(|raw| raw.get().starts_with('{'));
+        let unreadable = Marks { delete_token: is_object.then_some(false), is_ours: false };
+        metadata.and_then(parsed).unwrap_or(unreadable)
     }
 
     /// The original's records are understood by their reason, as its own listener does; where they say something, it counts.

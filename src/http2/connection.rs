@@ -131,13 +131,16 @@ impl Driver {
     }
 
     fn note_goaway(&self, reason: &str) {
-        self.shared.with_state(|state| {
+        let untold = self.shared.with_state(|state| {
             state.totals.goaways += 1;
             if let Some(member) = state.member(self.id) {
                 member.turn_away(reason);
             }
+            state.goaways.note(reason, Instant::now())
         });
-        tracing::info!(host = %self.shared.settings.host, reason, "the peer says goaway");
+        if let Some(untold) = untold {
+            tracing::info!(host = %self.shared.settings.host, reason, untold, "the peer says goaway");
+        }
     }
 
     /// The connection's end in words; a GOAWAY that came with it is counted like any other.

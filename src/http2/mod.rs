@@ -19,6 +19,7 @@ mod connection;
 mod failure;
 mod frames;
 mod keep_alive;
+mod news;
 mod places;
 mod pool;
 mod request;

@@ -178,8 +178,9 @@ impl Shared {
             }
             state.totals.lost += u64::from(streams > 0);
             state.sweep_members();
-            if !by_us || streams > 0 {
-                tracing::info!(host = %self.settings.host, %peer, streams, %reason, "connection ended");
+            let is_told = !by_us || streams > 0;
+            if let Some(untold) = is_told.then(|| state.ends.note(&reason, now)).flatten() {
+                tracing::info!(host = %self.settings.host, %peer, streams, %reason, untold, "connection ended");
             }
             useless.then(|| {
                 let host = &self.settings.host;

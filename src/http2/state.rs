@@ -8,6 +8,7 @@ use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use super::PoolSettings;
+use super::news::News;
 use super::places::Places;
 use super::streams::Streams;
 use super::traffic::Traffic;
@@ -37,6 +38,9 @@ pub(super) struct State<T> {
     pub(super) typical: usize,
     pub(super) closed: bool,
     pub(super) totals: Totals,
+    /// GOAWAYs and ends of connections that were told.
+    pub(super) goaways: News,
+    pub(super) ends: News,
     /// Why the last connect failed.
     pub(super) refusal: Arc<str>,
     next_id: u64,
@@ -87,6 +91,8 @@ impl<T> State<T> {
             typical: FIRST_TYPICAL,
             closed: false,
             totals: Totals::default(),
+            goaways: News::default(),
+            ends: News::default(),
             refusal: Arc::from("no connection was tried yet"),
             next_id: 0,
             generation: 0,

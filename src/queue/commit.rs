@@ -9,6 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
 use super::commit_plan::Plan;
+use super::complaints::Complaints;
 use super::context::{Consumer, Event};
 use super::kafka::KafkaQueue;
 use super::native;
@@ -31,6 +32,8 @@ pub(super) struct Commits {
     cluster: u32,
     /// When nothing was left to commit, or a commit was taken, for the last time.
     well_at: Instant,
+    /// Refusals that were told.
+    refusals: Complaints<Option<RDKafkaErrorCode>>,
 }
 
 impl Commits {
@@ -39,7 +42,8 @@ impl Commits {
     pub(super) fn new(interval: Duration) -> Self {
         let (now, interval) = (Instant::now(), interval / 2);
         let next = now + interval;
-        Commits { interval, next, under_way: 0, asked_at: now, accepted: false, cluster: 0, well_at: now }
+        let refusals = Complaints::default();
+        Commits { interval, next, under_way: 0, asked_at: now, accepted: false, cluster: 0, well_at: now, refusals }
     }
 
     /// crc32 of the cluster's id. It is known before the first partition is ours.
@@ -121,7 +125,7 @@ impl Commits {
             Ok(()) => self.asked(Instant::now()),
             Err(error) => {
                 asked.into_iter().for_each(Partition::set_dirty);
-                observer.commit_failed(&error.to_string());
+                self.refused(&error, observer);
             }
         }
     }
@@ -151,6 +155,22 @@ impl Commits {
             self.well_at = Instant::now();
         }
         refused
+    }
+
+    /// A commit was refused. Each reason is told once until commits have been taken for a while: while a coordinator refuses, two
+    /// a second are.
+    fn refused(&mut self, error: &KafkaError, observer: &dyn Observer) {
+        if self.refusals.is_news(error.rdkafka_error_code(), Instant::now()) {
+            tracing::warn!(%error, "a commit was refused: what is resolved goes into the next one");
+        }
+        observer.commit_failed();
+    }
+
+    /// A commit was taken as a whole.
+    fn taken(&mut self) {
+        if self.refusals.answered(Instant::now()) {
+            tracing::info!("commits are taken again");
+        }
     }
 }
 
@@ -207,9 +227,9 @@ impl KafkaQueue {
             let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
             Some((partition, result.clone().and_then(|()| element.error())))
         });
-        let refused = self.commits.answered(by_group, concerned);
-        if let Some(error) = refused.or(result.clone().err()) {
-            self.observer.commit_failed(&error.to_string());
+        match self.commits.answered(by_group, concerned).or(result.clone().err()) {
+            Some(error) => self.commits.refused(&error, &*self.observer),
+            None => self.commits.taken(),
         }
         if result.is_ok() {
             self.consumer.context().is_well();

@@ -137,12 +137,9 @@ impl Reader {
     }
 
     fn has_room(&self) -> bool {
-        let ledger = self.assignment.ledger.lock();
-        let map_has_room = ledger.in_flight() == 0 || ledger.map_cost() < map::CAPACITY;
-        drop(ledger);
         self.share.has_room(self.origin.lane)
             && self.share.has_use(self.origin.lane)
-            && map_has_room
+            && !self.assignment.ledger.lock().map_is_full()
             && !self.share.holds_back(&self.origin)
     }
 

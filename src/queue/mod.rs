@@ -4,7 +4,7 @@
 //! - Pure: [`topic`] (names), `topics` (which exist), [`selection`] (which of them are ours), [`offsets`] (the ledger of one partition), [`map`] (what is resolved
 //!   beyond the committed offset, as text), `start` (where a partition begins), `settling` (partitions that have not begun),
 //!   `anchors` (what is committed), `commit_plan` (what to commit), `belief` (what the first record tells), `prefetch`,
-//!   `complaints`, `place`.
+//!   `complaints`, `place`, `fullness` (what is told of a full map).
 //! - [`in_flight`]: bounds, shares of apps, receipts. [`memory`]: a queue for tests.
 //! - Kafka: [`kafka`] (begin and end), `turn` (the poll thread's work), `record`, `partition`, `rebalance`, `membership`, `commit`,
 //!   `seek`, `subscription`, `scout` (asks the brokers, aside), `logs` (where they end, for whoever watches), `standing` (how
@@ -37,6 +37,7 @@ mod commit_plan;
 mod complaints;
 pub mod config;
 mod context;
+mod fullness;
 pub mod in_flight;
 pub mod kafka;
 mod logs;
@@ -108,7 +109,7 @@ pub trait Observer: Send + Sync {
     /// A receipt was dropped unresolved: a bug; its message is lent again.
     fn receipts_lost(&self, origin: &Origin, n: u64);
     /// The brokers refused a commit; it is asked for again.
-    fn commit_failed(&self, error: &str);
+    fn commit_failed(&self);
     /// Length of a map that was committed, in characters of metadata.
     fn map_bytes(&self, origin: &Origin, length: usize);
     /// Partitions that are ours and begun.
@@ -117,6 +118,8 @@ pub trait Observer: Send + Sync {
     fn unsettled(&self, partitions: usize);
     /// Partitions that had something to read and no room for it, in the last second or so.
     fn starved(&self, partitions: usize);
+    /// Partitions of which nothing more is lent because their map is full.
+    fn full(&self, partitions: usize);
     /// Topics that look like ours and are not.
     fn ignored_topics(&self, topics: usize);
     /// Age of the oldest message in flight.
@@ -142,11 +145,12 @@ impl Observer for NoObserver {
     fn map_dropped(&self, _: &Origin, _: &'static str) {}
     fn out_of_range(&self, _: &Origin, _: u64) {}
     fn receipts_lost(&self, _: &Origin, _: u64) {}
-    fn commit_failed(&self, _: &str) {}
+    fn commit_failed(&self) {}
     fn map_bytes(&self, _: &Origin, _: usize) {}
     fn assigned(&self, _: usize) {}
     fn unsettled(&self, _: usize) {}
     fn starved(&self, _: usize) {}
+    fn full(&self, _: usize) {}
     fn ignored_topics(&self, _: usize) {}
     fn oldest_in_flight(&self, _: Duration) {}
 }

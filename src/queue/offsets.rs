@@ -10,8 +10,13 @@ use std::time::Instant;
 
 use super::map;
 
+mod claims;
 mod unresolved;
+use claims::{Claims, Joined};
 use unresolved::{Entry, State, Unresolved};
+
+/// Most bytes that one more in flight adds to a map: what ends the run before it, and what begins the one behind.
+const ONE_MORE: usize = 8;
 
 /// Ranges believed resolved, in any order.
 pub type Claim = Vec<Range<i64>>;
@@ -190,7 +195,7 @@ impl Ledger {
         let ends = offsets().skip(1).chain([self.next]);
         let read = offsets().zip(ends).map(|(unresolved, end)| unresolved + 1..end);
         let unread = self.claims.ahead(self.next.max(self.position()));
-        Joined { ranges: read.chain(unread).filter(|range| range.start < range.end), held: None }
+        Joined::of(read.chain(unread).filter(|range| range.start < range.end))
     }
 
     /// How many offsets that were read lie beyond the position and are resolved.
@@ -219,82 +224,17 @@ impl Ledger {
         self.start
     }
 
-    /// Bytes that the map takes at most, out of [`map::CAPACITY`]; in constant time. It can exceed what fits: then lend no
-    /// more until it falls, but with nothing in flight it cannot fall, and lending does no harm.
+    /// Whether the map may have no room for one more: then nothing is lent until it falls. With nothing in flight it cannot
+    /// fall, and lending does no harm.
+    pub fn map_is_full(&self) -> bool {
+        self.in_flight > 0 && self.map_cost() + ONE_MORE > map::CAPACITY
+    }
+
+    /// Bytes that the map takes at most, out of [`map::CAPACITY`]; in constant time.
     pub fn map_cost(&self) -> usize {
         let position = self.position();
         let read = self.unresolved.map_bytes((self.next - position).max(0) as u64);
         read + self.claims.bytes_ahead()
-    }
-}
-
-/// Ranges that an earlier owner resolved and that are not read yet.
-#[derive(Debug)]
-struct Claims {
-    /// Ascending, not touching.
-    ranges: Vec<Range<i64>>,
-    /// The first that is not read past.
-    first: usize,
-    /// For each range what it and those behind it cost in the map.
-    costs: Vec<usize>,
-}
-
-impl Claims {
-    fn new(start: i64, mut claimed: Claim) -> Self {
-        claimed.sort_unstable_by_key(|range| range.start);
-        let clipped = claimed.into_iter().map(|range| range.start.max(start)..range.end);
-        let ranges: Vec<_> = Joined { ranges: clipped.filter(|range| range.start < range.end), held: None }.collect();
-        let costs = map::costs_from_each(&ranges);
-        Claims { ranges, first: 0, costs }
-    }
-
-    /// Reads up to `offset`; whether it is claimed.
-    fn read(&mut self, offset: i64) -> bool {
-        while self.ranges.get(self.first).is_some_and(|range| range.end <= offset) {
-            self.first += 1;
-        }
-        self.ranges.get(self.first).is_some_and(|range| range.contains(&offset))
-    }
-
-    /// The first offset from `next` on that is not claimed.
-    fn past(&self, next: i64) -> i64 {
-        self.ranges.get(self.first).filter(|range| range.contains(&next)).map_or(next, |range| range.end)
-    }
-
-    fn ahead(&self, next: i64) -> impl Iterator<Item = Range<i64>> {
-        self.ranges[self.first..].iter().map(move |range| range.start.max(next)..range.end)
-    }
-
-    /// With a part for what lies between the last offset that was read and the first claim.
-    fn bytes_ahead(&self) -> usize {
-        match self.costs.get(self.first) {
-            None | Some(0) => 0,
-            Some(cost) => cost + 10,
-        }
-    }
-}
-
-/// Ascending ranges, those that touch or overlap made one.
-struct Joined<I> {
-    ranges: I,
-    held: Option<Range<i64>>,
-}
-
-impl<I: Iterator<Item = Range<i64>>> Iterator for Joined<I> {
-    type Item = Range<i64>;
-
-    fn next(&mut self) -> Option<Range<i64>> {
-        for range in self.ranges.by_ref() {
-            match &mut self.held {
-                Some(held) if range.start <= held.end => held.end = held.end.max(range.end),
-                held => {
-                    if let Some(whole) = held.replace(range) {
-                        return Some(whole);
-                    }
-                }
-            }
-        }
-        self.held.take()
     }
 }
 
@@ -437,6 +377,37 @@ mod tests {
             }
         }
         assert!(ledger.map_cost() < map::CAPACITY, "{}", ledger.map_cost());
+    }
+
+    /// Whatever share stays behind: it comes to the limit, what was lent until then fits into a commit, and it goes on.
+    #[test]
+    fn what_is_lent_until_the_map_is_full_fits() {
+        for percent in [1, 5, 12, 50, 95] {
+            let (mut random, mut ledger) = (fastrand::Rng::with_seed(percent.into()), Ledger::new(0, vec![]));
+            lend(&mut ledger, 0);
+            while !ledger.map_is_full() {
+                let offset = ledger.next();
+                lend(&mut ledger, offset);
+                if random.u8(0..100) >= percent {
+                    ledger.resolve(offset);
+                }
+                assert!(offset < 400_000, "{percent} %: never full");
+            }
+            let map =
+                OffsetMap { base: 0, base_timestamp_ms: 0, cluster: 0, resolved: ledger.resolved_beyond().collect() };
+            assert!(map::encode(&map).is_some(), "{percent} %: {} offsets", ledger.next());
+            let stragglers: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(ONE_MORE).collect();
+            assert!(stragglers.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full());
+        }
+    }
+
+    #[test]
+    fn a_map_that_nothing_in_flight_can_shorten_is_not_full() {
+        let mut ledger = Ledger::new(0, (1..2_000).map(|n| n * 20..n * 20 + 1).collect());
+        assert!(ledger.map_cost() > map::CAPACITY && !ledger.map_is_full());
+        lend(&mut ledger, 0);
+        assert!(ledger.map_is_full());
+        assert!(ledger.forget(0) && !ledger.map_is_full());
     }
 
     /// The obvious ledger.

@@ -12,8 +12,8 @@ use super::anchors::Anchors;
 use super::belief::{Belief, Judgement, Past};
 use super::commit_plan::{self, Plan};
 use super::context::Context;
+use super::fullness::Fullness;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
-use super::map;
 use super::offsets::{Ledger, Lend};
 use super::record::Record;
 use super::wakeup::{Readable, Wakeup};
@@ -67,6 +67,7 @@ pub(super) struct Partition {
     /// There until the first record is read.
     belief: Option<Belief>,
     last_read: Option<Instant>,
+    fullness: Fullness,
     /// Whether the first record has shown that this is another log, and where to begin in it is not known yet.
     is_other_log: bool,
 }
@@ -97,6 +98,7 @@ impl Partition {
             readable,
             belief: Some(belief),
             last_read: None,
+            fullness: Fullness::default(),
             is_other_log: false,
         }
     }
@@ -132,7 +134,9 @@ impl Partition {
         out: &mut Vec<Lent>,
     ) -> Turn {
         for _ in 0..burst {
-            if !self.share.has_room(self.origin.lane) || self.is_map_full() {
+            if !self.share.has_room(self.origin.lane)
+                || self.fullness.refuses(&self.origin, &self.assignment.ledger.lock())
+            {
                 return Turn::Full;
             }
             if !self.share.has_use(self.origin.lane) {
@@ -261,10 +265,9 @@ impl Partition {
         self.last_read.map(|at| now.saturating_duration_since(at))
     }
 
-    /// A map that may not fit into a commit any more: nothing more is lent until its stragglers are resolved.
-    fn is_map_full(&self) -> bool {
-        let ledger = self.assignment.ledger.lock();
-        ledger.in_flight() > 0 && ledger.map_cost() > map::CAPACITY
+    /// Whether nothing more is lent of it, for its map to fit into a commit, since that was told.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.fullness.look(&self.origin, &self.assignment.ledger.lock())
     }
 
     /// Whether something was resolved since the last commit that was asked for.

@@ -137,7 +137,7 @@ impl KafkaQueue {
     fn begin_all(&mut self, ready: Vec<(Place, Start)>) {
         let places: Vec<_> = ready.iter().map(|(place, _)| place.clone()).collect();
         if let Err(error) = self.assign(ready) {
-            tracing::warn!(%error, "cannot begin to read partitions; trying again");
+            self.consumer.context().complain(&error, "cannot begin to read partitions");
             let now = Instant::now();
             for place in places {
                 self.settling.add(place, now);

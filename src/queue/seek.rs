@@ -53,6 +53,8 @@ struct Search {
     since_ms: Option<i64>,
     /// When to ask; `None`: it is asked.
     due: Option<Instant>,
+    /// Whether it was told that there is no answer.
+    told: bool,
 }
 
 impl Searches {
@@ -81,7 +83,9 @@ impl KafkaQueue {
         }
         match self.restart() {
             Ok(()) => self.seeks.0.clear(),
-            Err(error) => tracing::warn!(%error, "partitions cannot be read from where they should be; trying again"),
+            Err(error) => {
+                self.consumer.context().complain(&error, "partitions cannot be read from where they should be");
+            }
         }
     }
 
@@ -124,7 +128,7 @@ impl KafkaQueue {
     }
 
     fn search(&mut self, index: usize, is_other: bool, last_ms: Option<i64>) {
-        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(Instant::now()) };
+        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(Instant::now()), told: false };
         self.searches.0.insert(Place::from(&*self.partitions[index].origin), search);
     }
 
@@ -146,7 +150,9 @@ impl KafkaQueue {
         let log = match log {
             Ok(log) => log,
             Err(why) => {
-                tracing::warn!(why, topic = %place.topic, partition = place.partition, "cannot see what the log holds; trying again");
+                if !std::mem::replace(&mut search.told, true) {
+                    tracing::warn!(why, topic = %place.topic, partition = place.partition, "cannot see what the log holds; trying again");
+                }
                 search.due = Some(Instant::now() + AGAIN);
                 return;
             }

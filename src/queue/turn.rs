@@ -104,7 +104,9 @@ impl KafkaQueue {
     }
 
     fn on_clock(&mut self, now: Instant) {
+        let mut full = 0;
         for partition in &mut self.partitions {
+            full += usize::from(partition.is_full());
             partition.readable.set(); // for the case that the client did not say so
             let dropped = partition.assignment.take_dropped();
             if dropped > 0 {
@@ -128,6 +130,7 @@ impl KafkaQueue {
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();
         self.observer.oldest_in_flight(age.unwrap_or_default());
         self.observer.starved(std::mem::take(&mut self.starved));
+        self.observer.full(full);
         self.observer.unsettled(self.settling.len());
         self.tell_standing(now);
     }

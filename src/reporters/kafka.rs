@@ -215,12 +215,7 @@ impl Records {
         match producer::create(self.kind.name, &self.settings, self.state.clone()) {
             Ok(producer) => {
                 let reason = dead.producer.client().fatal_error().map(|(_, text)| text).unwrap_or_default();
-                let records = self.kind.name;
-                tracing::error!(
-                    records,
-                    reason,
-                    "a producer failed for good and was built anew: its records are sent again"
-                );
+                self.state.rebuilt(&reason);
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = life.replace(new);
                 self.stats.count(self.kind.rebuilt, &[], 1);
@@ -229,9 +224,7 @@ impl Records {
                     tracing::warn!(%error, "no thread to end the failed producer on: ended here");
                 }
             }
-            Err(error) => {
-                tracing::error!(records = self.kind.name, %error, "a producer cannot be built anew, trying again");
-            }
+            Err(error) => self.state.not_rebuilt(&error),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the documentation says is shown by a test is shown by a test that exists.
+//! What the documentation says is shown by a test is shown by a test that exists; what it quotes is there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use regex::Regex;
 
+use crate::packaging::sample_names;
 use crate::support::root;
 
 /// Names of tests as the pages write them: modules from `src` or `tests/it`, then the function.
@@ -67,4 +68,36 @@ fn every_defect_has_its_line() {
     let line = Regex::new(r"(?m)^\| D(\d+) \|").expect("a pattern");
     let numbers: Vec<u32> = line.captures_iter(&page).map(|found| found[1].parse().expect("a number")).collect();
     assert_eq!(numbers, (1..=29).collect::<Vec<_>>());
+}
+
+/// The table of faults quotes the log, names metrics and leads to the page for on-call: all of it is there.
+#[test]
+fn the_table_of_faults_quotes_the_log_as_it_is() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a page");
+    let (page, on_call, metrics) = (read("docs/faults.md"), read("docs/on-call.md"), sample_names());
+    let (mut sources, mut missing) = (String::new(), Vec::new());
+    texts(&root().join("src"), &mut sources);
+    let all = |pattern: &str| {
+        let pattern = Regex::new(pattern).expect("a pattern");
+        pattern.captures_iter(&page).map(|found| found[1].to_owned()).collect::<BTreeSet<_>>()
+    };
+    let (quoted, named, linked) = (all(r#""([^"]+)""#), all(r"`(pusher_[a-z_]+)`"), all(r"on-call\.md#(\w+)\)"));
+    assert!(quoted.len() > 40 && named.len() > 25 && linked.len() > 10, "{} {}", quoted.len(), named.len());
+    missing.extend(quoted.iter().filter(|words| !sources.contains(*words)).map(|words| format!("log line: {words}")));
+    missing.extend(named.iter().filter(|name| !metrics.contains(*name)).map(|name| format!("metric: {name}")));
+    let sections = on_call.to_lowercase();
+    let has = |section: &String| sections.contains(&format!("\n## {section}\n"));
+    missing.extend(linked.iter().filter(|section| !has(section)).map(|section| format!("section: {section}")));
+    assert!(missing.is_empty(), "docs/faults.md names what is not there:\n{}", missing.join("\n"));
+}
+
+/// The texts of all sources below a folder.
+fn texts(folder: &Path, into: &mut String) {
+    for path in fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            texts(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            into.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
 }

@@ -18,6 +18,7 @@ const TARGETS: &[(&str, Property)] = &[
     ("apns_answer", properties::apns_answer),
     ("gcm_answer", properties::gcm_answer),
     ("offset_map", properties::offset_map),
+    ("feedback_record", properties::feedback_record),
 ];
 
 #[test]

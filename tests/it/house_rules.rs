@@ -453,6 +453,25 @@ fn nothing_names_a_machine() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// A panic in a handler is one failed message: a process that aborted at it would take all others with it.
+#[test]
+fn no_profile_aborts_at_a_panic() {
+    let aborts = Regex::new(r"(?m)^\s*panic\s*=|panic=abort|-C\s*panic").expect("a pattern");
+    assert!(aborts.is_match("[profile.release]\npanic = \"abort\"\n") && aborts.is_match("RUSTFLAGS=-Cpanic=abort"));
+    let mut paths = Vec::new();
+    walk(&root(), &mut paths);
+    let builds = |path: &&String| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        ["Cargo.toml", "config.toml", "Makefile", "Dockerfile", "run"].contains(&name)
+    };
+    let read: Vec<_> = paths.iter().filter(builds).collect();
+    assert!(read.len() >= 4, "{read:?}");
+    for path in read {
+        let text = fs::read_to_string(root().join(path)).expect("a file of the build");
+        assert!(!aborts.is_match(&text), "{path} has panics abort the process");
+    }
+}
+
 /// Each rule finds what it is there to find.
 mod tests {
     use super::*;

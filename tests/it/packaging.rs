@@ -202,7 +202,7 @@ fn what_the_image_copies_is_there_and_let_through() {
 }
 
 /// The names on the page of `/metrics`, as queries spell them.
-fn sample_names() -> BTreeSet<String> {
+pub(crate) fn sample_names() -> BTreeSet<String> {
     let told = Metric::ALL.iter().filter_map(|metric| admin::told::family(*metric));
     let families = admin::family::ALL.iter().map(|family| (*family).clone()).chain(told);
     let ends = |family: &admin::Family| match family.kind {

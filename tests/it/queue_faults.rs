@@ -2,29 +2,27 @@
 //! commits of others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use pusher::message::{Lane, Origin, Platform};
 use pusher::queue::in_flight::{Assignment, LastPoll, lend};
 use pusher::queue::offsets::Ledger;
 use pusher::queue::{Lent, Receipt};
 use pusher::tally::Tally;
 
+use crate::support::ear::Ear;
 use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, Reader, offsets, resolve};
 
-const TOPIC: &str = "push-game_apns-single";
+pub(crate) const TOPIC: &str = "push-game_apns-single";
 /// A third of the session timeout: a turn that takes longer endangers the membership.
 const PROMPT: Duration = Duration::from_secs(2);
 
-fn start(mock: &Mock, more: &[(&str, &str)]) -> Reader {
+pub(crate) fn start(mock: &Mock, more: &[(&str, &str)]) -> Reader {
     Reader::new(&mock.brokers, &["game", "other"], more, 10_000)
 }
 
-fn numbers(n: usize) -> impl Iterator<Item = String> {
+pub(crate) fn numbers(n: usize) -> impl Iterator<Item = String> {
     (0..n).map(|number| number.to_string())
 }
 
@@ -35,7 +33,7 @@ fn prompt_turn(reader: &mut Reader, lent: &mut Vec<Lent>) {
     assert!(began.elapsed() < PROMPT, "a turn took {:?}", began.elapsed());
 }
 
-fn places(lent: &[Lent]) -> Vec<(i32, i64)> {
+pub(crate) fn places(lent: &[Lent]) -> Vec<(i32, i64)> {
     lent.iter().map(|lent| (lent.message.origin.partition, lent.message.offset)).collect()
 }
 
@@ -298,25 +296,6 @@ fn one_by_one_what_was_resolved_is_known_when_a_lost_partition_comes_back() {
     lost_and_regained("cooperative-sticky");
 }
 
-/// What the body logs on this thread, as text.
-fn heard(body: impl FnOnce()) -> String {
-    #[derive(Clone, Default)]
-    struct Ear(Arc<Mutex<Vec<u8>>>);
-    impl Write for Ear {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let ear = Ear::default();
-    let writer = ear.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, body);
-    String::from_utf8(ear.0.lock().clone()).expect("text")
-}
-
 #[test]
 fn an_end_before_the_partitions_are_back_says_that_what_ended_in_them_comes_again() {
     let mock = Mock::start(&[(TOPIC, 1)]);
@@ -326,7 +305,9 @@ fn an_end_before_the_partitions_are_back_says_that_what_ended_in_them_comes_agai
     mock.cluster().broker_down(1).expect("down");
     reader.until("the loss", |reader, _| reader.told().assigned == 0);
     resolve(lent);
-    let said = heard(|| reader.close());
+    let ear = Ear::new();
+    reader.close();
+    let said = ear.text();
     assert!(said.contains("is not committed and is sent again") && said.contains("partitions=1"), "{said}");
 }
 

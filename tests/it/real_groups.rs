@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use pusher::queue::Queue as _;
+
 use crate::support;
 use crate::support::place::Place;
 use crate::support::reader::{LONG, Reader, resolve};
@@ -151,4 +153,28 @@ fn a_static_member_comes_back_with_cooperative_sticky() {
 #[test]
 fn a_static_member_comes_back_where_brokers_share_partitions() {
     come_back(&[("queue.kafka.group.protocol", "consumer")]);
+}
+
+/// A member that shares partitions in another way than the group is refused, and says so with what to do; the group goes on.
+#[test]
+fn a_member_that_shares_partitions_in_another_way_is_refused_by_name() {
+    let place = Place::new(2);
+    let mut first = place.reader(&[("queue.assignment", "range,roundrobin")], 100);
+    first.until("its partitions", |reader, _| reader.told().assigned == 2);
+    let mut other = place.reader(&[("queue.assignment", "cooperative-sticky")], 100);
+    let (began, mut none) = (Instant::now(), Vec::new());
+    let error = loop {
+        first.turn(&mut none);
+        if let Err(error) = other.queue.lend(Duration::from_millis(10), &mut none) {
+            break error.to_string();
+        }
+        assert!(began.elapsed() < LONG, "it was never refused");
+    };
+    assert!(error.contains("shares partitions in another way: use the same queue.assignment for all"), "{error}");
+    other.close();
+    (0..2).for_each(|partition| place.produce(partition, 10));
+    let rest = first.until("what comes", |_, lent| none.len() + lent.len() >= 20);
+    assert_eq!((none.len() + rest.len(), first.told().assigned), (20, 2));
+    resolve(none.into_iter().chain(rest));
+    first.close();
 }

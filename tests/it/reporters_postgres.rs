@@ -18,6 +18,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::runtime::Handle;
 
+use crate::support::ear::Ear;
+
 const APNS: Platform = Platform("apns");
 
 /// A server of our own: a shell starts it and stops it when our end of its standard input closes, however we end.
@@ -221,12 +223,74 @@ async fn an_absent_database_defers_and_one_that_comes_is_used() {
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut inward, &mut outward).await });
         }
     });
+    until_deleted(&reporters, &origin, "b").await;
+    assert_eq!(left(&mut db, "game_apns").await, ["a"]);
+}
+
+/// Deletes one token of the app's, however often it takes until the database does it.
+async fn until_deleted(reporters: &Reporters, origin: &Origin, token: &str) {
     let begun = Instant::now();
-    while reporters.invalid_token(&origin, &dead(&[("b", None)])[0]).await != Some(Deletion::Done) {
+    while reporters.invalid_token(origin, &dead(&[(token, None)])[0]).await != Some(Deletion::Done) {
         assert!(begun.elapsed() < Duration::from_secs(20), "never used again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(left(&mut db, "game_apns").await, ["a"]);
+}
+
+/// As after a failover to a standby, or with a full disk.
+#[tokio::test]
+async fn a_read_only_database_defers_says_so_once_and_is_used_again() {
+    let mut admin = connect().await;
+    for sql in ["DROP DATABASE IF EXISTS t_read_only WITH (FORCE)", "CREATE DATABASE t_read_only"] {
+        admin.execute(sql).await.unwrap();
+    }
+    let mut db = PgConnection::connect_with(&server().database("t_read_only")).await.unwrap();
+    db.execute("CREATE TABLE game_apns (token text); INSERT INTO game_apns VALUES ('a'), ('b'), ('c')").await.unwrap();
+    admin.execute("ALTER DATABASE t_read_only SET default_transaction_read_only = on").await.unwrap();
+    let more = [("invalidToken.pg.database", "t_read_only"), ("invalidToken.pg.maxRetries", "1")];
+    let config = config("public", None, &more);
+    let (ear, control) = (Ear::new(), Control::in_memory());
+    let reporters = Reporters::from_config(&config, &Handle::current(), &control).unwrap();
+    let origin = origin("game");
+    healthy(&reporters, &origin);
+    let begun = Instant::now();
+    // Asked again after a pause, and refused again.
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(reporters.invalid_token(&origin, &dead(&[("a", None)])[0]).await, Some(Deletion::Deferred));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    admin.execute("ALTER DATABASE t_read_only RESET default_transaction_read_only").await.unwrap();
+    until_deleted(&reporters, &origin, "b").await;
+    assert_eq!(left(&mut db, "game_apns").await, ["a", "c"]);
+    let said = ear.text();
+    assert_eq!(ear.times("dead tokens cannot be deleted: they are left to the feedback records"), 1, "{said}");
+    assert!(said.contains("SQLSTATE 25006"), "{said}");
+    assert_eq!(ear.times("the database of tokens serves again"), 1, "{said}");
+    reporters.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_missing_table_defers_says_so_once_and_leaves_the_others_alone() {
+    let mut db = schema("t_no_table", "game_apns", &["a"]).await;
+    let (ear, control) = (Ear::new(), Control::in_memory());
+    let reporters = Reporters::from_config(&config("t_no_table", None, &[]), &Handle::current(), &control).unwrap();
+    let (game, other) = (origin("game"), origin("other"));
+    for origin in [&game, &other] {
+        healthy(&reporters, origin);
+    }
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(reporters.invalid_token(&other, &dead(&[("x", None)])[0]).await, Some(Deletion::Deferred));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "no push waits for what only a person can mend");
+    assert_eq!(reporters.invalid_token(&game, &dead(&[("a", None)])[0]).await, Some(Deletion::Done));
+    assert!(left(&mut db, "game_apns").await.is_empty());
+    db.execute("CREATE TABLE other_apns (token text)").await.unwrap();
+    until_deleted(&reporters, &other, "x").await;
+    let said = ear.text();
+    assert_eq!(ear.times("dead tokens of this app cannot be deleted"), 1, "{said}");
+    assert!(said.contains("other_apns") && said.contains("SQLSTATE 42P01"), "{said}");
+    assert_eq!(ear.times("dead tokens are deleted again"), 1, "{said}");
+    reporters.close(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

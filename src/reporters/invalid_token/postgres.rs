@@ -79,7 +79,15 @@ impl Deleter for Postgres {
             query =
                 query.bind(possible().map(|token| token.unregistered_at_ms.map(seconds)).collect::<Vec<Option<f64>>>());
         }
-        let rows = query.fetch_all(&self.pool).await.map_err(|error| understood(&error))?;
+        let mut session = self.pool.acquire().await.map_err(|error| understood(&error))?;
+        let rows = query.fetch_all(&mut *session).await.map_err(|error| {
+            let error = understood(&error);
+            if matches!(error, DeleteError::Away(_)) {
+                // It may be what is away: a session that began while all were read-only stays so for good.
+                session.close_on_drop();
+            }
+            error
+        })?;
         let gone: HashSet<&str> = rows.iter().map(String::as_str).collect();
         Ok(Deleted { rows: rows.len() as u64, nonexistent: (tokens.len() - gone.len()) as u64 })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::sync::Notify;
 
 /// Shared by the reporter and its producer's callbacks.
@@ -26,6 +26,8 @@ struct Trouble {
     unreachable_since: Option<Instant>,
     refused_topics: HashSet<String>,
     too_large_topics: HashSet<String>,
+    /// A producer that failed for good could not be replaced.
+    no_producer: bool,
     /// The client's last words about a broker.
     heard: Option<String>,
 }
@@ -81,6 +83,20 @@ impl State {
                 meanwhile,
                 "the topic of records is missing or may not be written: create it or grant it"
             );
+        }
+    }
+
+    /// A producer failed for good and was replaced.
+    pub(super) fn rebuilt(&self, reason: &str) {
+        self.trouble.lock().no_producer = false;
+        let records = self.records;
+        tracing::error!(records, reason, "a producer failed for good and was built anew: its records are sent again");
+    }
+
+    /// It could not be replaced; each record that finds it dead tries to.
+    pub(super) fn not_rebuilt(&self, error: &KafkaError) {
+        if !std::mem::replace(&mut self.trouble.lock().no_producer, true) {
+            tracing::error!(records = self.records, %error, "a producer cannot be built anew, trying again");
         }
     }
 

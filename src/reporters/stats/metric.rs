@@ -178,6 +178,8 @@ metrics! {
     IgnoredTopics: Ours Gauge "ignored_topics" [],
     /// Partitions with something to read and no room for it, the most at once in the last second.
     PausedPartitions: Ours Gauge "paused_partitions" [],
+    /// Partitions of which nothing more is read until stragglers have their outcome, because their map of resolved offsets is full.
+    FullPartitions: Ours Gauge "full_partitions" [],
     /// Partitions that are ours and are read.
     AssignedPartitions: Ours Gauge "assigned_partitions" [],
     /// Partitions that are ours and not read yet, because no broker can tell where to begin.

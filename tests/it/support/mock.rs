@@ -32,7 +32,7 @@ pub(crate) fn broker_up<C: rdkafka::ClientContext>(cluster: &MockCluster<'_, C>)
     cluster.broker_up(1).expect("up");
 }
 
-/// A cluster of one broker, and a producer for it.
+/// A cluster, of one broker unless said otherwise, and a producer for it.
 pub(crate) struct Mock {
     producer: BaseProducer,
     /// The bootstrap address.
@@ -42,8 +42,13 @@ pub(crate) struct Mock {
 impl Mock {
     /// A cluster with these topics (name, partitions), and the one that the levers are kept in: this broker makes none itself.
     pub(crate) fn start(topics: &[(&str, i32)]) -> Mock {
+        Mock::of_brokers(1, topics)
+    }
+
+    /// The same with so many brokers. Who leads what is to be said: see [`Mock::cluster`].
+    pub(crate) fn of_brokers(brokers: i32, topics: &[(&str, i32)]) -> Mock {
         let producer: BaseProducer = ClientConfig::new()
-            .set("test.mock.num.brokers", "1")
+            .set("test.mock.num.brokers", brokers.to_string())
             .set("linger.ms", "1")
             .create()
             .expect("a mock cluster");

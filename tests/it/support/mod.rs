@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub(crate) mod ear;
 pub(crate) mod far;
 pub(crate) mod flow;
 pub(crate) mod jobs;

@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) lost: u64,
     pub(crate) commits_failed: u64,
     pub(crate) assigned: usize,
+    /// Partitions whose map is full.
+    pub(crate) full: usize,
     /// How often that was told.
     pub(crate) rebalances: u32,
     pub(crate) ignored: Option<usize>,
@@ -49,7 +51,7 @@ impl Observer for Ear {
     fn receipts_lost(&self, _: &Origin, n: u64) {
         self.0.lock().lost += n;
     }
-    fn commit_failed(&self, _: &str) {
+    fn commit_failed(&self) {
         self.0.lock().commits_failed += 1;
     }
     fn map_bytes(&self, _: &Origin, _: usize) {}
@@ -60,12 +62,35 @@ impl Observer for Ear {
     }
     fn unsettled(&self, _: usize) {}
     fn starved(&self, _: usize) {}
+    fn full(&self, partitions: usize) {
+        self.0.lock().full = partitions;
+    }
     fn ignored_topics(&self, topics: usize) {
         let mut told = self.0.lock();
         told.ignored = Some(topics);
         told.looks += 1;
     }
     fn oldest_in_flight(&self, _: Duration) {}
+}
+
+/// A queue; see [`Reader::new`].
+pub(crate) fn queue(
+    brokers: &str,
+    apps: &[&str],
+    more: &[(&str, &str)],
+    messages: usize,
+    observer: Arc<dyn Observer>,
+) -> (KafkaQueue, Arc<InFlight>) {
+    let pairs =
+        [("queue.brokers", brokers), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
+    let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
+    let settings = Settings::from_config(&config).expect("settings");
+    let in_flight = InFlight::new(messages, 64 << 20);
+    let apps: Vec<Arc<str>> = apps.iter().map(|app| Arc::from(*app)).collect();
+    let topics = PushTopics::new(&settings.topics, APNS, &KNOWN, &apps).expect("patterns");
+    in_flight.set_apps(&apps);
+    let queue = KafkaQueue::start(settings, Box::new(topics), in_flight.clone(), observer).expect("a queue");
+    (queue, in_flight)
 }
 
 /// A member of a group.
@@ -78,15 +103,8 @@ pub(crate) struct Reader {
 impl Reader {
     /// At most so many `messages` in flight; commits often, begins with what is there.
     pub(crate) fn new(brokers: &str, apps: &[&str], more: &[(&str, &str)], messages: usize) -> Reader {
-        let pairs =
-            [("queue.brokers", brokers), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
-        let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
-        let settings = Settings::from_config(&config).expect("settings");
-        let (in_flight, ear) = (InFlight::new(messages, 64 << 20), Arc::new(Ear::default()));
-        let apps: Vec<Arc<str>> = apps.iter().map(|app| Arc::from(*app)).collect();
-        let topics = PushTopics::new(&settings.topics, APNS, &KNOWN, &apps).expect("patterns");
-        in_flight.set_apps(&apps);
-        let queue = KafkaQueue::start(settings, Box::new(topics), in_flight.clone(), ear.clone()).expect("a queue");
+        let ear = Arc::new(Ear::default());
+        let (queue, in_flight) = queue(brokers, apps, more, messages, ear.clone());
         Reader { queue: Box::new(queue), in_flight, ear }
     }
 
