@@ -20,9 +20,8 @@ use super::{Settings, Stage, View};
 
 /// Longest sleep: how late an order is noticed, and the end.
 const TURN: Duration = Duration::from_millis(50);
-/// Until a topic that is not there is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// Until brokers that are away are asked again.
+/// Until brokers that are away are asked again, and a topic that is not there is looked for: the first order may be what makes it, and is
+/// to be obeyed as soon as any other.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Until a write that failed is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -140,9 +139,8 @@ impl Thread {
                     "the control topic cannot be used: valves work in memory, and pauses and stopped jobs are not known, until it can"
                 );
             }
-            let pause = if matches!(stage, Stage::Away(_)) { ASK_AGAIN } else { LOOK_AGAIN };
             self.set_stage(stage);
-            self.rest(pause);
+            self.rest(ASK_AGAIN);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.settings.topic, PARTITION, Offset::Beginning)?;
