@@ -34,22 +34,19 @@ pub(super) async fn watch(parts: Parts, asked: Reload, shutdown: Shutdown) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let go_on = tokio::select! {
-            _ = clock.tick() => true,
-            changed = asked.changed() => changed.is_ok(),
-            () = token.cancelled() => false,
+        let is_asked = tokio::select! {
+            _ = clock.tick() => false,
+            Ok(()) = asked.changed() => true,
+            () = token.cancelled() => return,
         };
-        if !go_on {
-            return;
-        }
         let looks = join_all(files.iter_mut().map(Watched::look));
         let Some(looks) = token.run_until_cancelled(looks).await else { return };
-        files.iter().zip(looks).for_each(|(file, look)| tell(&parts, file, look));
+        files.iter().zip(looks).for_each(|(file, look)| tell(&parts, file, look, is_asked));
     }
 }
 
-/// Tells what a look came to, and lets those go on who were held up.
-fn tell(parts: &Parts, file: &Watched, look: Look) {
+/// Tells what a look came to, and whether it was asked for or the clock's; lets those go on who were held up.
+fn tell(parts: &Parts, file: &Watched, look: Look, asked: bool) {
     let (stats, platform, key) = (parts.reporters.stats(), parts.provider.platform(), file.key());
     let tags = [("platform", platform.0), ("key", key)];
     stats.gauge(Metric::CredentialsRefused, &tags, if file.is_refused() { 1.0 } else { 0.0 });
@@ -57,17 +54,17 @@ fn tell(parts: &Parts, file: &Watched, look: Look) {
         Look::Same => {}
         Look::Taken => {
             stats.count(Metric::CredentialsReloaded, &tags, 1);
-            tracing::info!(%platform, key, "the file has changed: what it holds is in use for new pushes");
+            tracing::info!(%platform, key, asked, "the file has changed: what it holds is in use for new pushes");
             for app in file.apps() {
                 // Connections first: a probe must not meet the pause after those that failed.
                 parts.provider.reached(app);
                 parts.circuits[app].renewed(Instant::now());
             }
         }
-        Look::Restored => tracing::info!(%platform, key, "the file holds again what is in use"),
+        Look::Restored => tracing::info!(%platform, key, asked, "the file holds again what is in use"),
         Look::Refused(error) => {
             stats.count(Metric::CredentialsReloadFailed, &tags, 1);
-            tracing::error!(alarm = true, %platform, reason = "credentials", key, error, "the file has changed and is refused; the old content stays in use");
+            tracing::error!(alarm = true, %platform, reason = "credentials", key, asked, error, "the file has changed and is refused; the old content stays in use");
         }
     }
 }

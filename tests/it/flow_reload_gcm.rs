@@ -1,5 +1,6 @@
 //! The same for FCM: a service account's key exchanged while a worker runs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pusher::generate::gcm::Gcm;
@@ -49,6 +50,23 @@ impl Ends {
         self.next_serial += count;
         let lines: Vec<_> = Generator::new(Gcm { app: "one".into() }, settings).map(|push| push.line).collect();
         self.world.produce("one", lines);
+    }
+
+    /// The provider's place is taken by another whose certificates are of another CA.
+    fn replace(&mut self) {
+        let oauth = self.simulator.token_uri().strip_prefix("https://").and_then(|rest| rest.split('/').next());
+        let settings = simulated::Settings {
+            projects: vec![PROJECT.into()],
+            listen: self.simulator.address(),
+            oauth: oauth.and_then(|address| address.parse::<SocketAddr>().ok()).expect("an address"),
+            ..Default::default()
+        };
+        let elsewhere = wait_for(Simulator::start(simulated::Settings::default())).expect("a simulator");
+        let before = std::mem::replace(&mut self.simulator, elsewhere);
+        self.simulator = wait_for(async {
+            before.shutdown().await;
+            Simulator::start(settings).await.expect("another in the same place")
+        });
     }
 
     fn until_accepted(&self, n: u64) {
@@ -117,6 +135,56 @@ fn an_account_that_is_refused_does_not_take_the_place_of_one_that_is_not() {
     ends.calm(200);
     ends.world.settle("one");
     assert_all_well(&ends, running);
+}
+
+/// As a mounted secret changes: nobody asks the worker to look.
+#[test]
+fn the_change_of_the_file_is_enough() {
+    let statsd = Statsd::start();
+    let address = statsd.address.to_string();
+    let more = [("stats.reporters", "statsd"), ("stats.statsd.host", address.as_str())];
+    let mut ends = Ends::start(Faults::default(), &more);
+    let (another, running) = (ends.simulator.another_key(PROJECT).expect("another"), ends.world.start());
+    ends.calm(20);
+    ends.world.settle("one");
+    put(&ends.file(), &another);
+    let tags = [("platform", "gcm"), ("key", "gcm.firebaseCredentialsFile.one")];
+    statsd.await_sum("pushcredentials_reloaded", &tags, 1.0, LONG);
+    ends.simulator.handle().revoke_key(KEY_ID);
+    ends.calm(200);
+    ends.world.settle("one");
+    let totals = running.totals_of("one");
+    assert_eq!((totals.holds, totals.retries), (0, 0), "{totals:?}");
+    assert_eq!(ends.simulator.stats().oauth.tokens[PROJECT], 2, "one fetch for each key");
+    assert_all_well(&ends, running);
+}
+
+/// Both endpoints come back with certificates of another CA before the file says so.
+#[test]
+fn another_ca_is_trusted_for_new_connections() {
+    let statsd = Statsd::start();
+    let address = statsd.address.to_string();
+    let more = [("stats.reporters", "statsd"), ("stats.statsd.host", address.as_str())];
+    let mut ends = Ends::start(Faults::default(), &more);
+    let running = ends.world.start();
+    ends.calm(20);
+    ends.world.settle("one");
+    ends.replace();
+    ends.calm(600);
+    eventually("the breaker opens", LONG, || running.circuit("one").is_open().then_some(()));
+    let (ca, tags) = (ends.folder.path().join("ca.pem"), [("platform", "gcm"), ("key", "gcm.caFile")]);
+    put(&ca, "no certificate");
+    running.reload();
+    statsd.await_sum("pushcredentials_reload_failed", &tags, 1.0, LONG);
+    assert_eq!(ends.simulator.stats().messages.accepted, 0, "it is still no one to be trusted");
+    put(&ca, ends.simulator.ca_pem());
+    running.reload();
+    ends.world.settle("one");
+    statsd.await_sum("pushcredentials_reloaded", &tags, 1.0, LONG);
+    assert_eq!(ends.simulator.stats().messages.accepted, 600);
+    let totals = running.stop();
+    assert_eq!((totals.delivered, totals.failed, totals.rejected), (620, 0, 0), "{totals:?}");
+    assert!(ends.world.feedback("one").is_empty() && ends.world.dead_letters("one").is_empty());
 }
 
 #[test]
