@@ -16,7 +16,7 @@ use crate::support::proxy::{Proxy, Way};
 use crate::support::{Redis, Statsd, eventually, redis};
 
 /// What turns rate limit and dedup on, at a Redis on this port. Time is no subject but where `more` says so.
-fn keys<'a>(port: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn keys<'a>(port: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let common = [
         ("rateLimiter.redis.host", "127.0.0.1"),
         ("rateLimiter.redis.port", port),
@@ -37,11 +37,11 @@ fn early_in_a_minute() {
 }
 
 /// A token that nobody else has and every provider takes for one.
-fn device() -> String {
+pub(crate) fn device() -> String {
     format!("ab{:062x}", fastrand::u128(..))
 }
 
-fn apns(device: &str, content: u32) -> String {
+pub(crate) fn apns(device: &str, content: u32) -> String {
     // Metadata differs between copies, as with the field's producers.
     let metadata = fastrand::u32(..);
     format!(

@@ -1,6 +1,7 @@
 //! Redrive on embedded parts: letters back to a worker, under the identity of their messages; and who may not claim one.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use indicatif::ProgressBar;
@@ -12,10 +13,13 @@ use pusher::shutdown::Shutdown;
 use pusher::simulator::apns::Simulator;
 use pusher::simulator::apns::faults::Faults;
 
+use crate::flow_admission::{apns, device, keys};
 use crate::support::flow::{Ends, PARTITIONS};
 use crate::support::letters;
 use crate::support::mock::Mock;
 use crate::support::reader::Reader;
+use crate::support::redis;
+use crate::support::scrape::Scrape;
 
 const TOPIC: &str = "push-game_apns-single";
 
@@ -60,6 +64,8 @@ fn letters_come_back_under_the_identity_of_their_messages() {
 
     let worker = ends.worker_with(&[("feedback.success", "true")]);
     worker.until("the letters delivered", |totals| totals.delivered == 20);
+    let counted = Scrape::of(worker.worker.admin().expect("an admin server"));
+    assert_eq!(counted.sum("pusher_redriven_total", &[("platform", "apns"), ("app", "game")]), 20);
     let summary = worker.stop();
     assert_eq!(summary.totals.unaccounted(), 0);
     let told = ends.feedback();
@@ -72,6 +78,45 @@ fn letters_come_back_under_the_identity_of_their_messages() {
         (PUSHES, 0),
         "the same apns-id for the same push"
     );
+}
+
+#[test]
+fn a_rate_is_kept() {
+    const PUSHES: u64 = 200;
+    let mut ends: Ends<Simulator> = Ends::start(Faults::default());
+    ends.mock.create_topic("deadletters-game-apns", 1);
+    let lines = Ends::<Simulator>::calm(PUSHES);
+    ends.produce(&lines);
+    letters::write(&ends.mock.brokers, &messages(&lines), "timeout");
+    let began = Instant::now();
+    assert_eq!(redriven(&ends.mock.brokers, &["--rate", "100"]).total(), PUSHES);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// The push was delivered, and its content claimed; its letter is no copy of it, and what is one still is.
+#[test]
+fn dedup_takes_a_redriven_push_for_what_it_is() {
+    let port = redis().port.to_string();
+    let (admission, device) = (keys(&port, &[("dedup.games.game", "100")]), device());
+    let mut ends: Ends<Simulator> = Ends::start(Faults::default());
+    ends.mock.create_topic("deadletters-game-apns", 1);
+    let lines = [apns(&device, 1)];
+    ends.produce(&lines);
+    let worker = ends.worker_with(&admission);
+    worker.until("delivered once", |totals| totals.delivered == 1);
+    ends.settle();
+    worker.stop();
+
+    letters::write(&ends.mock.brokers, &messages(&lines), "timeout");
+    assert_eq!(redriven(&ends.mock.brokers, &[]).total(), 1);
+    let worker = ends.worker_with(&admission);
+    worker.until("the letter delivered", |totals| totals.delivered == 1);
+    ends.produce([apns(&device, 1)]);
+    worker.until("its copy refused", |totals| totals.deduplicated == 1);
+    let counted = Scrape::of(worker.worker.admin().expect("an admin server"));
+    assert_eq!(counted.sum("pusher_redriven_total", &[("app", "game")]), 1);
+    let totals = worker.stop().totals;
+    assert_eq!((totals.delivered, totals.deduplicated, totals.unaccounted()), (1, 1, 0), "{totals:?}");
 }
 
 /// A header is believed when it names an earlier record of its own partition whose outcome is final.
