@@ -37,7 +37,7 @@ pub fn resume(config: &Config, arguments: &ResumeLanes) -> Result<()> {
     let ResumeLanes { app, platform, lane } = arguments;
     let target = Target { app: app.clone(), platform: platform.clone(), lane: lane.map(Into::into) };
     let (runtime, levers) = levers(config, false)?;
-    let resumed = runtime.block_on(levers.resume(&target))?;
+    let resumed = runtime.block_on(levers.resume(&target, person()))?;
     for Paused { app, platform, lane } in &resumed {
         println!("resumed: {app} on {platform}, {}", lane.as_str());
     }
@@ -58,7 +58,7 @@ pub fn job(config: &Config, action: &Job, json: bool) -> Result<()> {
         }
         Job::Start { job } => {
             let (runtime, levers) = levers(config, false)?;
-            let was_stopped = runtime.block_on(levers.start_job(job))?;
+            let was_stopped = runtime.block_on(levers.start_job(job, person()))?;
             println!("{}: {job}", if was_stopped { "started" } else { "was not stopped" });
         }
         Job::List { admin } => list_jobs(config, admin.as_deref(), json)?,

@@ -1,5 +1,5 @@
 //! What `/api/status`, `/api/events` and `/api/history` say: the one description of these documents, from which the `OpenAPI`
-//! description is made and which `pusher status` reads. Names are in `snake_case` and end in their unit; times end in `_ms` and
+//! description is made and which `pusher status` reads; `orders`: the answers to orders. Names are in `snake_case` and end in their unit; times end in `_ms` and
 //! are milliseconds since the epoch. What is not known is `null`; a later version may add fields and takes none away.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod app;
+mod orders;
 pub use app::{App, Breaker, Job, Lane, Latency, Order, ReasonCount, Valve};
+pub use orders::{
+    JobInSight, Jobs, NotChanged, NotTold, NowPaused, NowResumed, NowStarted, NowStopped, Pause, Pauses, Place,
+    Protected, Refusal, StoppedJob,
+};
 
 /// How a process stands, all of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

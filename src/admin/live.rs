@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::compose::{self, Facts};
-use super::document::{History, Status};
+use super::document::{History, Protected, Status};
 use super::recent::{INTERVAL, Recent};
 use super::view::View;
 use super::{Shared, html, openapi, reasons};
@@ -129,7 +129,8 @@ pub(super) fn fixed() -> Router {
 /// How the process stands, all of one moment.
 #[utoipa::path(get, path = "/api/status", tag = "status", responses(
     (status = 200, description = "How the process stands, also while it is not ready", body = Status),
-))]
+    Protected,
+), security((), ("token" = [])))]
 pub(super) async fn status(State(live): State<Arc<Live>>) -> Response {
     (NO_STORE, Json(live.status())).into_response()
 }
@@ -137,7 +138,8 @@ pub(super) async fn status(State(live): State<Arc<Live>>) -> Response {
 /// The last 15 minutes, for charts.
 #[utoipa::path(get, path = "/api/history", tag = "status", responses(
     (status = 200, description = "One sample each 5 seconds", body = History),
-))]
+    Protected,
+), security((), ("token" = [])))]
 pub(super) async fn history(State(live): State<Arc<Live>>) -> Response {
     let samples = live.recent.lock().samples().cloned().collect();
     (NO_STORE, Json(History { interval_s: INTERVAL.as_secs_f64(), samples })).into_response()
@@ -147,7 +149,8 @@ pub(super) async fn history(State(live): State<Arc<Live>>) -> Response {
 #[utoipa::path(get, path = "/api/events", tag = "status", responses(
     (status = 200, description = "Events named `status` whose data is the document", body = String, content_type = "text/event-stream"),
     (status = 503, description = "Too many listeners already", body = String, content_type = "text/plain"),
-))]
+    Protected,
+), security((), ("token" = [])))]
 pub(super) async fn events(State(live): State<Arc<Live>>) -> Response {
     if live.told.receiver_count() >= LISTENERS {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many listeners: ask /api/status instead\n").into_response();

@@ -254,7 +254,8 @@ fn answer(well: bool, body: &Value) -> Response {
 /// All numbers, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "probes", responses(
     (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
-))]
+    document::Protected,
+), security((), ("token" = [])))]
 async fn metrics(State(site): State<Shared>) -> Response {
     let mut page = Page::default();
     if let Some(site) = site.get() {

@@ -23,6 +23,8 @@ use super::{live, orders};
         (name = "probes", description = "For orchestrators and Prometheus"),
     ),
     modifiers(&Token),
+    // Those of responses that several calls share are not found by themselves.
+    components(schemas(super::document::Refusal)),
     paths(
         live::status,
         live::events,

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document::{
+    JobInSight, Jobs, NotChanged, NotTold, NowPaused, NowResumed, NowStarted, NowStopped, Pause, Pauses, Place,
+    Protected, Refusal, StoppedJob,
+};
 use super::guard::Who;
 use super::{Shared, Site};
+use crate::jobs::Figures;
 use crate::jobs::id::{LONGEST, is_name};
 use crate::levers::orders::{Given, Paused, Target};
 use crate::levers::{Levers, NotGiven};
 
-/// More of a reason is refused: it is for people.
+/// Characters; more of a reason is refused: it is for people.
 const LONGEST_WHY: usize = 500;
 
 pub(super) fn reading() -> Router<Shared> {
@@ -38,8 +44,7 @@ pub(super) struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.0, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", json!({ "error": self.1 })))
-            .into_response()
+        (self.0, Json(Refusal { error: self.1 })).into_response()
     }
 }
 
@@ -62,12 +67,15 @@ impl From<JsonRejection> for Refused {
 /// A target and, optionally, why: `{"app": "game", "platform": "apns", "lane": "massive", "why": "…"}`.
 #[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Wish {
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", example = "game")]
     app: String,
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", example = "apns")]
     platform: String,
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^(single|massive|all)$")]
     lane: Value,
     #[serde(default)]
+    #[schema(max_length = 500)]
     why: Option<String>,
 }
 
@@ -80,10 +88,29 @@ impl Wish {
     }
 }
 
+/// Why, for the others on call: `{"why": "…"}`.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(super) struct Reason {
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    why: Option<String>,
+}
+
+impl Reason {
+    /// Of a body that may as well be empty.
+    fn read(body: &[u8]) -> Result<Option<String>, Refused> {
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let reason = Json::<Option<Reason>>::from_bytes(body)?.0;
+        checked(reason.and_then(|reason| reason.why))
+    }
+}
+
 fn checked(why: Option<String>) -> Result<Option<String>, Refused> {
     match why {
-        Some(text) if text.len() > LONGEST_WHY => {
-            Err(Refused(StatusCode::BAD_REQUEST, format!("why: at most {LONGEST_WHY} bytes")))
+        Some(text) if text.chars().count() > LONGEST_WHY => {
+            Err(Refused(StatusCode::BAD_REQUEST, format!("why: at most {LONGEST_WHY} characters")))
         }
         why => Ok(why.filter(|text| !text.is_empty())),
     }
@@ -97,127 +124,132 @@ fn levers(shared: &Shared) -> Result<&Levers, Refused> {
     site(shared)?.levers().ok_or_else(|| Refused(StatusCode::NOT_FOUND, "this process takes no orders".into()))
 }
 
+/// An order that was not taken, or that may be in force later all the same: who gave it is told in either case.
+fn not_done<'a>(who: &'a Who, order: &'static str, about: &'a str) -> impl FnOnce(NotGiven) -> Refused + 'a {
+    move |error| {
+        tracing::warn!(%who, order, about, %error, "an order was asked for and is not known to be kept");
+        error.into()
+    }
+}
+
 /// Stops the reading of an app, or of one of its lanes, by all processes.
 #[utoipa::path(post, path = "/api/pause", tag = "orders", request_body = Wish, responses(
-    (status = 200, description = "What is paused", body = Value),
-    (status = 400, description = "The order is none", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
-    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
-    (status = 503, description = "The order could not be kept", body = Value),
+    (status = 200, description = "What is paused", body = NowPaused),
+    NotChanged,
 ), security(("token" = [])))]
 pub(super) async fn pause(
     State(shared): State<Shared>,
     who: Who,
     wish: Result<Json<Wish>, JsonRejection>,
-) -> Result<Json<Value>, Refused> {
+) -> Result<Json<NowPaused>, Refused> {
     let (target, why) = wish?.0.read()?;
-    let paused = levers(&shared)?.pause(&target, &who, why).await?;
+    let paused = levers(&shared)?.pause(&target, &who, why.clone()).await;
+    let paused = paused.map_err(not_done(&who, "pause", &target.to_string()))?;
     for Paused { app, platform, lane } in &paused {
-        tracing::info!(%who, app, platform, lane = lane.as_str(), "asked to pause");
+        tracing::info!(%who, app, platform, lane = lane.as_str(), why, "asked to pause");
     }
-    Ok(Json(json!({ "paused": paused.iter().map(place).collect::<Vec<_>>() })))
+    Ok(Json(NowPaused { paused: paused.into_iter().map(place).collect() }))
 }
 
 /// Lets all processes read it again.
 #[utoipa::path(post, path = "/api/resume", tag = "orders", request_body = Wish, responses(
-    (status = 200, description = "What was paused", body = Value),
-    (status = 400, description = "The order is none", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
-    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
-    (status = 503, description = "The order could not be kept", body = Value),
+    (status = 200, description = "What was paused", body = NowResumed),
+    NotChanged,
 ), security(("token" = [])))]
 pub(super) async fn resume(
     State(shared): State<Shared>,
     who: Who,
     wish: Result<Json<Wish>, JsonRejection>,
-) -> Result<Json<Value>, Refused> {
-    let (target, _) = wish?.0.read()?;
-    let resumed = levers(&shared)?.resume(&target).await?;
+) -> Result<Json<NowResumed>, Refused> {
+    let (target, why) = wish?.0.read()?;
+    let resumed = levers(&shared)?.resume(&target, &who).await;
+    let resumed = resumed.map_err(not_done(&who, "resume", &target.to_string()))?;
     for Paused { app, platform, lane } in &resumed {
-        tracing::info!(%who, app, platform, lane = lane.as_str(), "asked to resume");
+        tracing::info!(%who, app, platform, lane = lane.as_str(), why, "asked to resume");
     }
-    Ok(Json(json!({ "resumed": resumed.iter().map(place).collect::<Vec<_>>() })))
+    Ok(Json(NowResumed { resumed: resumed.into_iter().map(place).collect() }))
 }
 
 /// Cancels the messages of a job from now on, in all processes.
-#[utoipa::path(post, path = "/api/jobs/{id}/stop", tag = "orders", params(("id" = String, Path, description = "The job's name")), responses(
-    (status = 200, description = "It is stopped", body = Value),
-    (status = 400, description = "The order is none", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
-    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
-    (status = 503, description = "The order could not be kept", body = Value),
+#[utoipa::path(post, path = "/api/jobs/{id}/stop", tag = "orders", request_body = Option<Reason>, params(
+    ("id" = String, Path, description = "The job's name", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+), responses(
+    (status = 200, description = "It is stopped", body = NowStopped),
+    NotChanged,
 ), security(("token" = [])))]
 pub(super) async fn stop(
     State(shared): State<Shared>,
     who: Who,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Refused> {
-    let job = job(&id)?;
-    levers(&shared)?.stop_job(job, &who, None).await?;
-    tracing::info!(%who, job, "asked to stop a job");
-    Ok(Json(json!({ "job": job, "stopped": true })))
+    id: Result<Path<String>, PathRejection>,
+    body: Bytes,
+) -> Result<Json<NowStopped>, Refused> {
+    let (job, why) = (job(id)?, Reason::read(&body)?);
+    let stopped = levers(&shared)?.stop_job(&job, &who, why.clone()).await;
+    stopped.map_err(not_done(&who, "stop a job", &job))?;
+    tracing::info!(%who, job, why, "asked to stop a job");
+    Ok(Json(NowStopped { job, stopped: true }))
 }
 
 /// Sends the messages of a job again that are not cancelled yet.
-#[utoipa::path(post, path = "/api/jobs/{id}/start", tag = "orders", params(("id" = String, Path, description = "The job's name")), responses(
-    (status = 200, description = "It is sent", body = Value),
-    (status = 400, description = "The order is none", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 401, description = "A token is needed, or this is another one", body = String, content_type = "text/plain"),
-    (status = 403, description = "No token is configured: nothing can be changed", body = String, content_type = "text/plain"),
-    (status = 503, description = "The order could not be kept", body = Value),
+#[utoipa::path(post, path = "/api/jobs/{id}/start", tag = "orders", params(
+    ("id" = String, Path, description = "The job's name", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+), responses(
+    (status = 200, description = "It is sent", body = NowStarted),
+    NotChanged,
 ), security(("token" = [])))]
 pub(super) async fn start(
     State(shared): State<Shared>,
     who: Who,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Refused> {
-    let job = job(&id)?;
-    let was_stopped = levers(&shared)?.start_job(job).await?;
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<NowStarted>, Refused> {
+    let job = job(id)?;
+    let was_stopped = levers(&shared)?.start_job(&job, &who).await;
+    let was_stopped = was_stopped.map_err(not_done(&who, "start a job", &job))?;
     tracing::info!(%who, job, was_stopped, "asked to start a job");
-    Ok(Json(json!({ "job": job, "stopped": false, "wasStopped": was_stopped })))
+    Ok(Json(NowStarted { job, stopped: false, was_stopped }))
 }
 
-fn job(id: &str) -> Result<&str, Refused> {
+fn job(id: Result<Path<String>, PathRejection>) -> Result<String, Refused> {
     let rule = || format!("a job's name has 1 to {LONGEST} bytes and no control characters");
-    if is_name(id) { Ok(id) } else { Err(Refused(StatusCode::BAD_REQUEST, rule())) }
+    match id {
+        Ok(Path(id)) if is_name(&id) => Ok(id),
+        _ => Err(Refused(StatusCode::BAD_REQUEST, rule())),
+    }
 }
 
 /// What is paused.
 #[utoipa::path(get, path = "/api/pauses", tag = "orders", responses(
-    (status = 200, description = "Each lane, with when, by whom and why", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 503, description = "The process is starting", body = Value),
-))]
-pub(super) async fn pauses(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
-    let pauses = levers(&shared)?.orders().pauses;
-    let one = |(paused, given): &(Paused, Given)| with(place(paused), given);
-    Ok(Json(json!({ "pauses": pauses.iter().map(one).collect::<Vec<_>>() })))
+    (status = 200, description = "Each lane, with when, by whom and why", body = Pauses),
+    NotTold,
+    Protected,
+), security((), ("token" = [])))]
+pub(super) async fn pauses(State(shared): State<Shared>) -> Result<Json<Pauses>, Refused> {
+    let one = |(paused, Given { at, by, why }): (Paused, Given)| {
+        let Place { app, platform, lane } = place(paused);
+        Pause { app, platform, lane, at, by, why }
+    };
+    Ok(Json(Pauses { pauses: levers(&shared)?.orders().pauses.into_iter().map(one).collect() }))
 }
 
 /// The jobs in sight, and those that are stopped.
 #[utoipa::path(get, path = "/api/jobs", tag = "orders", responses(
-    (status = 200, description = "Their numbers in this process", body = Value),
-    (status = 404, description = "This process takes no orders", body = Value),
-    (status = 503, description = "The process is starting", body = Value),
-))]
-pub(super) async fn jobs(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
-    let stopped = levers(&shared)?.orders().jobs;
-    let one = |(id, given): &(String, Given)| with(json!({ "id": id }), given);
+    (status = 200, description = "Their numbers in this process", body = Jobs),
+    NotTold,
+    Protected,
+), security((), ("token" = [])))]
+pub(super) async fn jobs(State(shared): State<Shared>) -> Result<Json<Jobs>, Refused> {
+    let one = |(id, Given { at, by, why }): (String, Given)| StoppedJob { id, at, by, why };
+    let stopped = levers(&shared)?.orders().jobs.into_iter().map(one).collect();
     let in_sight = site(&shared)?.jobs().map(|jobs| jobs.figures(Instant::now())).unwrap_or_default();
-    Ok(Json(json!({ "jobs": in_sight, "stopped": stopped.iter().map(one).collect::<Vec<_>>() })))
+    Ok(Json(Jobs { jobs: in_sight.into_iter().map(job_in_sight).collect(), stopped }))
 }
 
-fn place(Paused { app, platform, lane }: &Paused) -> Value {
-    json!({ "app": app, "platform": platform, "lane": lane.as_str() })
+fn place(Paused { app, platform, lane }: Paused) -> Place {
+    Place { app, platform, lane: lane.as_str().to_owned() }
 }
 
-fn with(mut what: Value, Given { at, by, why }: &Given) -> Value {
-    what["at"] = json!(at);
-    what["by"] = json!(by);
-    what["why"] = json!(why);
-    what
+fn job_in_sight(figures: Figures) -> JobInSight {
+    let Figures { id, stopped, delivered, cancelled, reasons, per_second, idle_s } = figures;
+    let reasons = reasons.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect();
+    JobInSight { id, stopped, delivered, cancelled, reasons, per_second, idle_s }
 }

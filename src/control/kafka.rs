@@ -8,12 +8,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
-use super::orders::{Order, Orders};
+use super::orders::{Change, Order, Orders};
 use super::state::Applied;
 use super::topic;
 use super::{Settings, Stage, View};
@@ -28,6 +28,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// The one partition.
 const PARTITION: i32 = 0;
+/// Header of a record that ends an entry: who ended it. Such a record has no value to say it in.
+const BY: &str = "by";
 
 /// librdkafka's callbacks.
 struct Context(Arc<Orders>);
@@ -176,7 +178,7 @@ impl Thread {
                         (message.key().map(std::str::from_utf8), message.payload().map(std::str::from_utf8));
                     // Anything else is a record that somebody else put there.
                     if let (Some(Ok(key)), Ok(value)) = (key, value.transpose()) {
-                        self.apply(key, value);
+                        self.apply(key, value, by(&message));
                     }
                 }
                 Err(KafkaError::PartitionEOF(_)) => self.reached_the_end(),
@@ -187,9 +189,10 @@ impl Thread {
         }
     }
 
-    fn apply(&mut self, key: &str, value: Option<&str>) {
+    fn apply(&mut self, key: &str, value: Option<&str>, by: Option<&str>) {
         self.view.send_if_modified(|view| {
-            let applied = Arc::make_mut(&mut view.state).apply(key, value);
+            let state = Arc::make_mut(&mut view.state);
+            let applied = if value.is_some() { state.apply(key, value) } else { state.end(key, by) };
             if applied == Applied::Refused && !std::mem::replace(&mut self.overflowed, true) {
                 tracing::error!(alarm = true, key, "the control topic holds more, or longer, entries than are kept");
             }
@@ -246,15 +249,22 @@ impl Thread {
     }
 
     fn send(&self, producer: &BaseProducer<Context>, order: Order) {
-        let (key, value) = (order.key.clone(), order.value.clone());
+        let (key, change) = (order.key.clone(), order.change.clone());
         let mut record: BaseRecord<'_, str, str, Box<Order>> =
             BaseRecord::with_opaque_to(&self.settings.topic, Box::new(order)).key(&*key).partition(PARTITION);
-        if let Some(value) = &value {
-            record = record.payload(value);
-        }
+        record = match &change {
+            Change::Value(value) => record.payload(value),
+            Change::End(by) => record.headers(OwnedHeaders::new().insert(Header { key: BY, value: Some(&**by) })),
+        };
         if let Err((error, record)) = producer.send(record) {
             tracing::debug!(%error, "writing an entry");
             self.orders.end(*record.delivery_opaque, false);
         }
     }
+}
+
+/// Who ended an entry, as the record says.
+fn by<'a>(message: &'a BorrowedMessage<'_>) -> Option<&'a str> {
+    let header = message.headers()?.iter().find(|header| header.key == BY)?;
+    std::str::from_utf8(header.value?).ok()
 }

@@ -7,12 +7,13 @@
 //! # How it works
 //! The entries live in a compacted Kafka topic with one partition, so that no other neighbour is needed. Every process reads
 //! it from its beginning, without a group, and follows it: an entry that anybody sets is known to all in moments, and to
-//! who starts later. The topic is the truth: [`Control::set`] shows in the state when it has been read back. While the topic
+//! who starts later. The end of an entry is a record without a value; who ended it is in its header `by`. The topic is the truth: [`Control::set`] shows in the state when it has been read back. While the topic
 //! cannot be reached everything goes on without it: what is set waits, the last value of each key, and is written when it can.
 //! Without a topic ([`Control::in_memory`]) the state is this process's own.
 //!
 //! Nothing here knows what an entry means.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub mod state;
 mod topic;
 
 pub use config::Settings;
-use orders::Orders;
+use orders::{Change, Orders};
 pub use state::State;
 
 /// How far a process has come with reading the entries.
@@ -129,22 +130,26 @@ impl Control {
     /// Sets an entry. Comes back at once; the entry is written as soon as it can be.
     pub fn set<T: Serialize>(&self, key: &str, value: &T) {
         match serde_json::to_string(value) {
-            Ok(text) if text.len() <= state::LONGEST => self.order(key, Some(text.into())),
+            Ok(text) if text.len() <= state::LONGEST => self.order(key, Change::Value(text.into())),
             Ok(text) => tracing::error!(alarm = true, key, length = text.len(), "an entry is too long to be kept"),
             Err(error) => tracing::error!(alarm = true, key, %error, "an entry that is no JSON cannot be kept"),
         }
     }
 
-    /// Removes an entry.
-    pub fn remove(&self, key: &str) {
-        self.order(key, None);
+    /// Removes an entry; `by` is told to all who follow ([`State::ended_by`]).
+    pub fn remove(&self, key: &str, by: impl Display) {
+        self.order(key, Change::End(by.to_string().into()));
     }
 
-    fn order(&self, key: &str, value: Option<Arc<str>>) {
+    fn order(&self, key: &str, change: Change) {
         match &self.0.own {
-            None => self.0.orders.add(key.into(), value),
+            None => self.0.orders.add(key.into(), change),
             Some(own) => own.send_modify(|view| {
-                Arc::make_mut(&mut view.state).apply(key, value.as_deref());
+                let state = Arc::make_mut(&mut view.state);
+                match &change {
+                    Change::Value(value) => state.apply(key, Some(value)),
+                    Change::End(by) => state.end(key, Some(by)),
+                };
             }),
         }
     }
@@ -188,8 +193,9 @@ mod tests {
         control.set("valve/a", &7);
         assert!(watch.has_changed().unwrap());
         assert_eq!(watch.borrow_and_update().state.get::<i32>("valve/a"), Some(7));
-        control.remove("valve/a");
+        control.remove("valve/a", "ann");
         assert_eq!(control.state().get::<i32>("valve/a"), None);
+        assert_eq!(control.state().ended_by("valve/a"), Some("ann"));
         assert!(control.written(Duration::ZERO).await);
     }
 

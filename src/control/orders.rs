@@ -8,11 +8,20 @@ use tokio::sync::watch;
 
 use super::state::MOST;
 
-/// One entry to be written; without a value: to be removed.
+/// One entry to be written.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) key: Arc<str>,
-    pub(super) value: Option<Arc<str>>,
+    pub(super) change: Change,
+}
+
+/// What an entry is to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// This.
+    Value(Arc<str>),
+    /// None any more, by the word of this person.
+    End(Arc<str>),
 }
 
 /// Shared by who sets and who writes.
@@ -24,7 +33,7 @@ pub(super) struct Orders {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    next: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    next: BTreeMap<Arc<str>, Change>,
     under_way: usize,
     /// A write has failed since it was asked last.
     failed: bool,
@@ -38,13 +47,13 @@ impl Default for Orders {
 
 impl Orders {
     /// Takes an order; it replaces one of the same key that has not been begun.
-    pub(super) fn add(&self, key: Arc<str>, value: Option<Arc<str>>) {
+    pub(super) fn add(&self, key: Arc<str>, change: Change) {
         let mut waiting = self.waiting.lock();
         if waiting.next.len() >= MOST && !waiting.next.contains_key(&key) {
             tracing::error!(alarm = true, %key, "too many entries wait to be written; this one is not kept");
             return;
         }
-        waiting.next.insert(key, value);
+        waiting.next.insert(key, change);
         self.tell(&waiting);
     }
 
@@ -55,7 +64,7 @@ impl Orders {
             return Vec::new();
         }
         let orders: Vec<_> =
-            std::mem::take(&mut waiting.next).into_iter().map(|(key, value)| Order { key, value }).collect();
+            std::mem::take(&mut waiting.next).into_iter().map(|(key, change)| Order { key, change }).collect();
         waiting.under_way = orders.len();
         orders
     }
@@ -66,7 +75,7 @@ impl Orders {
         waiting.under_way -= 1;
         if !written {
             waiting.failed = true;
-            waiting.next.entry(order.key).or_insert(order.value);
+            waiting.next.entry(order.key).or_insert(order.change);
         }
         self.tell(&waiting);
     }
@@ -97,21 +106,22 @@ mod tests {
     #[test]
     fn the_last_value_is_written_and_a_failed_one_gives_way_to_a_newer() {
         let orders = Orders::default();
-        orders.add("a".into(), Some("1".into()));
-        orders.add("a".into(), Some("2".into()));
-        orders.add("b".into(), None);
+        let (value, end) = (|text: &str| Change::Value(text.into()), Change::End("ann".into()));
+        orders.add("a".into(), value("1"));
+        orders.add("a".into(), value("2"));
+        orders.add("b".into(), end.clone());
         let mut first = begun(&orders);
         assert_eq!(first.len(), 2);
-        orders.add("a".into(), Some("3".into()));
+        orders.add("a".into(), value("3"));
         assert!(begun(&orders).is_empty(), "some are under way");
         assert_eq!(*orders.open().borrow(), 3);
         let (b, a) = (first.pop().unwrap(), first.pop().unwrap());
-        assert_eq!((a.value.as_deref(), b.value.as_deref()), (Some("2"), None));
+        assert_eq!((&a.change, &b.change), (&value("2"), &end));
         orders.end(a, false);
         orders.end(b, false);
         assert!(orders.take_failure() && !orders.take_failure());
         let second = begun(&orders);
-        assert_eq!(second.iter().map(|order| order.value.as_deref()).collect::<Vec<_>>(), [Some("3"), None]);
+        assert_eq!(second.iter().map(|order| &order.change).collect::<Vec<_>>(), [&value("3"), &end]);
         for order in second {
             orders.end(order, true);
         }

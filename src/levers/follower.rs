@@ -6,8 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::orders::{Given, Orders, Paused};
-use crate::control::{Control, NotRead};
+use super::orders::{Given, Orders, Paused, job_key};
+use crate::control::{Control, NotRead, State};
 use crate::jobs::Jobs;
 use crate::queue::InFlight;
 
@@ -49,7 +49,8 @@ impl Follower {
     }
 
     fn obey(&self) {
-        let mut orders = Orders::of(&self.control.state());
+        let state = self.control.state();
+        let mut orders = Orders::of(&state);
         orders.pauses.retain(|(paused, _)| paused.platform == self.platform);
         let before = std::mem::replace(&mut *self.obeyed.lock(), orders.clone());
         if orders == before {
@@ -57,10 +58,10 @@ impl Follower {
         }
         self.in_flight.hold_back(orders.pauses.iter().map(|(paused, _)| (paused.app.clone(), paused.lane)).collect());
         self.jobs.set_stopped(orders.jobs.iter().map(|(id, _)| id.as_str().into()));
-        self.tell(&before, &orders);
+        self.tell(&before, &orders, &state);
     }
 
-    fn tell(&self, before: &Orders, now: &Orders) {
+    fn tell(&self, before: &Orders, now: &Orders, state: &State) {
         let platform = self.platform;
         for (Paused { app, lane, .. }, given) in new(&before.pauses, &now.pauses) {
             let (lane, Given { by, why, .. }) = (lane.as_str(), given);
@@ -73,14 +74,16 @@ impl Follower {
                 "paused by order: nothing more is lent, the backlog stays in Kafka"
             );
         }
-        for (Paused { app, lane, .. }, _) in new(&now.pauses, &before.pauses) {
-            tracing::warn!(app, platform, lane = lane.as_str(), "resumed by order");
+        for (paused, _) in new(&now.pauses, &before.pauses) {
+            let (Paused { app, lane, .. }, by) = (paused, state.ended_by(&paused.key()));
+            tracing::warn!(app, platform, lane = lane.as_str(), by, "resumed by order");
         }
         for (job, Given { by, why, .. }) in new(&before.jobs, &now.jobs) {
             tracing::warn!(job, by, why, "the job is stopped by order: its messages are cancelled, not sent");
         }
         for (job, _) in new(&now.jobs, &before.jobs) {
-            tracing::warn!(job, "the job goes on by order: its messages are sent again");
+            let by = state.ended_by(&job_key(job));
+            tracing::warn!(job, by, "the job goes on by order: its messages are sent again");
         }
     }
 }

@@ -85,13 +85,13 @@ impl Levers {
     }
 
     /// Lets them be lent again; what was paused.
-    pub async fn resume(&self, target: &Target) -> Result<Vec<Paused>, NotGiven> {
+    pub async fn resume(&self, target: &Target, by: impl Display) -> Result<Vec<Paused>, NotGiven> {
         self.check(target)?;
         let pauses = self.all_orders().await?.pauses;
         let resumed: Vec<_> = pauses.into_iter().map(|(paused, _)| paused).filter(|one| target.covers(one)).collect();
         let keys: Vec<_> = resumed.iter().map(Paused::key).collect();
         for key in &keys {
-            self.control.remove(key);
+            self.control.remove(key, &by);
         }
         self.known(&keys, false).await?;
         Ok(resumed)
@@ -106,11 +106,11 @@ impl Levers {
     }
 
     /// From now on they are sent again; whether they were not.
-    pub async fn start_job(&self, id: &str) -> Result<bool, NotGiven> {
+    pub async fn start_job(&self, id: &str, by: impl Display) -> Result<bool, NotGiven> {
         let was_stopped = self.all_orders().await?.jobs.iter().any(|(stopped, _)| stopped == id);
         if was_stopped {
             let key = job_key(id);
-            self.control.remove(&key);
+            self.control.remove(&key, by);
             self.known(&[key], false).await?;
         }
         Ok(was_stopped)

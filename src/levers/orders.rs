@@ -80,8 +80,9 @@ impl Target {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        let is_part =
-            |text: &str| !text.is_empty() && text.len() <= 200 && !text.contains(|c: char| c == '/' || c.is_control());
+        let is_part = |text: &str| {
+            (1..=200).contains(&text.chars().count()) && !text.contains(|c: char| c == '/' || c.is_control())
+        };
         match (is_part(&self.app), is_part(&self.platform)) {
             (true, true) => Ok(()),
             (false, _) => Err("app must be an app's name, as in the topics' names".into()),
@@ -100,6 +101,13 @@ impl Target {
         paused.platform == self.platform
             && paused.app.eq_ignore_ascii_case(&self.app)
             && self.lane.is_none_or(|lane| lane == paused.lane)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Target { app, platform, lane } = self;
+        write!(f, "{app} on {platform}, {}", lane.map_or("all lanes", |lane| lane.as_str()))
     }
 }
 

@@ -70,13 +70,15 @@ async fn orders_are_followed_while_it_runs() {
     levers.stop_job("j", "ann", None).await.unwrap();
     until(true).await;
     assert!(process.holds_back("game", Lane::Massive));
-    let resumed = levers.resume(&target("GAME", Some(Lane::Single))).await.unwrap();
+    let resumed = levers.resume(&target("GAME", Some(Lane::Single)), "bob").await.unwrap();
     assert_eq!(resumed.iter().map(|one| (&*one.app, one.lane)).collect::<Vec<_>>(), [("game", Lane::Single)]);
-    assert!(levers.start_job("j").await.unwrap() && !levers.start_job("j").await.unwrap());
+    assert!(levers.start_job("j", "bob").await.unwrap() && !levers.start_job("j", "ann").await.unwrap());
     until(false).await;
+    let state = control.state();
+    assert_eq!(["pause/apns/game/single", "job/j"].map(|key| state.ended_by(key)), [Some("bob"); 2]);
     assert!(process.holds_back("game", Lane::Massive), "the other lane is still paused");
-    assert_eq!(levers.resume(&target("game", None)).await.unwrap().len(), 1);
-    assert_eq!(levers.resume(&target("game", None)).await.unwrap(), []);
+    assert_eq!(levers.resume(&target("game", None), "bob").await.unwrap().len(), 1);
+    assert_eq!(levers.resume(&target("game", None), "bob").await.unwrap(), []);
     end.cancel();
     following.await.unwrap();
 }

@@ -48,8 +48,9 @@ fn what_one_sets_all_know_and_who_comes_later() {
     let late = start(&mock);
     read(&late);
     assert_eq!((late.state().get::<i32>("valve/a"), late.state().get::<i32>("valve/b")), (Some(2), Some(3)));
-    late.remove("valve/b");
+    late.remove("valve/b", "ann");
     until(&one, "valve/b", None);
+    assert_eq!(one.state().ended_by("valve/b"), Some("ann"));
     assert!(wait_for(late.written(LONG)));
     let latest = start(&mock);
     read(&latest);

@@ -17,9 +17,14 @@ use crate::support::flow::{Ends, LONG, Running};
 use crate::support::jobs::of_job;
 use crate::support::mock::Mock;
 use crate::support::scrape::{Scrape, ask, get};
+use crate::support::worker::Worker;
 
 const CONTROL: &str = "pusher-control";
 const TOKEN: (&str, &str) = ("admin.token", "s3cret");
+const PAUSED: &str = "paused by order: nothing more is lent, the backlog stays in Kafka";
+const STOPPED: &str = "the job is stopped by order: its messages are cancelled, not sent";
+const STARTED: &str = "the job goes on by order: its messages are sent again";
+const NOT_KEPT: &str = "an order was asked for and is not known to be kept";
 
 /// A cluster with a control topic, and a provider; apps `game` and `other`.
 fn ends<F: Far>() -> Ends<F> {
@@ -168,20 +173,18 @@ fn and_so_with_fcm() {
 }
 
 /// Refused with 503 at every attempt.
-fn stubborn(line: &str) -> String {
-    let mut message: Value = serde_json::from_str(line).expect("JSON");
-    let token = message["DeviceToken"].as_str().expect("a token").to_owned();
-    message["DeviceToken"] = format!("dead050399{}", &token[10..]).into();
-    message.to_string()
+fn stubborn<F: Far>(line: &str) -> String {
+    let message: Value = serde_json::from_str(line).expect("JSON");
+    let token = F::token(&message).expect("a token");
+    line.replace(token, &format!("dead050399{}", &token[10..]))
 }
 
-#[test]
-fn a_stopped_job_is_cancelled_wherever_its_messages_are() {
-    let mut ends = ends::<Simulator>();
+fn a_job_is_stopped<F: Far>() {
+    let mut ends = ends::<F>();
     let running = ends.worker_with(&[TOKEN]);
-    let lines = Ends::<Simulator>::calm(400);
+    let lines = Ends::<F>::calm(400);
     let (bad, good): (Vec<_>, Vec<_>) = (lines[..200].iter().collect(), lines[200..300].iter().collect());
-    ends.produce(bad[..6].iter().map(|line| of_job(&stubborn(line), "bad")));
+    ends.produce(bad[..6].iter().map(|line| of_job(&stubborn::<F>(line), "bad")));
     running.until("all of them wait for a retry", |totals| totals.retries >= 6);
     assert_eq!(order(&running, "/api/jobs/bad/stop", ""), serde_json::json!({ "job": "bad", "stopped": true }));
     running.until("they are cancelled", |totals| totals.cancelled == 6);
@@ -195,9 +198,8 @@ fn a_stopped_job_is_cancelled_wherever_its_messages_are() {
     assert_eq!(scrape.sum("pusher_outcome_reasons_total", &[("outcome", "cancelled"), ("reason", "cancelled")]), 200);
     let feedback = ends.feedback();
     assert_eq!(feedback.len(), 200);
-    assert!(
-        feedback.values().all(|record| record["Err"]["Key"] == "cancelled" && record["metadata"]["jobId"] == "bad")
-    );
+    let is_told = |record: &Value| F::told(record) == Some("cancelled") && record["metadata"]["jobId"] == "bad";
+    assert!(feedback.values().all(is_told), "{feedback:?}");
 
     let (_, jobs) = get(admin(&running), "/api/jobs");
     let jobs: Value = serde_json::from_str(&jobs).expect("JSON");
@@ -207,6 +209,7 @@ fn a_stopped_job_is_cancelled_wherever_its_messages_are() {
         (&of("bad")["cancelled"], &of("bad")["stopped"], &of("bad")["delivered"]),
         (&200.into(), &true.into(), &0.into())
     );
+    assert_eq!(of("bad")["reasons"], serde_json::json!({ "cancelled": 200 }));
     assert_eq!((&of("good")["delivered"], &of("good")["stopped"]), (&100.into(), &false.into()));
     assert!(of("good")["perSecond"].as_f64().expect("a rate") > 0.0);
     assert_eq!(jobs["stopped"][0]["id"], "bad");
@@ -225,10 +228,21 @@ fn a_stopped_job_is_cancelled_wherever_its_messages_are() {
     assert!((0..200).chain(300..310).all(|serial| !ledger.accepted(serial)), "nothing of it was accepted");
 }
 
+#[test]
+fn a_stopped_job_is_cancelled_wherever_its_messages_are() {
+    a_job_is_stopped::<Simulator>();
+}
+
+#[test]
+fn and_one_of_fcm_too() {
+    a_job_is_stopped::<fcm::Simulator>();
+}
+
 /// `pusher` with the brokers of this cluster: whether it ended well, and what it said.
 fn pusher(mock: &Mock, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pusher"));
     command.env_clear().env("PUSHER_QUEUE_BROKERS", &mock.brokers).env("PUSHER_ADMIN_LISTEN", "off").args(arguments);
+    command.env("USER", "bob");
     let output = command.output().expect("pusher");
     (output.status.success(), String::from_utf8(output.stdout).expect("text"))
 }
@@ -276,4 +290,72 @@ fn while_the_control_topic_is_away_pushes_go_on_and_orders_are_refused() {
     order(&own, "/api/jobs/j/stop", "");
     ends.produce(Ends::<Simulator>::calm(30).iter().map(|line| of_job(line, "j")));
     own.until("stopped in this process alone", |totals| totals.cancelled == 30);
+}
+
+/// The last line of a worker's log that says this.
+#[track_caller]
+fn line(worker: &mut Worker, what: &str) -> Value {
+    let log = worker.log_file();
+    worker.until(what, LONG, || log.read().into_iter().rev().find(|line| line["msg"] == what))
+}
+
+/// Who gives an order, takes one back, or tries to, is in the log of the process that was asked and of all that obey.
+#[test]
+fn every_order_is_logged_with_who_and_why() {
+    let ends = Ends::<Simulator>::on(Arc::new(Mock::start(&[])), &["game"], Faults::default());
+    let control = Mock::start(&[]);
+    let own = [TOKEN, ("control.brokers", control.brokers.as_str())];
+    let settings = ends.settings().into_iter().chain(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let name = |key: &str| format!("PUSHER_{}", key.to_uppercase().replace('.', "_"));
+    let mut worker = Worker::start("apns", &settings.map(|(key, value)| (name(&key), value)).collect::<Vec<_>>());
+    let admin = eventually("the admin server", LONG, || worker.admin());
+    worker.until("assigned", LONG, || (get(admin, "/readyz").0 == 200).then_some(()));
+    let post = |path: &str, body: &str| ask(admin, "POST", path, Some(TOKEN.1), body);
+    let game = r#"{"app":"game","platform":"apns","lane":"massive","why":"wrong segment"}"#;
+    let is_anns =
+        |line: &Value, field: &str| line[field].as_str().is_some_and(|who| who.starts_with("ann at 127.0.0.1:"));
+
+    for (path, body, asked, obeyed, why) in [
+        ("/api/pause", game, "asked to pause", PAUSED, Some("wrong segment")),
+        ("/api/resume", game, "asked to resume", "resumed by order", None),
+        ("/api/jobs/j/stop", r#"{"why":"wrong text"}"#, "asked to stop a job", STOPPED, Some("wrong text")),
+        ("/api/jobs/j/start", "", "asked to start a job", STARTED, None),
+    ] {
+        let (status, said) = post(path, body);
+        assert_eq!(status, 200, "{path}: {said}");
+        let (asked, obeyed) = (line(&mut worker, asked), line(&mut worker, obeyed));
+        assert!(is_anns(&asked, "who") && is_anns(&obeyed, "by"), "{asked} {obeyed}");
+        assert_eq!(obeyed["why"].as_str(), why, "{obeyed}");
+        let whats = if path.contains("jobs") { ["job", "job"] } else { ["app", "lane"] };
+        assert!(whats.iter().all(|what| asked[what].is_string() && asked[what] == obeyed[what]), "{asked} {obeyed}");
+    }
+
+    // On the command line: by whom is in the topic, and so in the log of who obeys.
+    let by_bob = |line: &Value| line["by"].as_str().is_some_and(|who| who.starts_with("bob@"));
+    for (arguments, obeyed) in [
+        (&["pause", "game", "apns", "--lane", "single"][..], PAUSED),
+        (&["resume", "game", "apns"], "resumed by order"),
+        (&["job", "stop", "k"], STOPPED),
+        (&["job", "start", "k"], STARTED),
+    ] {
+        assert!(pusher(&control, arguments).0, "{arguments:?}");
+        let log = worker.log_file();
+        let is_it = |line: &Value| line["msg"] == obeyed && by_bob(line);
+        worker.until(obeyed, LONG, || log.read().into_iter().find(is_it));
+    }
+
+    let (status, _) = post("/api/pause", r#"{"app":"game","platform":"apn"}"#);
+    assert_eq!(status, 400);
+    let refused = line(&mut worker, NOT_KEPT);
+    assert_eq!((&refused["order"], &refused["about"]), (&"pause".into(), &"game on apn, all lanes".into()));
+    control.cluster().broker_down(1).expect("down");
+    let (status, said) = post("/api/jobs/l/stop", "");
+    assert!(status == 503 && said.contains("did not acknowledge"), "{status} {said}");
+    let log = worker.log_file();
+    let unknown = worker.until("the order that is not known to be kept", LONG, || {
+        log.read().into_iter().find(|line| line["msg"] == NOT_KEPT && line["about"] == "l")
+    });
+    assert!(is_anns(&unknown, "who") && unknown["error"].as_str().is_some_and(|error| error.contains("look again")));
+    assert_eq!((&unknown["order"], &unknown["level"]), (&"stop a job".into(), &"warning".into()), "{unknown}");
+    worker.stop();
 }

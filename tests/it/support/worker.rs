@@ -18,6 +18,17 @@ pub(crate) struct Worker {
     folder: PathBuf,
 }
 
+/// The file that a worker logs into.
+pub(crate) struct LogFile(PathBuf);
+
+impl LogFile {
+    /// What is there so far.
+    pub(crate) fn read(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.0).expect("the worker's log");
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
 /// What a worker that has ended leaves behind.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -79,8 +90,12 @@ impl Worker {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.join("log")).expect("the worker's log");
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.log_file().read()
+    }
+
+    /// Where it logs, to be read while it is waited for.
+    pub(crate) fn log_file(&self) -> LogFile {
+        LogFile(self.folder.join("log"))
     }
 
     /// Waits until it has ended by itself; how.
