@@ -1,12 +1,14 @@
 //! What is wrong with a process and what to do, in words for whoever is on call: read off the document itself, so that the page,
 //! the terminal and scripts say the same. Pure.
 
-use super::document::{App, Breaker, Lane, NotReady, Problem, Status, Urgency, Valve};
+use super::document::{App, Breaker, Job, Lane, NotReady, Order, Problem, Status, Urgency, Valve};
 
 /// Transactional pushes older than this are late, as the alert `PusherLate` has it.
 const LATE_S: f64 = 300.0;
 /// A commit that nobody has taken for so long is no hiccup.
 const UNCOMMITTED_S: f64 = 60.0;
+/// A job that was stopped so long ago and of which nothing comes any more is history: it is among the jobs, and no news.
+const NEWS_MS: i64 = 24 * 3600 * 1000;
 
 /// Everything that is wrong, the most urgent first.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
@@ -28,6 +30,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     }
     all.extend(status.not_ready.iter().map(not_ready));
     all.extend(status.apps.iter().flat_map(of_app));
+    all.extend(status.jobs.iter().filter_map(|job| stopped(job, status.at_ms)));
     if status.commit_lag_s > UNCOMMITTED_S {
         all.push(act(
             format!("No commit has been taken for {:.0} s", status.commit_lag_s),
@@ -86,13 +89,25 @@ fn of_app(app: &App) -> Vec<Problem> {
         )
     });
     let paused = app.lanes.iter().filter_map(|lane| Some((lane, lane.paused.as_ref()?))).map(|(lane, order)| {
-        let why = order.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         watch(
-            format!("{name}, lane {}, is paused by {}{why}", lane.lane, order.by),
+            format!("{name}, lane {}, is paused by {}", lane.lane, whose(order)),
             "Its backlog waits in Kafka. To go on: the button below, or pusher resume.",
         )
     });
     breaker.into_iter().chain(valve).chain(late).chain(paused).collect()
+}
+
+fn stopped(job: &Job, now_ms: i64) -> Option<Problem> {
+    let order = job.stopped.as_ref().filter(|order| job.idle_s.is_some() || now_ms - order.at_ms < NEWS_MS)?;
+    Some(watch(
+        format!("Job {} is stopped by {}", job.id, whose(order)),
+        "Its messages are cancelled for good, also those that come. To send what comes: the button below, or pusher job start.",
+    ))
+}
+
+/// By whom and why.
+fn whose(order: &Order) -> String {
+    order.why.as_ref().map_or_else(|| order.by.clone(), |why| format!("{}: {why}", order.by))
 }
 
 fn is_late(lane: &Lane) -> bool {
@@ -136,5 +151,27 @@ mod tests {
         let shown = |problem: &Problem| format!("{:?}: {}", problem.urgency, problem.what);
         insta::assert_snapshot!(problems(&status).iter().map(shown).collect::<Vec<_>>().join("\n"));
         assert!(problems(&status).iter().all(|problem| problem.remedy.len() > 10));
+    }
+
+    #[test]
+    fn a_stopped_job_is_told_with_who_and_why_while_it_is_news_or_comes() {
+        let job = |id: &str, at_ms, idle_s| Job {
+            id: id.into(),
+            stopped: Some(Order { at_ms, by: "ann".into(), why: (id == "a").then(|| "wrong text".into()) }),
+            idle_s,
+            ..Job::default()
+        };
+        let mut status = Status { at_ms: 2 * NEWS_MS, ..Status::default() };
+        status.ledger.balances = true;
+        status.jobs = vec![
+            job("a", 2 * NEWS_MS - 1, None),
+            job("b", 0, Some(5.0)),
+            job("c", NEWS_MS, None),
+            Job { id: "d".into(), idle_s: Some(1.0), ..Job::default() },
+        ];
+        let problems = problems(&status);
+        let told: Vec<_> = problems.iter().map(|one| one.what.as_str()).collect();
+        assert_eq!(told, ["Job a is stopped by ann: wrong text", "Job b is stopped by ann"]);
+        assert!(problems.iter().all(|one| one.urgency == Urgency::Watch));
     }
 }
