@@ -1,6 +1,8 @@
 //! What runs Pusher in a cluster or on a machine: the Helm chart, rendered by Helm itself and held against Kubernetes' schemas;
 //! the systemd unit, judged by systemd; and that a worker tells its service manager how it stands.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,7 +15,8 @@ use pusher::config::{ConfigFile, load};
 use pusher::settings::catalogue;
 use pusher::simulator::apns::Simulator;
 use pusher::simulator::apns::faults::Faults;
-use serde_json::Value;
+use regex::Regex;
+use serde_json::{Value, json};
 
 use crate::support::flow::Ends;
 use crate::support::worker::Worker;
@@ -23,13 +26,17 @@ use crate::support::{process, root};
 const KUBERNETES: &str = "1.34.0";
 const EVERYTHING: &str = "deploy/helm/ci/everything-values.yaml";
 
-/// Helm's command; `None` where it cannot be had, which `tools/helm-fetch` says.
+/// Helm's command; `None` where it cannot be had, which is said where nobody can miss it: what remains then is
+/// [`what_templates_ask_for_is_a_value_that_the_schema_knows`].
 fn helm(arguments: &[&str]) -> Option<Output> {
     let fetched = Command::new(root().join("tools/helm-fetch")).output().expect("tools/helm-fetch");
     match fetched.status.code() {
         Some(0) => {}
         Some(3) => {
-            eprintln!("{}", String::from_utf8_lossy(&fetched.stderr));
+            // Past the test harness, which shows nothing of a test that passes.
+            let why = String::from_utf8_lossy(&fetched.stderr);
+            let said = format!("\nNOT TESTED, the Helm chart is not rendered: {}\n", why.trim());
+            std::io::stderr().write_all(said.as_bytes()).expect("standard error");
             return None;
         }
         _ => panic!("{}", String::from_utf8_lossy(&fetched.stderr)),
@@ -97,7 +104,11 @@ fn assert_runs(deployment: &Value) {
     }
     let patience: u64 = value("PUSHER_GRACEFULSHUTDOWNTIMEOUT").and_then(|text| text.parse().ok()).expect("seconds");
     let killed_after = pod["terminationGracePeriodSeconds"].as_u64().expect("seconds");
-    assert!(killed_after >= patience + 5, "{name} is killed after {killed_after} s and may take {patience} s");
+    let before = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or(0);
+    assert!(
+        killed_after >= before + patience + 5,
+        "{name} is killed after {killed_after} s, waits {before} s and may take {patience} s"
+    );
     assert_eq!(value("PUSHER_FEEDBACKLISTENERS_GRACEFULSHUTDOWNTIMEOUT"), value("PUSHER_GRACEFULSHUTDOWNTIMEOUT"));
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     let selected = deployment["spec"]["selector"]["matchLabels"].as_object().expect("labels");
@@ -133,10 +144,13 @@ fn the_chart_passes_helms_own_lint() {
 
 #[test]
 fn its_workers_start_are_probed_and_have_time_to_end() {
-    for (values, count) in [(&[][..], 2), (&["-f", EVERYTHING], 3)] {
+    for (values, count, sleep) in [(&[][..], 2, Value::Null), (&["-f", EVERYTHING], 3, json!({ "seconds": 5 }))] {
         let Some(manifests) = rendered(values) else { return };
         assert_eq!(of_kind(&manifests, "Deployment").count(), count);
-        of_kind(&manifests, "Deployment").for_each(assert_runs);
+        for deployment in of_kind(&manifests, "Deployment") {
+            assert_runs(deployment);
+            assert_eq!(container(deployment).0["lifecycle"]["preStop"]["sleep"], sleep);
+        }
         assert_eq!(of_kind(&manifests, "PodDisruptionBudget").count(), count);
         assert_configured(&manifests);
     }
@@ -164,10 +178,74 @@ fn wrong_values_are_refused_by_name() {
         (&["--set", "components.apns.autoscaling.kind=keda"], "keda.brokers"),
         (&["--set", "gracefulShutdown=5"], "gracefulShutdown"),
         (&["--set", "graceBeyond=0"], "graceBeyond"),
+        (&["--set", "preStopSeconds=-1"], "preStopSeconds"),
     ] {
         let Some(output) = helm(&[&["template", "push", "deploy/helm"], values].concat()) else { return };
         assert!(!output.status.success() && said(&output).contains(why), "{values:?}: {}", said(&output));
     }
+}
+
+/// Where a value stands in the schema: below `properties`, references followed.
+fn in_schema<'a>(schema: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(schema, |at, name| {
+        let at = match at["$ref"].as_str() {
+            Some(reference) => schema.pointer(reference.trim_start_matches('#'))?,
+            None => at,
+        };
+        // What is free in form has no properties.
+        if at["properties"].is_null() && at["type"] == "object" { Some(at) } else { at["properties"].get(name) }
+    })
+}
+
+/// All paths of the values, of a component's as of one of them.
+fn paths(values: &Value, at: &str, into: &mut BTreeSet<String>) {
+    for (name, value) in values.as_object().into_iter().flatten() {
+        let path = format!("{at}.{name}");
+        paths(value, &path, into);
+        into.insert(path);
+    }
+}
+
+/// Without Helm too: a misspelled value would render as nothing, and one that the schema does not know is refused.
+#[test]
+fn what_templates_ask_for_is_a_value_that_the_schema_knows() {
+    let read = |name: &str| std::fs::read_to_string(root().join("deploy/helm").join(name)).expect("a file");
+    let (values, schema) = (yaml(&read("values.yaml")), read("values.schema.json"));
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let mut known = BTreeSet::new();
+    paths(&values, "", &mut known);
+    for path in &known {
+        let names: Vec<_> = path.split('.').skip(1).collect();
+        assert!(in_schema(&schema, &names).is_some(), "{path} is in no schema");
+    }
+    let everything = yaml(&read("ci/everything-values.yaml"));
+    let top = everything.as_object().expect("values").keys();
+    top.for_each(|name| assert!(in_schema(&schema, &[name]).is_some(), "{name} is in no schema"));
+    let asked = Regex::new(r"(\.Values|\$it|\$scaling)((?:\.\w+)+)").expect("a pattern");
+    let mut count = 0;
+    for name in [
+        "_helpers.tpl",
+        "autoscaling.yaml",
+        "configmap.yaml",
+        "deployment.yaml",
+        "poddisruptionbudget.yaml",
+        "serviceaccount.yaml",
+    ] {
+        for found in asked.captures_iter(&read(&format!("templates/{name}"))) {
+            let under = match &found[1] {
+                ".Values" => "",
+                "$it" => ".components.apns",
+                _ => ".components.apns.autoscaling",
+            };
+            assert!(
+                known.contains(&format!("{under}{}", &found[2])),
+                "{name} asks for {}, which is no value",
+                &found[0]
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 40, "templates ask for {count} values");
 }
 
 #[test]
