@@ -24,7 +24,9 @@ use pusher::reporters::invalid_token::{DeleteError, Deleted, Deleter, now_ms};
 use pusher::settings::catalogue;
 use pusher::shutdown::Shutdown;
 
+use crate::flow_page::{assert_page, status};
 use crate::support::mock::Mock;
+use crate::support::scrape::{ask, get};
 use crate::support::{Statsd, eventually, root, wait_for};
 
 const LONG: Duration = Duration::from_mins(1);
@@ -309,10 +311,51 @@ fn a_paused_app_waits_in_kafka_over_restarts_until_it_is_resumed() {
     mock.produce(OTHER, 0, tokens(100..300).map(dead));
     until_committed(&mock, OTHER, 300);
     assert_eq!(tables.left("my-game_gcm"), tokens(100..200).collect(), "still paused after a restart");
-    wait_for(levers.resume(&app)).expect("resumed");
+    wait_for(levers.resume(&app, "ann")).expect("resumed");
     until_committed(&mock, GCM, 200);
     assert_eq!(second.stop().rows, 300);
     assert!(tables.left("my-game_gcm").is_empty());
+}
+
+#[test]
+fn its_page_and_status_are_those_of_a_listener() {
+    let mock = Mock::start(&[(GCM, 1), (CONTROL, 1)]);
+    let tables = Arc::new(Tables::default());
+    tables.fill("my-game_gcm", tokens(0..100));
+    mock.produce(GCM, 0, tokens(0..100).map(dead));
+    let own = [("admin.listen", "127.0.0.1:0"), ("admin.token", "s3cret")];
+    let running = start(&mock, &tables, [None, None], &own);
+    let admin = running.listener.admin().expect("an admin server");
+    until_committed(&mock, GCM, 100);
+    assert_page(admin);
+    let seen = eventually("its books", LONG, || {
+        let status = status(admin);
+        (status.ready && status.ledger.outcomes["handled"] == 100 && !status.partitions.is_empty()).then_some(status)
+    });
+    assert_eq!((seen.program.as_str(), seen.platforms.as_slice()), ("listener", &["gcm".to_owned()][..]));
+    assert!(seen.ledger.balances && seen.ledger.consumed == 100 && seen.pools.is_empty(), "{seen:?}");
+    let [app] = seen.apps.as_slice() else { panic!("one app: {seen:?}") };
+    assert_eq!((app.app.as_str(), app.platform.as_str()), ("my-game", "gcm"));
+    assert_eq!((app.breaker, app.retries_waiting, app.reporting), (None, None, None), "it sends nothing");
+    assert_eq!((seen.partitions[0].topic.as_str(), seen.partitions[0].committed), (GCM, 100));
+    assert_eq!(get(admin, "/api/jobs").1, r#"{"jobs":[],"stopped":[]}"#);
+
+    let order = |path: &str| {
+        let target = r#"{"app":"my-game","platform":"listener","why":"wrong table"}"#;
+        let (code, said) = ask(admin, "POST", path, Some("s3cret"), target);
+        assert_eq!(code, 200, "{said}");
+    };
+    order("/api/pause");
+    running.until_held(true);
+    let paused = status(admin);
+    let given = paused.apps[0].lanes[0].paused.as_ref().expect("an order for the listener");
+    assert_eq!(given.why.as_deref(), Some("wrong table"));
+    let said = &paused.problems.first().expect("a problem").what;
+    assert!(said.starts_with("my-game on gcm, lane single, is paused by ann at 127.0.0.1:"), "{said}");
+    order("/api/resume");
+    running.until_held(false);
+    assert_eq!(status(admin).apps[0].lanes[0].paused, None);
+    running.stop();
 }
 
 /// The listener's entry of `my-game`.

@@ -1,27 +1,36 @@
 //! The status of a running worker: its document and events balance during a run, `pusher status` says the same, the page works in
 //! a real browser, and the description holds against Schemathesis.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use pusher::admin::document::{History, Status};
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use parking_lot::Mutex;
+use pusher::admin::document::{Breaker, History, Status};
 use pusher::generate::{Generated, Mix};
 use pusher::simulator::apns::Simulator;
 use pusher::simulator::apns::faults::Faults;
+use pusher::simulator::fcm;
 use serde_json::Value;
 
 use crate::support::far::Far as _;
 use crate::support::flow::{Ends, PARTITIONS};
-use crate::support::scrape::get;
+use crate::support::scrape::{ask, get};
 use crate::support::worker::Worker;
 use crate::support::{eventually, root};
 
 const LONG: Duration = Duration::from_mins(2);
 const TOKEN: &str = "letmein";
+/// To the top left of a terminal, and nothing below.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 /// Mostly delivered, some refused for several reasons.
 const MIX: Mix = Mix([900, 40, 20, 10, 10, 10, 10]);
 
@@ -41,7 +50,7 @@ fn keep_producing(ends: &Ends<Simulator>, app: &str, lane: &str, stop: &AtomicBo
 }
 
 #[track_caller]
-fn status(admin: SocketAddr) -> Status {
+pub(crate) fn status(admin: SocketAddr) -> Status {
     let (code, body) = get(admin, "/api/status");
     assert_eq!(code, 200, "{body}");
     serde_json::from_str(&body).expect("a status")
@@ -148,6 +157,104 @@ fn pusher_status_says_what_the_document_says_and_ends_accordingly() {
     assert!(said.contains("no admin server at"), "{said}");
 }
 
+/// `pusher status --watch` in a terminal, with what that shows.
+struct Watching {
+    program: Child,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Watching {
+    fn start(admin: SocketAddr) -> Watching {
+        let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pusher"));
+        command.current_dir(std::env::temp_dir()).args(["status", "--watch", "--url", &format!("http://{admin}")]);
+        command.stdin(Stdio::null()).stdout(slave).stderr(Stdio::null());
+        let program = command.spawn().expect("pusher status");
+        // Its end of the terminal is closed here, so that the reader sees an end.
+        drop(command);
+        let shown = Arc::<Mutex<String>>::default();
+        let (into, mut from) = (shown.clone(), File::from(master));
+        std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut some) {
+                into.lock().push_str(&String::from_utf8_lossy(&some[..length]));
+            }
+        });
+        Watching { program, shown }
+    }
+
+    /// What was painted, one screen after the other, the last one perhaps half.
+    fn screens(&self) -> Vec<String> {
+        self.shown.lock().split(CLEAR).skip(1).map(ToOwned::to_owned).collect()
+    }
+
+    /// Ctrl-C; its exit code.
+    fn interrupt(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.program.id().cast_signed()), Signal::SIGINT).expect("a signal");
+        eventually("the end", LONG, || self.program.try_wait().expect("a child of ours")).code()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+#[test]
+fn pusher_status_watch_repaints_until_it_is_interrupted_and_says_so_when_nobody_answers() {
+    let mut ends = Ends::<Simulator>::start(Faults::default());
+    ends.produce(Ends::<Simulator>::calm(60));
+    let running = ends.worker();
+    let admin = running.worker.admin().expect("an admin server");
+    running.until("all delivered", |totals| totals.delivered == 60);
+    eventually("ready and well", LONG, || Some(status(admin)).filter(|status| status.ready && status.well).map(drop));
+
+    let watching = Watching::start(admin);
+    eventually("three screens", LONG, || (watching.screens().len() > 3).then_some(()));
+    for screen in &watching.screens()[..3] {
+        assert!(screen.starts_with("all well: worker apns on ") && screen.contains("60 delivered"), "{screen}");
+    }
+    assert_eq!(watching.interrupt(), Some(0), "all was well when it was seen last");
+
+    let watching = Watching::start(admin);
+    eventually("a screen", LONG, || watching.screens().first()?.starts_with("all well").then_some(()));
+    running.stop();
+    let away = |screen: &String| screen.contains("no admin server at");
+    eventually("that nobody answers", LONG, || watching.screens().iter().any(away).then_some(()));
+    assert_eq!(watching.interrupt(), Some(1));
+}
+
+#[test]
+fn a_worker_of_fcm_says_what_it_is() {
+    let mut ends = Ends::<fcm::Simulator>::start(fcm::faults::Faults::default());
+    ends.produce(Ends::<fcm::Simulator>::calm(60));
+    let running = ends.worker();
+    let admin = running.worker.admin().expect("an admin server");
+    running.until("all delivered", |totals| totals.delivered == 60);
+    assert_page(admin);
+    let seen = eventually("ready, with its connections", LONG, || {
+        let status = status(admin);
+        (status.ready && status.pools.iter().any(|pool| pool.open > 0)).then_some(status)
+    });
+    assert_balance(&seen);
+    assert_eq!((seen.program.as_str(), seen.platforms.as_slice()), ("worker", &["gcm".to_owned()][..]));
+    assert_eq!((seen.pools[0].platform.as_str(), seen.pools[0].pool.as_str()), ("gcm", "game"));
+    let [app] = seen.apps.as_slice() else { panic!("one app: {seen:?}") };
+    assert_eq!((app.platform.as_str(), app.breaker, app.retries_waiting), ("gcm", Some(Breaker::Closed), Some(0)));
+    assert_eq!((app.lanes[0].lane.as_str(), app.lanes[0].outcomes["delivered"]), ("single", 60));
+    assert!(seen.partitions.iter().all(|one| one.topic == "push-game_gcm-single"), "{seen:?}");
+    running.stop();
+}
+
+/// The page is there: one file, of which the browser's test has the rest.
+#[track_caller]
+pub(crate) fn assert_page(admin: SocketAddr) {
+    let (code, page) = get(admin, "/");
+    assert!(code == 200 && page.starts_with("<!doctype html>") && page.contains("api/events"), "{code}: {page}");
+}
+
 /// A worker as its users run it, whose reading needs a token, with two apps and pushes of two lanes under way.
 fn with_a_busy_worker(work: impl FnOnce(SocketAddr) + std::panic::UnwindSafe) {
     let ends = Ends::<Simulator>::of(&["game", "shop"], Faults { processing_ms: 20, ..Faults::default() });
@@ -223,28 +330,39 @@ fn the_description_holds_against_schemathesis() {
         {
             assert!(description["paths"][path]["get"].is_object(), "{path} is described");
         }
-        eprintln!("{}", succeed(&mut run(&schemathesis, admin, folder.path())));
+        for path in ["/api/status", "/api/history", "/api/events", "/api/pauses", "/api/jobs", "/metrics"] {
+            let answers = &description["paths"][path]["get"]["responses"];
+            assert!(answers["401"].is_object(), "{path} may be protected: {answers}");
+        }
+        // An app or a platform that does not exist is refused, as a description cannot say.
+        let config = "[checks]\npositive_data_acceptance.expected-statuses = [200, 400]\n";
+        std::fs::write(folder.path().join("schemathesis.toml"), config).expect("a file");
+        let right = format!("Authorization: Bearer {TOKEN}");
+        eprintln!("{}", succeed(run(&schemathesis, admin, folder.path(), "all").args(["--header", &right])));
+        // Whoever has no token, or a wrong one, is told so as is described, whatever is asked.
+        for header in [&[][..], &["--header", "Authorization: Bearer wrong"]] {
+            eprintln!("{}", succeed(run(&schemathesis, admin, folder.path(), CONFORMS).args(header)));
+        }
+        let refused = |token: Option<&str>| {
+            let paths = ["/api/status", "/api/history", "/api/events", "/api/pauses", "/api/jobs", "/metrics"];
+            let posts = ["/api/pause", "/api/resume", "/api/jobs/j/stop", "/api/jobs/j/start"];
+            let all = paths.map(|path| ("GET", path)).into_iter().chain(posts.map(|path| ("POST", path)));
+            all.for_each(|(method, path)| assert_eq!(ask(admin, method, path, token, "").0, 401, "{method} {path}"));
+        };
+        refused(None);
+        refused(Some("wrong"));
     });
 }
 
-/// Without the events, which have no end.
-fn run(schemathesis: &Path, admin: SocketAddr, folder: &Path) -> Command {
+/// What an answer is held to, whether a question was good or not.
+const CONFORMS: &str =
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+
+/// Orders are given as well: what follows from them other tests know. Without the events, which have no end.
+fn run(schemathesis: &Path, admin: SocketAddr, folder: &Path, checks: &str) -> Command {
     let mut command = Command::new(schemathesis);
     command.arg("run").arg(format!("http://{admin}/api/openapi.json")).current_dir(folder);
-    command.args(["--header", &format!("Authorization: Bearer {TOKEN}"), "--exclude-path", "/api/events"]);
-    // Orders are given by other tests, which know what follows from them.
-    command.args([
-        "--include-method",
-        "GET",
-        "--checks",
-        "all",
-        "--max-examples",
-        "20",
-        "--seed",
-        "1",
-        "--workers",
-        "1",
-        "--no-color",
-    ]);
+    command.args(["--exclude-path", "/api/events", "--checks", checks, "--max-examples", "20"]);
+    command.args(["--seed", "1", "--workers", "1", "--no-color"]);
     command
 }
