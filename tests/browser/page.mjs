@@ -113,6 +113,88 @@ async function gives_orders(page) {
   console.log("a lane was paused and resumed");
 }
 
+// The busiest job is stopped, which is said on top with who and why, and sent again.
+async function stops_a_job(page) {
+  const id = (await page.locator("#jobs tbody tr th").first().textContent()).trim();
+  const row = page.locator("#jobs tbody tr", { has: page.locator("th", { hasText: new RegExp(`^${id}$`) }) });
+  const cell = label => row.locator(`td[data-label="${label}"]`), button = row.locator("button");
+  assert.equal(await cell("State").textContent(), "sent");
+  assert.match(await cell("Delivered").textContent(), /^[\d,]+$/);
+  assert.equal(await button.textContent(), "Stop");
+  await button.click();
+  assert.equal(await said(page, "order-title"), `Stop job ${id}?`);
+  await page.fill("#order-why", "wrong segment");
+  await page.fill("#order-who", "ann");
+  await page.click("#order-do");
+  await page.waitForFunction(() => document.getElementById("headline").textContent === "Nothing to do, but look");
+  assert.match(await said(page, "problems"), new RegExp(`Job ${id} is stopped by ann at .*: wrong segment`));
+  await page.waitForFunction(() => /cancelled/.test(document.getElementById("ledger").textContent));
+  assert.equal(await cell("State").textContent(), "stopped");
+  await page.waitForFunction(id => [...document.querySelectorAll("#jobs tbody tr")].some(row =>
+    row.firstElementChild.textContent === id && Number(row.querySelector('td[data-label="Cancelled"]').textContent.replaceAll(",", "")) > 0), id);
+  assert.equal(await button.textContent(), "Send again");
+  await button.click();
+  await page.click("#order-do");
+  await page.waitForFunction(() => document.getElementById("headline").textContent === "All well");
+  assert.equal(await cell("State").textContent(), "sent");
+  console.log(`job ${id} was stopped and sent again`);
+}
+
+// Every cell says what the document says: one in which much is wrong, told once.
+async function says_what_is_wrong() {
+  const page = await context.newPage();
+  watch(page);
+  const status = await (await fetch(PAGE + "api/status", { headers: { authorization: "Bearer " + TOKEN } })).json();
+  const app = status.apps[0], lane = app.lanes[0], order = { at_ms: status.at_ms, by: "bob", why: "wrong text" };
+  status.apps = [app]; app.lanes = [lane];
+  Object.assign(app, { app: "game", platform: "apns", breaker: "open", valve: "closed", retries_waiting: 1234 });
+  Object.assign(lane, {
+    lane: "single", paused: null, consumed_per_s: 7.25, delivered_per_s: 120.6, not_delivered_per_s: 0, in_flight: 42, backlog: 98765, backlog_age_s: 3725,
+    accepted: { p50_ms: 4.5, p99_ms: 2500 }, round_trip: { p50_ms: 1, p99_ms: 31 },
+    reasons: [{ outcome: "rejected", reason: "bad-token", count: 1200 }, { outcome: "failed", reason: "timeout", count: 3 }],
+  });
+  Object.assign(lane.outcomes, { delivered: 5000, rejected: 1200, failed: 3 });
+  status.jobs = [
+    { id: "autumn", stopped: null, delivered: 1000, cancelled: 0, otherwise: 12, ended_per_s: 33.3, idle_s: 0.4 },
+    { id: "winter", stopped: order, delivered: 5, cancelled: 77, otherwise: 0, ended_per_s: 0, idle_s: 90 },
+  ];
+  status.pools = [{ platform: "apns", pool: "game", open: 3, draining: 1, connecting: 2, streams: 250, waiting: 17, connect_failures: 4, goaways: 5, lost: 6 }];
+  status.problems = [
+    { urgency: "act", what: "The breaker of game on apns is open", remedy: "Look at the provider" },
+    { urgency: "watch", what: "Job winter is stopped by bob: wrong text", remedy: "To send what comes: the button below" },
+  ];
+  const body = `event: status\ndata: ${JSON.stringify(status)}\n\n`;
+  await page.addInitScript(([key, token]) => sessionStorage.setItem(key, token), ["pusher-admin-token", TOKEN]);
+  await page.route("**/api/events", route => route.fulfill({ status: 200, contentType: "text/event-stream", body }));
+  await page.route("**/api/history", route => route.fulfill({ status: 200, contentType: "application/json", body: `{"samples":[]}` }));
+  await page.goto(PAGE);
+  await page.waitForFunction(() => document.getElementById("headline").textContent === "One thing needs you");
+  const rows = id => page.evaluate(id => [...document.querySelectorAll(`#${id} tbody tr`)].map(row => [row.firstElementChild.textContent,
+    Object.fromEntries([...row.querySelectorAll("td[data-label]")].map(cell => [cell.dataset.label, cell.textContent]))]), id);
+  const [[name, cells]] = await rows("apps");
+  assert.equal(name, "game apns single");
+  const { Order: pause, "15 min": chart, ...numbers } = cells;
+  assert.deepEqual(numbers, {
+    "Read/s": "7.3", "Delivered/s": "121", "Other/s": "0", "In flight": "42", "Retries": "1,234", "Backlog": "98,765", "Age": "1 h 2 min",
+    "p50": "4.5 ms", "p99": "2.5 s", "Request p99": "31 ms", "Breaker": "open", "Valve": "closed",
+  });
+  assert.deepEqual([pause, chart], ["Pause", ""]);
+  const look = label => page.locator(`#apps td[data-label="${label}"] span`).getAttribute("class");
+  assert.deepEqual([await look("Breaker"), await look("Valve")], ["badge is-act", "badge is-act"]);
+  assert.deepEqual(await rows("jobs"), [
+    ["autumn", { "State": "sent", "Ended/s": "33.3", "Delivered": "1,000", "Cancelled": "0", "Other": "12", "Seen": "0 s ago", "Order": "Stop" }],
+    ["winter", { "State": "stopped", "Ended/s": "0", "Delivered": "5", "Cancelled": "77", "Other": "0", "Seen": "1 min 30 s ago", "Order": "Send again" }],
+  ]);
+  assert.deepEqual(await rows("pools"), [
+    ["apns game", { "Open": "3", "Connecting": "2", "Draining": "1", "Streams": "250", "Waiting": "17", "Failed connects": "4", "GOAWAYs": "5", "Lost": "6" }],
+  ]);
+  const [[, ends]] = await rows("ends");
+  assert.deepEqual([ends.delivered, ends.rejected, ends.failed, ends.Reasons], ["5,000", "1,200", "3", "bad-token 1,200, timeout 3"]);
+  assert.match(await said(page, "problems"), /The breaker of game on apns is openLook at the provider.*Job winter is stopped by bob: wrong text/);
+  await page.close();
+  console.log("cells say what the document says");
+}
+
 async function accessible(page, what) {
   await page.evaluate(axe.source);
   const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
@@ -195,8 +277,10 @@ try {
   await moves(page);
   await by_keyboard(page);
   await gives_orders(page);
+  await stops_a_job(page);
   await looks(page);
   await comes_back(page);
+  await says_what_is_wrong();
   await takes_no_markup();
   const foreign = requests.filter(url => !url.startsWith(PAGE) && !url.startsWith("data:"));
   assert.deepEqual(foreign, [], "nothing comes from outside");
