@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn who_ended_an_entry_is_known_for_a_while() {
         let mut state = State::default();
-        let mut pass = |key: &str, by| {
+        let mut pass = |key: &str, by: Option<&str>| {
             state.apply(key, Some("1"));
             state.end(key, by);
             state.clone()

@@ -36,14 +36,14 @@ fn it_changes_the_log_level_and_looks_at_files_and_says_what_takes_a_restart() {
     worker.until("started", LONG, || worker_said(&folder, "started"));
     put(&file, "log: {level: debug}\nmaxInFlight: 6000\n");
     // The clock may by chance be first to look at one: then there is another. The signal cannot be last each time.
-    let asked = (1..=5).find_map(|number| {
+    let asked = (1..=5).find(|&number| {
         put(&key, &format!("{number} half a key"));
         worker.hang_up();
         let what = format!("alarm {number}");
         worker.until(&what, LONG, || (said(&folder, REFUSED).len() == number).then_some(()));
         let alarm = said(&folder, REFUSED).pop().expect("just counted");
         assert_eq!((&alarm["alarm"], &alarm["key"]), (&true.into(), &"apns.certs.game.authKeyPath".into()));
-        (alarm["asked"] == true).then_some(number)
+        alarm["asked"] == true
     });
     let refused = asked.expect("the signal makes it look at the files");
     worker.until("the new level", LONG, || worker_said(&folder, "the log level has changed"));

@@ -151,7 +151,7 @@ fn the_law_holds_and_parts_that_are_not_known_are_not_made_up() {
     assert_eq!(idle.lanes, [], "configured, and nothing assigned");
     let backlogs: Vec<_> = game.lanes.iter().map(|lane| lane.backlog).collect();
     assert_eq!(backlogs, [Some(1_234), None]);
-    assert!(!status.well && status.problems.len() == 4, "{:?}", status.problems);
+    assert!(!status.well && status.problems.len() == 6, "{:?}", status.problems);
     let sample = sample(&status);
     assert_eq!((sample.backlog, sample.in_flight), (1_234, 16));
     assert_eq!(format!("{:.1}", sample.delivered_per_s), "120.0");
