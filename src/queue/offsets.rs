@@ -396,6 +396,10 @@ mod tests {
             let map =
                 OffsetMap { base: 0, base_timestamp_ms: 0, cluster: 0, resolved: ledger.resolved_beyond().collect() };
             assert!(map::encode(&map).is_some(), "{percent} %: {} offsets", ledger.next());
+            // As docs/guarantee.md says.
+            let (offsets, stragglers) = (ledger.next(), ledger.in_flight());
+            assert!(percent > 5 || (1_400..1_600).contains(&stragglers), "{percent} %: {stragglers} stragglers");
+            assert!(percent < 12 || (23_500..25_000).contains(&offsets), "{percent} %: {offsets} offsets");
             let stragglers: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(ONE_MORE).collect();
             assert!(stragglers.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full());
         }
