@@ -62,8 +62,8 @@ pub fn apns_message(data: &[u8]) {
         Ok(request) => {
             let (parts, body) = request.into_parts();
             match check(&parts, Ok(()), &body, &[]) {
-                // Left to Apple: the token's form and what the payload holds.
-                Ok(_) | Err(Reason { word: "BadDeviceToken", .. }) => {}
+                // Left to Apple: the token's form, what the payload holds, and a type of push that is newer than we are.
+                Ok(_) | Err(Reason { word: "BadDeviceToken" | "InvalidPushType", .. }) => {}
                 Err(reason) => panic!("APNs would say {reason:?}"),
             }
             None
