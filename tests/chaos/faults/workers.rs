@@ -29,7 +29,9 @@ fn hand_over(stage: &mut Stage<'_>) {
     stage.sides.iter_mut().for_each(|side| side.count_hand_over());
 }
 
+/// In order: one that has just been started knows no signal yet.
 fn stop_first(stage: &mut Stage<'_>) {
+    stage.until("it has started", |_, side| side.worker(0).has_said("started"));
     for side in &mut stage.sides {
         side.stop(0);
         side.count_hand_over();

@@ -14,9 +14,12 @@ use crate::plan;
 use crate::side::Side;
 use crate::world::World;
 
-/// One kill, and what was repeated from there to the next one.
+/// One kill, and what was repeated from there to the next one. A kill that comes before the repeats of the last one are over is
+/// counted with it: which of them brought a repeat cannot be told.
 struct Kill {
-    way: &'static str,
+    ways: Vec<&'static str>,
+    /// Pushes delivered until then.
+    accepted: u64,
     promised: u64,
     /// Repeats before it, then those that it brought.
     repeated: u64,
@@ -38,7 +41,6 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
     let mut world = World::start(&[row.platform.name()], &plan(options, 4));
     let start = Instant::now();
     let side = &mut world.sides[0];
-    // The bound of the promise, for each kill.
     side.start();
     side.flow(Some(rate), row.count, Mix::CALM);
     let mut kills: Vec<Kill> = Vec::new();
@@ -48,15 +50,25 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         until(&mut world.sides[0], "to the next kill", goal, Side::accepted);
         let (way, act) = WAYS[rng.usize(..WAYS.len())];
         let before = world.sides[0].repeated();
-        if let Some(last) = kills.last_mut() {
-            last.repeated = before - last.repeated;
-        }
         let (counted, promised) = (world.sides[0].may_repeat, world.sides[0].promised);
         act(&mut stage(&mut world, &mut rng, options));
         let side = &world.sides[0];
         let (counted, promised) = (side.may_repeat - counted, side.promised - promised);
-        eprintln!("killed {way} at {}: {counted} may come again, {promised} are promised", side.accepted());
-        kills.push(Kill { way, promised, repeated: before });
+        let accepted = side.accepted();
+        eprintln!("killed {way} at {accepted}: {counted} may come again, {promised} are promised");
+        match kills.last_mut() {
+            // Fewer new ones were delivered than may have had to be repeated.
+            Some(last) if accepted < last.accepted + last.promised => {
+                last.ways.push(way);
+                (last.accepted, last.promised) = (accepted, last.promised + promised);
+            }
+            last => {
+                if let Some(last) = last {
+                    last.repeated = before - last.repeated;
+                }
+                kills.push(Kill { ways: vec![way], accepted, promised, repeated: before });
+            }
+        }
     }
     let side = &mut world.sides[0];
     until(side, "to the end", row.count, Side::accepted);
@@ -66,8 +78,8 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         last.repeated = side.repeated() - last.repeated;
     }
     let over: Vec<_> = kills.iter().filter(|kill| kill.repeated > kill.promised).collect();
-    for Kill { way, promised, repeated } in &over {
-        eprintln!("a kill {way} repeated {repeated}, and {promised} are promised");
+    for Kill { ways, promised, repeated, .. } in &over {
+        eprintln!("a kill {} repeated {repeated}, and {promised} are promised", ways.join(", then "));
     }
     let (may_repeat, findings) = (side.may_repeat, side.audit());
     println!(
@@ -97,6 +109,6 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
 }
 
 fn summary(kills: &[Kill]) -> String {
-    let count = |way: &str| kills.iter().filter(|kill| kill.way == way).count();
+    let count = |way: &str| kills.iter().flat_map(|kill| &kill.ways).filter(|one| **one == way).count();
     WAYS.map(|(way, _)| format!("{} {way}", count(way))).join(", ")
 }
