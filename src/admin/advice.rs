@@ -98,7 +98,10 @@ fn of_app(app: &App) -> Vec<Problem> {
 }
 
 fn stopped(job: &Job, now_ms: i64) -> Option<Problem> {
-    let order = job.stopped.as_ref().filter(|order| job.idle_s.is_some() || now_ms - order.at_ms < NEWS_MS)?;
+    let order = job.stopped.as_ref().filter(|order| {
+        job.idle_s.is_some_and(|idle_s| idle_s * 1000.0 < NEWS_MS as f64)
+            || now_ms.saturating_sub(order.at_ms) < NEWS_MS
+    })?;
     Some(watch(
         format!("Job {} is stopped by {}", job.id, whose(order)),
         "Its messages are cancelled for good, also those that come. To send what comes: the button below, or pusher job start.",

@@ -23,6 +23,8 @@ const TURN: Duration = Duration::from_millis(50);
 /// Until brokers that are away are asked again, and a topic that is not there is looked for: the first order may be what makes it, and is
 /// to be obeyed as soon as any other.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Until brokers that would not let us make the topic are asked to again.
+const MAKE_AGAIN: Duration = Duration::from_secs(15);
 /// Until a write that failed is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// The one partition.
@@ -122,12 +124,19 @@ impl Thread {
 
     /// Comes back when the topic is there and assigned, or at the end. Says once that it is not.
     fn await_topic(&self, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
-        let mut is_told = false;
+        let (mut is_told, mut refused) = (false, None::<Instant>);
         while !self.stop.load(Ordering::Relaxed) {
-            let stage = match topic::find(&self.settings, &self.client, consumer) {
+            let may_make = refused.is_none_or(|at| at.elapsed() >= MAKE_AGAIN);
+            let stage = match topic::find(&self.settings, may_make.then_some(&self.client), consumer) {
                 Ok(()) => break,
+                // What it lacks was said when it was tried.
+                Err(Stage::Missing(_)) if !may_make => {
+                    self.rest(ASK_AGAIN);
+                    continue;
+                }
                 Err(stage) => stage,
             };
+            refused = matches!(stage, Stage::Missing(_)).then(Instant::now);
             if let Stage::Missing(why) | Stage::Away(why) = &stage
                 && !std::mem::replace(&mut is_told, true)
                 && self.settings.create

@@ -14,17 +14,19 @@ use super::{Settings, Stage};
 /// Longest wait for an answer.
 const CALL: Duration = Duration::from_secs(5);
 
-/// Looks for the topic, and makes it if it is missing and that is wanted. `Ok`: it is there.
+/// Looks for the topic, and makes it with `maker` if it is missing and that is wanted. `Ok`: it is there.
 pub(super) fn find<C: ConsumerContext>(
     settings: &Settings,
-    client: &ClientConfig,
+    maker: Option<&ClientConfig>,
     consumer: &BaseConsumer<C>,
 ) -> Result<(), Stage> {
     // A consumer's question: a producer's would have some brokers make the topic, and not a compacted one.
     match look(consumer, &settings.topic)? {
         None => Ok(()),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) if settings.create => create(settings, client),
-        Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) => Err(missing(settings, code)),
+        Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) => match maker.filter(|_| settings.create) {
+            Some(client) => create(settings, client),
+            None => Err(missing(settings, code)),
+        },
         Some(code) => Err(Stage::Away(format!("{}: {code}", settings.topic))),
     }
 }

@@ -12,6 +12,8 @@ use super::map::OffsetMap;
 pub(super) struct Past {
     pub(super) assignment: Arc<Assignment>,
     pub(super) anchors: Anchors,
+    /// Whether it was lost with the group, and not handed over.
+    pub(super) lost: bool,
 }
 
 /// What would be known.
@@ -82,7 +84,7 @@ mod tests {
         let (platform, lane) = (Platform("apns"), Lane::Single);
         let origin = Origin { topic: "t".into(), partition: 0, app: "a".into(), platform, lane };
         let assignment = Assignment::new(Ledger::new(5, vec![]), last_poll, Tally::default().lane(&origin));
-        let past = Past { assignment, anchors };
+        let past = Past { assignment, anchors, lost: false };
         past.assignment.suspend();
         past
     }

@@ -251,13 +251,13 @@ impl Partition {
     }
 
     /// The partition is taken away: what we know of it, in case it comes back untouched.
-    pub(super) fn into_past(self) -> Option<Past> {
+    pub(super) fn into_past(self, lost: bool) -> Option<Past> {
         self.assignment.suspend();
         if let Some(Belief { past, .. }) = self.belief {
             // Nothing was read: what was known before is still all.
             return past;
         }
-        Some(Past { assignment: self.assignment, anchors: self.anchors })
+        Some(Past { assignment: self.assignment, anchors: self.anchors, lost })
     }
 
     /// How long ago something was read of it last; `None`: nothing was.

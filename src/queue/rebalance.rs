@@ -221,7 +221,7 @@ impl KafkaQueue {
             let place = Place::from(&*partition.origin);
             self.seeks.forget(&place);
             self.searches.forget(&place);
-            if let Some(past) = partition.into_past() {
+            if let Some(past) = partition.into_past(lost) {
                 self.remembered.insert(place, past);
             }
         }
@@ -237,7 +237,7 @@ impl KafkaQueue {
     }
     /// At the end: an outage of the brokers took everything, and what has ended since can be committed by nobody.
     pub(super) fn tell_what_was_lost(&self) {
-        let is_ahead = |past: &&Past| past.assignment.dirty().load(Relaxed);
+        let is_ahead = |past: &&Past| past.lost && past.assignment.dirty().load(Relaxed);
         let partitions = self.remembered.values().filter(is_ahead).count();
         if self.partitions.is_empty() && partitions > 0 {
             tracing::warn!(

@@ -1,7 +1,7 @@
 //! Positions that must change: back to what was given back, on to what the log still has.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
@@ -12,6 +12,7 @@ use super::kafka::KafkaQueue;
 use super::place::Place;
 use super::scout::Question;
 use super::start::{self, Log};
+use crate::clock::now_ms;
 use crate::message::Origin;
 
 /// Longest wait for the client to change a position; it needs no broker for that.
@@ -207,11 +208,6 @@ impl KafkaQueue {
         );
         self.observer.out_of_range(origin, 0);
     }
-}
-
-/// The wall clock, ms since the epoch.
-pub(super) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use super::Owner;
 use super::kafka::KafkaQueue;
 use super::membership::Membership;
 use super::prefetch::Prefetch;
-use super::seek::now_ms;
 use super::topics::Listing;
+use crate::clock::now_ms;
 use crate::message::Origin;
 
 /// Ignored topics named in the log, at most.

@@ -150,8 +150,12 @@ impl Signer {
     }
 }
 
-/// Whether the wall clock was set between the two moments.
+/// Whether the clock was set between the two moments. Not for one that looked at it before the token was signed: another thread was
+/// faster.
 fn clock_was_set(then: Now, now: Now) -> bool {
+    if now.monotonic < then.monotonic {
+        return false;
+    }
     let wall = i128::from(now.epoch_s) - i128::from(then.epoch_s);
     let true_age = now.monotonic.saturating_sub(then.monotonic).as_secs();
     (wall - i128::from(true_age)).unsigned_abs() > u128::from(DRIFT.as_secs())
