@@ -1,6 +1,6 @@
 //! One platform's part of the world: its provider, its workers, its topics, its traffic and its books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -79,6 +79,9 @@ pub(crate) struct Side {
     /// The most that is promised about it. What a crash may repeat was accepted within [`Side::uncommitted`].
     pub(crate) promised: u64,
     uncommitted: Duration,
+    /// What the last crash may repeat, by serial, and whether some of it was still to come at that crash.
+    at_stake: HashSet<u64>,
+    pub(crate) was_still_at_stake: bool,
     /// The worker's memory in this episode, where it is looked at.
     pub(crate) resident: Option<Resident>,
     /// How much was produced before the present traffic.
@@ -139,6 +142,8 @@ impl Side {
             }),
             may_repeat: 0,
             promised: 0,
+            at_stake: HashSet::new(),
+            was_still_at_stake: false,
             uncommitted: if plan.lenient { UNCOMMITTED_LENIENT } else { UNCOMMITTED },
             resident: None,
             produced_before: 0,
@@ -216,26 +221,29 @@ impl Side {
         let since = pulse::ago(now, 2 * self.uncommitted);
         let samples = self.samples(since);
         self.promised += pulse::at_stake(&samples, now, self.uncommitted);
-        self.may_repeat += self.uncommitted_acceptances() + pulse::most_streams(&samples, since);
+        let at_stake = self.uncommitted_acceptances();
+        self.may_repeat += at_stake.len() as u64 + pulse::most_streams(&samples, since);
+        self.was_still_at_stake = !at_stake.is_disjoint(&self.at_stake);
+        self.at_stake = at_stake;
     }
 
-    /// Pushes that were accepted although neither the group's offsets nor their maps know it.
-    fn uncommitted_acceptances(&self) -> u64 {
+    /// Pushes that were accepted although neither the group's offsets nor their maps know it, by serial.
+    fn uncommitted_acceptances(&self) -> HashSet<u64> {
         let committed = self.committed();
         let maps = committed
             .iter()
             .map(|(_, text, _)| map::decode(text).ok().flatten().map_or(Vec::new(), |map| map.resolved));
         let maps: Vec<_> = maps.collect();
-        let mut count = 0;
+        let mut found = HashSet::new();
         let first = committed.iter().map(|(offset, ..)| *offset).collect();
         Log::open(&self.brokers, &self.topic, first).read(|record| {
             let resolved = maps[record.partition as usize].iter().any(|range| range.contains(&record.offset));
             let fate = self.meter.books.lock().of(record.value);
             if let (false, Some(Fate::Delivered(serial))) = (resolved, fate) {
-                count += u64::from(self.provider().ledger().accepted(serial));
+                found.extend(self.provider().ledger().accepted(serial).then_some(serial));
             }
         });
-        count
+        found
     }
 
     /// So many pushes may be repeated, and that is promised.

@@ -14,12 +14,10 @@ use crate::plan;
 use crate::side::Side;
 use crate::world::World;
 
-/// One kill, and what was repeated from there to the next one. A kill that comes before the repeats of the last one are over is
+/// One kill, and what was repeated from there to the next one. A kill that comes before all that the last one repeats has come is
 /// counted with it: which of them brought a repeat cannot be told.
 struct Kill {
     ways: Vec<&'static str>,
-    /// Pushes delivered until then.
-    accepted: u64,
     promised: u64,
     /// Repeats before it, then those that it brought.
     repeated: u64,
@@ -54,19 +52,17 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         act(&mut stage(&mut world, &mut rng, options));
         let side = &world.sides[0];
         let (counted, promised) = (side.may_repeat - counted, side.promised - promised);
-        let accepted = side.accepted();
-        eprintln!("killed {way} at {accepted}: {counted} may come again, {promised} are promised");
+        eprintln!("killed {way} at {}: {counted} may come again, {promised} are promised", side.accepted());
         match kills.last_mut() {
-            // Fewer new ones were delivered than may have had to be repeated.
-            Some(last) if accepted < last.accepted + last.promised => {
+            Some(last) if side.was_still_at_stake => {
                 last.ways.push(way);
-                (last.accepted, last.promised) = (accepted, last.promised + promised);
+                last.promised += promised;
             }
             last => {
                 if let Some(last) = last {
                     last.repeated = before - last.repeated;
                 }
-                kills.push(Kill { ways: vec![way], accepted, promised, repeated: before });
+                kills.push(Kill { ways: vec![way], promised, repeated: before });
             }
         }
     }
