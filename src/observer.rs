@@ -103,6 +103,10 @@ impl Observer for QueueObserver {
         self.count(Metric::CommitFailed, &[], 1);
     }
 
+    fn client_replaced(&self) {
+        self.count(Metric::ClientReplaced, &[], 1);
+    }
+
     fn map_bytes(&self, origin: &Origin, length: usize) {
         self.gauge(Metric::MapBytes, &[("topic", &*origin.topic)], length as f64);
     }

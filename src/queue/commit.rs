@@ -75,6 +75,16 @@ impl Commits {
         self.under_way > 0
     }
 
+    /// When the latest commit was asked for of those that have no answer.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.is_under_way().then_some(self.asked_at)
+    }
+
+    /// No answer will come any more: the client that was asked has gone.
+    pub(super) fn forget(&mut self) {
+        (self.under_way, self.accepted) = (0, false);
+    }
+
     /// For how long what is resolved has waited for a commit that was taken.
     pub(super) fn lag(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.well_at)
@@ -232,6 +242,7 @@ impl KafkaQueue {
             None => self.commits.taken(),
         }
         if result.is_ok() {
+            self.stall.moves();
             self.consumer.context().is_well();
         }
     }

@@ -49,6 +49,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("enable.partition.eof", "it would be taken for an error"),
 ];
 
+/// Longer than a broker makes a client wait in order to slow it down (30 s), and than a member of the group may be silent.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(45);
+
 /// Where a partition without a committed offset begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
@@ -76,6 +79,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// How often new topics are looked for.
     pub topic_interval: Duration,
+    /// For how long the client may stand still while the brokers answer before another one takes its place.
+    pub client_patience: Duration,
     /// Bytes that are fetched ahead at most.
     pub prefetch_bytes: u64,
     /// Everything for librdkafka besides what the promise fixes.
@@ -111,6 +116,7 @@ impl Settings {
             reset: reset(config, section)?,
             commit_interval,
             topic_interval,
+            client_patience: CLIENT_PATIENCE,
             prefetch_bytes: config.require(&section.prefetch_bytes)?,
             options: options(config, section)?,
         };

@@ -29,6 +29,11 @@ impl Fullness {
         refuses
     }
 
+    /// Whether that it is full was told last.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Whether it is full still, as far as that was told.
     pub(super) fn look(&mut self, origin: &Origin, ledger: &Ledger) -> bool {
         if self.is_full && ledger.map_cost() < ROOM {

@@ -17,6 +17,7 @@ use super::prefetch::Prefetch;
 use super::scout::Scout;
 use super::seek::{Searches, Seeks};
 use super::settling::Settling;
+use super::stall::Stall;
 use super::topics::Topics;
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError, Selection};
@@ -51,6 +52,11 @@ pub struct KafkaQueue {
     pub(super) topics: Topics,
     /// `None` before the first look.
     pub(super) subscribed: Option<Vec<String>>,
+    /// When the brokers have answered the scout last.
+    pub(super) listed_at: Option<Instant>,
+    /// Since when the group has not said which partitions are ours, while it was asked.
+    pub(super) unassigned_since: Option<Instant>,
+    pub(super) stall: Stall,
     /// Whether the client was ever a member, or asked to be.
     pub(super) has_subscribed: bool,
     pub(super) ignored: Vec<String>,
@@ -97,6 +103,9 @@ impl KafkaQueue {
             logs,
             topics: Topics::default(),
             subscribed: None,
+            listed_at: None,
+            unassigned_since: None,
+            stall: Stall::new(settings.client_patience),
             has_subscribed: false,
             ignored: Vec::new(),
             stopped: false,

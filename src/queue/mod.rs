@@ -52,10 +52,12 @@ mod prefetch;
 pub mod probe;
 mod rebalance;
 pub mod record;
+mod renewal;
 mod scout;
 mod seek;
 pub mod selection;
 mod settling;
+mod stall;
 pub mod standing;
 mod start;
 mod subscription;
@@ -108,6 +110,8 @@ pub trait Observer: Send + Sync {
     fn out_of_range(&self, origin: &Origin, skipped: u64);
     /// A receipt was dropped unresolved: a bug; its message is lent again.
     fn receipts_lost(&self, origin: &Origin, n: u64);
+    /// The client stood still, and another has taken its place.
+    fn client_replaced(&self) {}
     /// The brokers refused a commit; it is asked for again.
     fn commit_failed(&self);
     /// Length of a map that was committed, in characters of metadata.

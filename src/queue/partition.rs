@@ -228,6 +228,13 @@ impl Partition {
         }
     }
 
+    /// Whether its records are taken as soon as they are there.
+    pub(super) fn is_read(&self) -> bool {
+        let share = &self.share;
+        let is_wanted = share.has_room(self.origin.lane) && share.has_use(self.origin.lane) && !self.fullness.is_full();
+        is_wanted && !share.is_paused() && !share.holds_back(&self.origin)
+    }
+
     /// What to commit of it; `None`: nothing before more is read.
     pub(super) fn plan(&self, cluster: u32) -> Option<Plan> {
         if self.is_other_log {

@@ -34,6 +34,7 @@ impl KafkaQueue {
             // Given twice without being taken away between: what is read goes on.
             tracing::warn!(%error, "acknowledging an assignment");
         }
+        self.unassigned_since = None;
         self.observer.joined();
         if self.stopped {
             return;
@@ -218,12 +219,7 @@ impl KafkaQueue {
         let count = going.len();
         let left: usize = going.iter().map(|partition| partition.assignment.on_stream()).sum();
         for partition in going {
-            let place = Place::from(&*partition.origin);
-            self.seeks.forget(&place);
-            self.searches.forget(&place);
-            if let Some(past) = partition.into_past(lost) {
-                self.remembered.insert(place, past);
-            }
+            self.remember(partition, lost);
         }
         // What is left stays ours meanwhile only where partitions are handed over one by one.
         let keeps_rest = !lost && context::is_cooperative(&self.consumer);
@@ -232,6 +228,7 @@ impl KafkaQueue {
         self.watch_logs();
         self.observer.assigned(self.partitions.len());
         if !keeps_rest {
+            self.unassigned_since = Some(Instant::now());
             self.observer.rebalancing();
         }
     }

@@ -4,15 +4,10 @@
 //! Every question has a bound in time, and so has a round of them; a broker that does not answer holds up its own
 //! partitions only.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::logs::Logs;
@@ -21,7 +16,10 @@ use super::place::Place;
 use super::start::{self, Log};
 use super::topics::{Age, Listing};
 
+mod client;
 mod survey;
+
+use client::{Asked, Client, Heard};
 use survey::Survey;
 
 /// Questions and reports that wait, at most.
@@ -92,10 +90,10 @@ impl Scout {
             config.remove(member);
         }
         let heard = Heard::default();
-        let client = config.create_with_context(heard.clone()).map_err(|error: KafkaError| error.to_string())?;
+        let client = Client::new(config, heard.clone()).map_err(|error| error.to_string())?;
         let (questions, asked) = sync_channel(ROOM);
         let (told, reports) = sync_channel(ROOM);
-        let errand = Errand { client, config, cluster: None, refresh, logs, told, wake };
+        let errand = Errand { client, cluster: None, refresh, logs, told, wake };
         // Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || errand.run(&asked));
         thread.map_err(|error| error.to_string())?;
@@ -104,7 +102,7 @@ impl Scout {
 
     /// What its client complained about last: it tells more than a call that took too long.
     pub(super) fn last_error(&self) -> Option<String> {
-        self.heard.0.lock().clone()
+        self.heard.last()
     }
 
     /// Puts a question; false when too many wait already.
@@ -121,28 +119,9 @@ impl Scout {
     }
 }
 
-/// The last error of the client. It is not logged by itself: the group's own client reports the same.
-#[derive(Clone, Debug, Default)]
-struct Heard(Arc<Mutex<Option<String>>>);
-
-impl ClientContext for Heard {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::trace!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::trace!(%error, reason, "kafka reports an error to the client beside the group");
-        *self.0.lock() = Some(reason.to_owned());
-    }
-}
-
-impl ConsumerContext for Heard {}
-
 /// The scout's thread.
 struct Errand<Wake> {
-    client: BaseConsumer<Heard>,
-    /// The client's options.
-    config: ClientConfig,
+    client: Client,
     /// crc32 of the cluster's id.
     cluster: Option<u32>,
     refresh: Duration,
@@ -160,6 +139,7 @@ impl<Wake: Fn()> Errand<Wake> {
             let now = Instant::now();
             if next_look <= now {
                 let well = self.look();
+                self.client.note(Asked::Brokers, well);
                 next_look = now + if well { self.refresh } else { AGAIN };
                 if well {
                     self.look_at_logs();
@@ -168,7 +148,8 @@ impl<Wake: Fn()> Errand<Wake> {
             let pause = next_look.saturating_duration_since(Instant::now()).min(SERVE);
             let report = match asked.recv_timeout(pause) {
                 Ok(Question::Starts { number, places }) => {
-                    let found = self.starts(places);
+                    let (well, found) = self.starts(places);
+                    self.client.note(Asked::Coordinator, well);
                     Report::Starts { number, cluster: self.cluster.unwrap_or_default(), found }
                 }
                 Ok(Question::Log { place, since_ms }) => {
@@ -216,7 +197,7 @@ impl<Wake: Fn()> Errand<Wake> {
     fn look_at_logs(&self) {
         let survey = Survey { client: &self.client, until: Instant::now() + GLANCE };
         self.logs.note_ends(survey.logs(self.logs.ours()));
-        self.logs.note_retention(&self.config);
+        self.logs.note_retention(self.client.config());
     }
 
     /// A round of questions begins.
@@ -224,13 +205,14 @@ impl<Wake: Fn()> Errand<Wake> {
         Survey { client: &self.client, until: Instant::now() + ROUND }
     }
 
-    fn starts(&self, places: Vec<(Place, Age)>) -> Vec<(Place, Answer<Found>)> {
+    /// And whether the group's coordinator has answered.
+    fn starts(&self, places: Vec<(Place, Age)>) -> (bool, Vec<(Place, Answer<Found>)>) {
         let survey = self.survey();
         let committed = match self.client.committed_offsets(list(places.iter().map(|(place, _)| place)), CALL) {
             Ok(committed) => committed,
             Err(error) => {
                 let why = format!("what the group has committed is not known: {error}");
-                return places.into_iter().map(|(place, _)| (place, Err(why.clone()))).collect();
+                return (false, places.into_iter().map(|(place, _)| (place, Err(why.clone()))).collect());
             }
         };
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
@@ -251,7 +233,7 @@ impl<Wake: Fn()> Errand<Wake> {
             };
             (place, answer)
         };
-        found.into_iter().map(with_log).collect()
+        (true, found.into_iter().map(with_log).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which topics are subscribed to: those that exist and are ours, each by its name. Runs on the poll thread.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
 
@@ -32,7 +33,12 @@ impl KafkaQueue {
             self.size_prefetch(&ours);
         }
         tracing::info!(topics = ours.join(", "), "subscribing");
-        let names: Vec<_> = ours.iter().map(String::as_str).collect();
+        self.subscribe(ours);
+    }
+
+    /// Joins the group for these topics, or leaves it where there are none.
+    pub(super) fn subscribe(&mut self, topics: Vec<String>) {
+        let names: Vec<_> = topics.iter().map(String::as_str).collect();
         let done = if names.is_empty() {
             let _: () = self.consumer.unsubscribe();
             Ok(())
@@ -42,8 +48,10 @@ impl KafkaQueue {
         match done {
             Ok(()) => {
                 self.remembered
-                    .retain(|place, _| ours.binary_search_by(|topic| topic.as_str().cmp(&place.topic)).is_ok());
-                self.subscribed = Some(ours);
+                    .retain(|place, _| topics.binary_search_by(|topic| topic.as_str().cmp(&place.topic)).is_ok());
+                let awaited = self.partitions.is_empty() && !topics.is_empty();
+                self.unassigned_since = awaited.then(|| *self.unassigned_since.get_or_insert_with(Instant::now));
+                self.subscribed = Some(topics);
             }
             Err(error) => tracing::error!(alarm = true, %error, "subscribing"),
         }

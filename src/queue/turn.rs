@@ -43,6 +43,9 @@ impl KafkaQueue {
         }
         if self.commits.is_due(now) {
             self.on_clock(now);
+            if !self.stopped {
+                self.look_for_a_stall(now);
+            }
         }
         Ok(())
     }
@@ -51,7 +54,10 @@ impl KafkaQueue {
         while let Some(report) = self.scout.report() {
             match report {
                 _ if self.stopped => {}
-                Report::Topics(listing) => self.on_topics(&listing),
+                Report::Topics(listing) => {
+                    self.listed_at = Some(Instant::now());
+                    self.on_topics(&listing);
+                }
                 Report::Starts { number, cluster, found } => {
                     self.commits.set_cluster(cluster);
                     self.on_found(number, found);

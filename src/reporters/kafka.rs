@@ -4,7 +4,8 @@
 //! One producer for all topics of a reporter. Its delivery reports run on a thread of its own and end in a oneshot channel
 //! per record, so that any number of records can be waited for at once. While a record is refused, this file alone decides:
 //! try again (broker away, timed out, topic missing or forbidden, queue full), send it truncated (too large), build the
-//! producer anew (fatal: librdkafka INTRODUCTION.md, "Fatal errors"), or call it lost. A record that is tried again is
+//! producer anew (fatal: librdkafka INTRODUCTION.md, "Fatal errors"; or it stands still: after a restart of the brokers an
+//! idempotent producer has been seen to send nothing any more), or call it lost. A record that is tried again is
 //! built afresh from its source, so that waiting costs no second copy. Sending it again after a timeout may write it
 //! twice; consumers tell by the message's identity in it.
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
 mod next;
@@ -148,7 +149,11 @@ impl Records {
                 }
                 Next::Rebuild => life.iter().for_each(|life| self.rebuild(life)),
                 Next::AgainWithAlarm => self.state.topic_refused(topic, refused),
-                Next::Again => self.state.unreachable(refused),
+                Next::Again => {
+                    self.state.unreachable(refused);
+                    let stands_still = |life: &&Arc<Life>| self.state.stands_still(life.since.elapsed());
+                    life.iter().filter(stands_still).for_each(|life| self.rebuild(life));
+                }
             }
             tokio::time::sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(PAUSE.1);
@@ -214,13 +219,18 @@ impl Records {
         }
         match producer::create(self.kind.name, &self.settings, self.state.clone()) {
             Ok(producer) => {
-                let reason = dead.producer.client().fatal_error().map(|(_, text)| text).unwrap_or_default();
-                self.state.rebuilt(&reason);
+                let reason = dead.producer.client().fatal_error().map(|(_, text)| text);
+                self.state.rebuilt(reason.as_deref());
                 let new = Arc::new(Life { number: dead.number + 1, since: Instant::now(), producer });
                 let old = life.replace(new);
                 self.stats.count(self.kind.rebuilt, &[], 1);
-                // Its drop may purge and wait for reports: not on a sender's thread.
-                if let Err(error) = std::thread::Builder::new().name("producer-end".into()).spawn(move || drop(old)) {
+                // It may wait for its reports: not on a sender's thread. Whoever waits for one hears now that there is none.
+                let end = move || {
+                    if let Some(old) = old {
+                        old.producer.purge(PurgeConfig::default().queue().inflight());
+                    }
+                };
+                if let Err(error) = std::thread::Builder::new().name("producer-end".into()).spawn(end) {
                     tracing::warn!(%error, "no thread to end the failed producer on: ended here");
                 }
             }

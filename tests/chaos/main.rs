@@ -67,19 +67,20 @@ fn main() -> ExitCode {
 fn all(options: &Options) -> Vec<String> {
     let mut rng = Rng::with_seed(options.seed);
     let mut faults: Vec<&Fault> = faults::ALL.iter().filter(|fault| is_wanted(fault, options)).collect();
+    faults = faults.repeat(options.times);
     if faults.is_empty() {
         return vec![format!("no fault is named {:?}: --list", options.only)];
     }
     rng.shuffle(&mut faults);
     let (start, plan) = (Instant::now(), plan(options, 4));
     let mut world = World::start(&["apns", "gcm"], &plan);
-    let mut lines: Vec<Line> = Vec::new();
+    let (mut lines, mut last_words): (Vec<Line>, _) = Default::default();
     for (number, fault) in faults.iter().enumerate() {
         eprintln!("{:4} s {:2}/{} {}: {}", start.elapsed().as_secs(), number + 1, faults.len(), fault.name, fault.what);
         let played = episode::play(&mut world, fault, &mut rng, options);
         let stop = played.iter().any(|line| !line.complaints.is_empty());
         if played.iter().any(|line| !line.broken().is_empty()) {
-            report::keep_logs(&world, fault.name);
+            last_words = report::keep_logs(&world, fault.name);
         }
         lines.extend(played);
         if stop {
@@ -91,7 +92,8 @@ fn all(options: &Options) -> Vec<String> {
     println!("{} faults in {} s; seed {}", faults.len(), start.elapsed().as_secs(), options.seed);
     let of =
         |line: &Line| line.broken().into_iter().map(move |what| (line.fault, line.platform, what)).collect::<Vec<_>>();
-    lines.iter().flat_map(of).map(|(fault, platform, what)| format!("{fault} ({platform}): {what}")).collect()
+    let broken = lines.iter().flat_map(of).map(|(fault, platform, what)| format!("{fault} ({platform}): {what}"));
+    broken.chain(last_words).collect()
 }
 
 fn is_wanted(fault: &Fault, options: &Options) -> bool {

@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Only the faults whose name contains this (may be given several times).
     #[arg(long, value_name = "FAULT")]
     pub(crate) only: Vec<String>,
+    /// How often each fault is played.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) times: usize,
     /// Lists the faults.
     #[arg(long)]
     pub(crate) list: bool,

@@ -12,6 +12,9 @@ use super::world::World;
 /// `maxInFlight` pushes in flight.
 const MAY_GROW: u64 = 64 << 20;
 
+/// Lines of a worker's log that are shown.
+const LAST_WORDS: usize = 6;
+
 /// One fault on one platform.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -123,16 +126,43 @@ pub(crate) fn table(lines: &[Line]) -> Table {
     table
 }
 
-/// Leaves the workers' logs of a broken promise behind, and says where.
-pub(crate) fn keep_logs(world: &World, fault: &str) {
+/// What tells where a worker stands, of its metrics.
+const STANDING: [&str; 10] = [
+    "pusher_assigned_partitions",
+    "pusher_backlog_age_seconds",
+    "pusher_breaker_state",
+    "pusher_commit_lag_seconds",
+    "pusher_feedback_stalled_seconds",
+    "pusher_in_flight_messages",
+    "pusher_paused_partitions",
+    "pusher_ready",
+    "pusher_unsettled_partitions",
+    "pusher_valve_closed",
+];
+
+/// Leaves what the workers of a broken promise say behind, and says where; the end of it, where only the end of a run is
+/// looked at.
+pub(crate) fn keep_logs(world: &World, fault: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
     std::fs::create_dir_all(&folder).expect("a folder for logs");
+    let keep = |name: String, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("room for a log");
+        eprintln!("of a worker: {}", path.display());
+    };
+    let mut last_words = Vec::new();
     for side in &world.sides {
         for (number, log) in side.logs().enumerate() {
             let lines: Vec<String> = log.iter().map(ToString::to_string).collect();
-            let path = folder.join(format!("{fault}-{}-{number}.log", side.platform));
-            std::fs::write(&path, lines.join("\n")).expect("room for a log");
-            eprintln!("a worker's log: {}", path.display());
+            keep(format!("{fault}-{}-{number}.log", side.platform), lines.join("\n"));
+            let last = lines.iter().rev().take(LAST_WORDS).rev();
+            last_words.extend(last.map(|line| format!("{} said {line}", side.platform)));
+        }
+        for (number, metrics) in side.metrics().enumerate() {
+            let standing = metrics.lines().filter(|line| STANDING.iter().any(|name| line.starts_with(name)));
+            last_words.extend(standing.map(|line| format!("{} {line}", side.platform)));
+            keep(format!("{fault}-{}-{number}.metrics", side.platform), metrics);
         }
     }
+    last_words
 }

@@ -23,7 +23,7 @@ use super::resident::Resident;
 use super::traffic::Traffic;
 use super::world::Neighbours;
 use crate::support::worker::Worker;
-use crate::support::{Statsd, eventually, unique};
+use crate::support::{Statsd, eventually, scrape, unique};
 
 /// What one crash may repeat was accepted within it: `queue.commitInterval`, in which a worker commits twice.
 const UNCOMMITTED: Duration = Duration::from_secs(1);
@@ -301,6 +301,11 @@ impl Side {
     /// All logs of this episode.
     pub(crate) fn logs(&self) -> impl Iterator<Item = Vec<Value>> {
         self.ended.iter().cloned().chain(self.members.iter().map(|member| member.worker.log()))
+    }
+
+    /// The metrics of the workers that run and answer.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = String> {
+        self.members.iter().filter_map(|member| Some(scrape::get(member.worker.admin()?, "/metrics").1))
     }
 
     /// Requests that got no answer in time so far, by the workers' metrics, and those that the provider left unanswered and

@@ -2,13 +2,14 @@
 //! are read and in flight.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pusher::queue::Lent;
 use rdkafka::mocking::MockCoordinator;
 
 use crate::queue_faults::{TOPIC, numbers, places, start};
 use crate::support::mock::Mock;
-use crate::support::reader::{Reader, resolve};
+use crate::support::reader::{LONG, Reader, resolve};
 
 const PARTITIONS: i32 = 2;
 /// Records of each partition between one move and the next; half of them are there before it.
@@ -107,6 +108,48 @@ fn all_at_once_leaders_move_and_nothing_is_skipped_or_repeated() {
 #[test]
 fn one_by_one_leaders_move_and_nothing_is_skipped_or_repeated() {
     leaders_move("cooperative-sticky");
+}
+
+/// A commit is never answered, while the brokers answer otherwise: another client takes the first one's place, and what is
+/// known of the partitions is known to it.
+fn a_client_that_stands_still_is_replaced(assignment: &str) {
+    let mock = Mock::of_brokers(2, &[(TOPIC, PARTITIONS)]);
+    (0..PARTITIONS).for_each(|partition| lead(&mock, partition, 1));
+    coordinate(&mock, 1);
+    let settings = [("queue.assignment", assignment), ("queue.topicInterval", "200ms")];
+    let reader = Reader::with_patience(&mock.brokers, &["game"], &settings, Duration::from_secs(3));
+    let mut watch = Watch { mock, reader, held: Vec::new(), end: 0 };
+    watch.step("in peace", |_| ());
+    assert_eq!(watch.reader.told().clients_replaced, 0);
+    watch.mock.delay_commit(1, 2 * LONG);
+    resolve(watch.held.pop());
+    (0..PARTITIONS).for_each(|partition| watch.mock.produce(TOPIC, partition, numbers(STEP)));
+    let lent = watch.reader.until("another client", |reader, _| reader.told().clients_replaced > 0);
+    // What ends while nobody has the partitions is known when they are back.
+    let mut read = places(&lent);
+    resolve(lent);
+    resolve(watch.held.drain(..));
+    let count = STEP * PARTITIONS as usize;
+    let so_far = read.len();
+    let lent = watch.reader.until("it goes on", |_, more| so_far + more.len() >= count);
+    read.extend(places(&lent));
+    resolve(lent);
+    let (begin, end) = (watch.end, watch.end + STEP as i64);
+    let expected = (0..PARTITIONS).flat_map(|partition| (begin..end).map(move |offset| (partition, offset)));
+    read.sort_unstable();
+    assert_eq!(read, expected.collect::<Vec<_>>(), "each is lent once");
+    watch.until_committed("the end", |at, metadata| at == end && metadata.is_empty());
+    watch.reader.close();
+}
+
+#[test]
+fn all_at_once_a_client_that_stands_still_is_replaced() {
+    a_client_that_stands_still_is_replaced("range,roundrobin");
+}
+
+#[test]
+fn one_by_one_a_client_that_stands_still_is_replaced() {
+    a_client_that_stands_still_is_replaced("cooperative-sticky");
 }
 
 /// The group's coordinator moves there and back: the membership lasts, and commits go to whoever coordinates now.

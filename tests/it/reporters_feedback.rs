@@ -243,6 +243,26 @@ async fn a_fatal_producer_is_built_anew_and_its_records_are_sent_again() {
     assert_eq!(records(&mock, 1).len(), 1);
 }
 
+/// A producer that stands still is not told apart from one whose broker is away: either is built anew, and the record that
+/// waits goes through the new one.
+#[tokio::test]
+async fn a_producer_that_gets_no_answer_for_long_is_built_anew() {
+    let mock = cluster();
+    let (reporter, counted) = counted(&mock, &[("feedback.kafka.options.reconnect.backoff.max.ms", "200")]);
+    assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(10))).await, FeedbackFate::Acknowledged);
+    mock.broker_down(1).unwrap();
+    let sent = tokio::spawn({
+        let reporter = reporter.clone();
+        async move { reporter.send_feedback(&origin(), &Record(20)).await }
+    });
+    until(90, || counted.times(Metric::FeedbackProducerRebuilt) > 0).await;
+    assert!(!sent.is_finished());
+    crate::support::mock::broker_up(&mock);
+    assert_eq!(within(30, sent).await.unwrap(), FeedbackFate::Acknowledged);
+    assert_eq!(reporter.backlog().stalled_for, Duration::ZERO);
+    assert_eq!(records(&mock, 2).iter().map(Vec::len).collect::<Vec<_>>(), [10, 20]);
+}
+
 #[tokio::test]
 async fn a_full_queue_is_waited_for() {
     let mock = cluster();

@@ -8,6 +8,11 @@ use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::sync::Notify;
 
+/// A producer that refuses a record and that nothing was acknowledged of for so long is replaced; the next one after twice the
+/// time, up to the longest. One that stands still is not told apart from one whose broker is away, where this costs
+/// next to nothing.
+const STILL: (Duration, Duration) = (Duration::from_secs(25), Duration::from_mins(4));
+
 /// Shared by the reporter and its producer's callbacks.
 #[derive(Debug)]
 pub(super) struct State {
@@ -26,6 +31,8 @@ struct Trouble {
     unreachable_since: Option<Instant>,
     refused_topics: HashSet<String>,
     too_large_topics: HashSet<String>,
+    /// Producers that were replaced since something was acknowledged.
+    rebuilds: u32,
     /// A producer that failed for good could not be replaced.
     no_producer: bool,
     /// The client's last words about a broker.
@@ -86,11 +93,30 @@ impl State {
         }
     }
 
-    /// A producer failed for good and was replaced.
-    pub(super) fn rebuilt(&self, reason: &str) {
-        self.trouble.lock().no_producer = false;
-        let records = self.records;
-        tracing::error!(records, reason, "a producer failed for good and was built anew: its records are sent again");
+    /// A producer failed for good, for a reason, or stood still, and was replaced.
+    pub(super) fn rebuilt(&self, fatal: Option<&str>) {
+        let (records, mut trouble) = (self.records, self.trouble.lock());
+        trouble.no_producer = false;
+        trouble.rebuilds = trouble.rebuilds.saturating_add(1);
+        if let Some(reason) = fatal {
+            tracing::error!(
+                records,
+                reason,
+                "a producer failed for good and was built anew: its records are sent again"
+            );
+        } else if trouble.rebuilds == 1 {
+            tracing::warn!(
+                records,
+                "nothing is acknowledged for long: the producer is built anew, now and then, in case it is the one that stands still"
+            );
+        }
+    }
+
+    /// Whether a producer of this age has had its time.
+    pub(super) fn stands_still(&self, age: Duration) -> bool {
+        let rebuilds = self.trouble.lock().rebuilds;
+        let patience = STILL.1.min(STILL.0 * 2_u32.saturating_pow(rebuilds));
+        self.stalled_for().min(age) >= patience
     }
 
     /// It could not be replaced; each record that finds it dead tries to.
@@ -119,6 +145,7 @@ impl State {
             return;
         }
         let mut trouble = self.trouble.lock();
+        trouble.rebuilds = 0;
         if let Some(since) = trouble.unreachable_since.take() {
             let seconds = since.elapsed().as_secs();
             tracing::info!(
@@ -170,6 +197,21 @@ mod tests {
         assert!(state.troubled.load(Ordering::Acquire), "topic b is still refused");
         state.acknowledged("b");
         assert!(!state.troubled.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn a_producer_has_more_time_the_more_of_them_were_in_vain() {
+        let state = State::new("feedback", "b", None);
+        let hour = Duration::from_hours(1);
+        assert!(!state.stands_still(hour), "all is well");
+        let since = Instant::now().checked_sub(hour);
+        state.unreachable(None);
+        state.trouble.lock().unreachable_since = since;
+        let patience = || (1..=600).find(|s| state.stands_still(Duration::from_secs(*s)));
+        let times: Vec<_> = (0..6).map(|_| (patience(), state.rebuilt(None)).0).collect();
+        assert_eq!(times, [25, 50, 100, 200, 240, 240].map(Some));
+        state.acknowledged("a");
+        assert!(!state.stands_still(hour));
     }
 
     #[tokio::test]

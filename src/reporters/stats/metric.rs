@@ -124,7 +124,7 @@ metrics! {
     DeadLettersTruncated: Ours Counter "dead_letters_truncated" [platform, game],
     /// Messages that came back from the dead letters, with their outcome.
     Redriven: Ours Counter "redriven" [platform, game],
-    /// Producers of dead letters that failed for good and were replaced.
+    /// Producers of dead letters that failed for good or stood still, and were replaced.
     DeadLetterProducerRebuilt: Ours Counter "dead_letter_producer_rebuilt" [],
     /// Dead letters not yet acknowledged.
     DeadLettersWaiting: Ours Gauge "dead_letters_waiting" [],
@@ -132,7 +132,7 @@ metrics! {
     FeedbackLost: Ours Counter "feedback_lost" [platform, game],
     /// Feedback records sent without the notification, the full one being too large.
     FeedbackTruncated: Ours Counter "feedback_truncated" [platform, game],
-    /// Feedback producers that failed for good and were replaced.
+    /// Feedback producers that failed for good or stood still, and were replaced.
     FeedbackProducerRebuilt: Ours Counter "feedback_producer_rebuilt" [],
     /// Feedback records not yet acknowledged.
     FeedbackWaiting: Ours Gauge "feedback_waiting" [],
@@ -168,6 +168,8 @@ metrics! {
     MapDropped: Ours Counter "map_dropped" [topic, reason],
     /// Offsets skipped because the log no longer had them.
     OffsetsOutOfRange: Ours Counter "offsets_out_of_range" [topic],
+    /// Kafka clients that stood still although the brokers answered, and were replaced.
+    ClientReplaced: Ours Counter "client_replaced" [],
     /// Commits that the broker refused.
     CommitFailed: Ours Counter "commit_failed" [],
     /// Messages lent and not yet resolved.

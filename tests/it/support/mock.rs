@@ -1,20 +1,22 @@
 //! librdkafka's mock cluster: a Kafka in this process, with levers. It keeps 5 MiB per partition and drops what is older.
 #![expect(
     unsafe_code,
-    reason = "the crate does not wrap the lever that makes groups form at once, nor metadata that is no text"
+    reason = "the crate does not wrap the lever that makes groups form at once, nor the one that delays answers, nor metadata that is no text"
 )]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::bindings::{
-    rd_kafka_handle_mock_cluster, rd_kafka_mem_malloc, rd_kafka_mock_group_initial_rebalance_delay_ms,
+    rd_kafka_handle_mock_cluster, rd_kafka_mem_malloc, rd_kafka_mock_broker_push_request_error_rtts,
+    rd_kafka_mock_group_initial_rebalance_delay_ms,
 };
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 const REQUEST: Duration = Duration::from_secs(20);
@@ -67,6 +69,17 @@ impl Mock {
             mock.create_topic(topic, *partitions);
         }
         mock
+    }
+
+    /// The next commit that a broker gets is answered after so long.
+    pub(crate) fn delay_commit(&self, broker: i32, by: Duration) {
+        // SAFETY: as above; one pair of an error and a time, in ms, follows.
+        let done = unsafe {
+            let cluster = rd_kafka_handle_mock_cluster(self.producer.client().native_ptr());
+            let commit = RDKafkaApiKey::OffsetCommit as i16;
+            rd_kafka_mock_broker_push_request_error_rtts(cluster, broker, commit, 1, 0, by.as_millis() as i32)
+        };
+        assert_eq!(done, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
 
     /// The levers.

@@ -25,6 +25,8 @@ pub(crate) struct Told {
     pub(crate) out_of_range: Vec<u64>,
     pub(crate) lost: u64,
     pub(crate) commits_failed: u64,
+    /// Clients that took the place of another.
+    pub(crate) clients_replaced: u32,
     pub(crate) assigned: usize,
     /// Partitions whose map is full.
     pub(crate) full: usize,
@@ -54,6 +56,9 @@ impl Observer for Ear {
     fn commit_failed(&self) {
         self.0.lock().commits_failed += 1;
     }
+    fn client_replaced(&self) {
+        self.0.lock().clients_replaced += 1;
+    }
     fn map_bytes(&self, _: &Origin, _: usize) {}
     fn assigned(&self, partitions: usize) {
         let mut told = self.0.lock();
@@ -81,10 +86,22 @@ pub(crate) fn queue(
     messages: usize,
     observer: Arc<dyn Observer>,
 ) -> (KafkaQueue, Arc<InFlight>) {
+    queue_with(brokers, apps, more, messages, observer, |_| ())
+}
+
+fn queue_with(
+    brokers: &str,
+    apps: &[&str],
+    more: &[(&str, &str)],
+    messages: usize,
+    observer: Arc<dyn Observer>,
+    change: impl FnOnce(&mut Settings),
+) -> (KafkaQueue, Arc<InFlight>) {
     let pairs =
         [("queue.brokers", brokers), ("queue.commitInterval", "50ms"), ("queue.offsetResetStrategy", "earliest")];
     let config = Config::from_pairs(pairs.into_iter().chain(more.iter().copied()));
-    let settings = Settings::from_config(&config).expect("settings");
+    let mut settings = Settings::from_config(&config).expect("settings");
+    change(&mut settings);
     let in_flight = InFlight::new(messages, 64 << 20);
     let apps: Vec<Arc<str>> = apps.iter().map(|app| Arc::from(*app)).collect();
     let topics = PushTopics::new(&settings.topics, APNS, &KNOWN, &apps).expect("patterns");
@@ -105,6 +122,14 @@ impl Reader {
     pub(crate) fn new(brokers: &str, apps: &[&str], more: &[(&str, &str)], messages: usize) -> Reader {
         let ear = Arc::new(Ear::default());
         let (queue, in_flight) = queue(brokers, apps, more, messages, ear.clone());
+        Reader { queue: Box::new(queue), in_flight, ear }
+    }
+
+    /// One whose client may stand still for so long.
+    pub(crate) fn with_patience(brokers: &str, apps: &[&str], more: &[(&str, &str)], patience: Duration) -> Reader {
+        let ear = Arc::new(Ear::default());
+        let (queue, in_flight) =
+            queue_with(brokers, apps, more, 10_000, ear.clone(), |settings| settings.client_patience = patience);
         Reader { queue: Box::new(queue), in_flight, ear }
     }
 
