@@ -30,6 +30,8 @@ struct State {
     retention: HashMap<String, Duration>,
     /// Of which topics retention was asked for, and when.
     asked: Option<(Vec<String>, Instant)>,
+    /// Whether it is being asked for.
+    asking: bool,
 }
 
 impl Logs {
@@ -68,29 +70,54 @@ impl Logs {
         }
     }
 
-    /// Asks for the topics' configuration, when it is time.
-    pub(super) fn note_retention(&self, config: &ClientConfig) {
-        let mut topics: Vec<_> = self.0.lock().ours.iter().map(|place| place.topic.to_string()).collect();
+    /// The topics whose configuration is to be asked for now; from now on it is being asked for.
+    fn to_ask(&self) -> Option<Vec<String>> {
+        let mut state = self.0.lock();
+        let mut topics: Vec<_> = state.ours.iter().map(|place| place.topic.to_string()).collect();
         topics.sort_unstable();
         topics.dedup();
         let fresh = |(of, at): &(Vec<String>, Instant)| *of == topics && at.elapsed() < RETENTION_AGAIN;
-        if topics.is_empty() || self.0.lock().asked.as_ref().is_some_and(fresh) {
-            return;
-        }
-        match retention(config, &topics) {
-            Ok(retention) => self.0.lock().retention = retention,
+        let is_due = !topics.is_empty() && !state.asking && !state.asked.as_ref().is_some_and(fresh);
+        state.asking |= is_due;
+        is_due.then_some(topics)
+    }
+
+    fn note(&self, topics: Vec<String>, found: Result<HashMap<String, Duration>, Box<dyn std::error::Error>>) {
+        let mut state = self.0.lock();
+        match found {
+            Ok(retention) => state.retention = retention,
             // Not every user may read a topic's configuration.
             Err(error) => tracing::debug!(%error, "asking for the topics' retention"),
         }
-        self.0.lock().asked = Some((topics, Instant::now()));
+        state.asked = Some((topics, Instant::now()));
+    }
+
+    /// Asks for the topics' configuration, when it is time. On a thread of its own: a client that is destroyed while its broker
+    /// goes away has been seen to wait for ever (librdkafka issues 4041 and 4884), and partitions are begun by who calls this.
+    pub(super) fn note_retention(&self, config: &ClientConfig) {
+        let Some(topics) = self.to_ask() else { return };
+        let (logs, config) = (self.clone(), config.clone());
+        let ask = move || {
+            match config.create::<AdminClient<DefaultClientContext>>() {
+                Ok(client) => {
+                    let retention = retention(&client, &topics);
+                    logs.note(topics, retention);
+                    drop(client);
+                }
+                Err(error) => logs.note(topics, Err(error.into())),
+            }
+            logs.0.lock().asking = false;
+        };
+        if std::thread::Builder::new().name("retention".into()).spawn(ask).is_err() {
+            self.0.lock().asking = false;
+        }
     }
 }
 
 fn retention(
-    config: &ClientConfig,
+    client: &AdminClient<DefaultClientContext>,
     topics: &[String],
 ) -> Result<HashMap<String, Duration>, Box<dyn std::error::Error>> {
-    let client: AdminClient<DefaultClientContext> = config.create()?;
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(CALL));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
