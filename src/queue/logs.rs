@@ -102,7 +102,6 @@ impl Logs {
                 Ok(client) => {
                     let retention = retention(&client, &topics);
                     logs.note(topics, retention);
-                    drop(client);
                 }
                 Err(error) => logs.note(topics, Err(error.into())),
             }

@@ -97,6 +97,8 @@ impl State {
     pub(super) fn rebuilt(&self, fatal: Option<&str>) {
         let (records, mut trouble) = (self.records, self.trouble.lock());
         trouble.no_producer = false;
+        // The next acknowledgement ends the count, also of one that failed for good while all else was well.
+        self.troubled.store(true, Ordering::Release);
         trouble.rebuilds = trouble.rebuilds.saturating_add(1);
         if let Some(reason) = fatal {
             tracing::error!(
@@ -212,6 +214,9 @@ mod tests {
         assert_eq!(times, [25, 50, 100, 200, 240, 240].map(Some));
         state.acknowledged("a");
         assert!(!state.stands_still(hour));
+        state.rebuilt(Some("fenced"));
+        state.acknowledged("a");
+        assert_eq!(state.trouble.lock().rebuilds, 0, "one that failed for good, and no more");
     }
 
     #[tokio::test]
