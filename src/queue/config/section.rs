@@ -102,7 +102,7 @@ impl Section {
             session_timeout: Key::new(
                 session,
                 "6000",
-                "milliseconds without a sign of life after which Kafka gives our partitions to others",
+                "milliseconds without a sign of life after which Kafka gives our partitions to others; with the client's group.protocol consumer the brokers' group.consumer.session.timeout.ms counts, 45 s where nobody set it",
             ),
             fetch_min_bytes: Key::new(min_bytes, "1", "a fetch waits for this many bytes"),
             fetch_wait: Key::new(wait, "100", "at most for this many milliseconds"),

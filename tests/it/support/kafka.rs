@@ -282,6 +282,7 @@ impl Broker {
 }
 
 fn properties(data: &Path, listener: &str, port: u16, controller: u16) -> String {
+    // With `group.protocol: consumer` the broker says how long a session and a heartbeat last: as with `queue.sessionTimeout`.
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
@@ -296,7 +297,11 @@ fn properties(data: &Path, listener: &str, port: u16, controller: u16) -> String
          offsets.topic.replication.factor=1\n\
          transaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\n",
+         group.initial.rebalance.delay.ms=0\n\
+         group.consumer.min.session.timeout.ms=6000\n\
+         group.consumer.session.timeout.ms=6000\n\
+         group.consumer.min.heartbeat.interval.ms=1000\n\
+         group.consumer.heartbeat.interval.ms=1000\n",
         data.display()
     )
 }
