@@ -89,10 +89,10 @@ fuzz: deps-build ## every fuzz target, or TARGET=topic, for TIME=60 seconds (nee
 
 ##@ Load
 bench: deps-build ## CPU per push of both workers, beside a bare HTTP/2 client: 5 rounds, some minutes
-	$(CARGO) bench --locked --bench push
+	$(CARGO) bench --locked --bench push -- $(ARGS)
 
 bench-quick: deps-build ## the same in under two minutes
-	$(CARGO) bench --locked --bench push -- --quick
+	$(CARGO) bench --locked --bench push -- --quick $(ARGS)
 
 profile: deps-build ## instructions per push by part of the program, under callgrind: ARGS='apns functions' for one platform with its functions
 	@command -v valgrind >/dev/null || { echo "missing: valgrind; apt-get install -y valgrind" >&2; exit 1; }

@@ -4,6 +4,7 @@
 mod bare;
 mod callgrind;
 mod neighbours;
+mod options;
 mod platform;
 mod profile;
 mod usage;
@@ -12,24 +13,22 @@ mod variants;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use clap::Parser as _;
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::tally::Totals;
 
 use neighbours::{Kafka, Redis, Simulator, Worker};
-use platform::Platform;
+use options::{Command, Options};
 use usage::Usage;
 use variants::Variant;
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().collect();
-    match arguments.get(1).map(String::as_str) {
-        Some("bare") => run_bare(arguments.get(2).context("bare needs a plan")?),
-        Some("profile") => profile::run(&arguments[2..]),
-        _ if arguments.iter().any(|argument| argument == "--quick") => {
-            in_scratch(|scratch| measure(scratch, &variants::ALL[..1], 2, 50_000))
-        }
-        _ => in_scratch(|scratch| measure(scratch, &variants::ALL, 5, 200_000)),
+    let options = Options::parse();
+    match &options.command {
+        Some(Command::Bare { plan }) => run_bare(plan),
+        Some(Command::Profile { words }) => profile::run(words),
+        None => in_scratch(|scratch| measure(scratch, &options)),
     }
 }
 
@@ -81,7 +80,8 @@ struct Contest {
     workers: Vec<(Variant, Vec<Round>)>,
 }
 
-fn measure(scratch: &Path, variants: &[Variant], rounds: usize, pushes: u64) -> Result<()> {
+fn measure(scratch: &Path, options: &Options) -> Result<()> {
+    let (variants, rounds, pushes) = (options.variants(), options.rounds(), options.pushes());
     let redis = if variants.iter().any(|variant| variant.is_limited) { Redis::start() } else { None };
     let wanted = variants.iter().filter(|variant| redis.is_some() || !variant.is_limited);
     let workers: Vec<_> = wanted.map(|variant| (*variant, Vec::new())).collect();
@@ -92,7 +92,7 @@ fn measure(scratch: &Path, variants: &[Variant], rounds: usize, pushes: u64) -> 
         let simulator = Simulator::start(platform, scratch)?;
         Ok(Contest { simulator, floor: Vec::new(), workers: workers.clone() })
     };
-    let mut contests = Platform::ALL.map(contest).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut contests = options.platforms().into_iter().map(contest).collect::<Result<Vec<_>>>()?;
     for round in 0..rounds {
         eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker, per platform", round + 1);
         for Contest { simulator, floor, workers } in &mut contests {

@@ -5,7 +5,11 @@ use crate::reporters::kafka::{self, Section, refuse};
 
 const BROKERS: Key =
     Key::new("feedback.kafka.brokers", "localhost:9941", "brokers of the feedback topics: host:port, comma-separated");
-const LINGER: Key = Key::new("feedback.kafka.linger.ms", "0", "how long a record waits for company, ms");
+const LINGER: Key = Key::new(
+    "feedback.kafka.linger.ms",
+    "5",
+    "how long a record waits for company, ms; with 0 nearly every record is a request of its own",
+);
 const BATCH: Key =
     Key::new("feedback.kafka.batch.size", "1048576", "most bytes of one batch of records (librdkafka's batch.size)");
 const OPTIONS: Key =
@@ -69,7 +73,7 @@ mod tests {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.give_up_after, None);
         assert_eq!(settings.brokers, "localhost:9941");
-        assert_eq!((settings.linger_ms, settings.batch_bytes), (0, 1_048_576));
+        assert_eq!((settings.linger_ms, settings.batch_bytes), (5, 1_048_576));
     }
 
     #[test]
