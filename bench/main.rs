@@ -82,6 +82,7 @@ struct Contest {
 
 fn measure(scratch: &Path, options: &Options) -> Result<()> {
     let (variants, rounds, pushes) = (options.variants(), options.rounds(), options.pushes());
+    ensure!(!variants.is_empty(), "--only: no row has such a name");
     let redis = if variants.iter().any(|variant| variant.is_limited) { Redis::start() } else { None };
     let wanted = variants.iter().filter(|variant| redis.is_some() || !variant.is_limited);
     let workers: Vec<_> = wanted.map(|variant| (*variant, Vec::new())).collect();

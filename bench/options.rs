@@ -18,7 +18,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
     /// Only this platform.
-    #[arg(long)]
+    #[arg(long, value_parser = Platform::ALL.map(|platform| platform.name()))]
     platform: Option<String>,
     /// Interleaved rounds [default: 5, quick: 2].
     #[arg(long)]
