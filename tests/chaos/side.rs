@@ -218,10 +218,11 @@ impl Side {
     /// what is promised about it is an estimate by time, which needs a machine that keeps up.
     pub(crate) fn count_at_stake(&mut self) {
         let now = Instant::now();
-        let since = pulse::ago(now, 2 * self.uncommitted);
+        let since = pulse::ago(now, self.uncommitted);
         let samples = self.samples(since);
         self.promised += pulse::at_stake(&samples, now, self.uncommitted);
         let at_stake = self.uncommitted_acceptances();
+        // The same streams as in the promise: those of an earlier worker, before it ended, are not of this one.
         self.may_repeat += at_stake.len() as u64 + pulse::most_streams(&samples, since);
         self.was_still_at_stake = !at_stake.is_disjoint(&self.at_stake);
         self.at_stake = at_stake;
