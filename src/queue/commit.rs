@@ -11,11 +11,15 @@ use super::Observer;
 use super::commit_plan::Plan;
 use super::complaints::Complaints;
 use super::context::{Consumer, Event};
+use super::in_vain::is_in_vain;
 use super::kafka::KafkaQueue;
 use super::native;
 use super::partition::Partition;
 use super::place::Place;
 use crate::message::Origin;
+
+/// For so long a refused commit is asked for again soon; after that whatever refuses it is not a matter of moments.
+const SOON: Duration = Duration::from_secs(5);
 
 /// The commit clock, and what it is waiting for.
 #[derive(Debug)]
@@ -170,7 +174,12 @@ impl Commits {
     /// A commit was refused. Each reason is told once until commits have been taken for a while: while a coordinator refuses, two
     /// a second are.
     fn refused(&mut self, error: &KafkaError, observer: &dyn Observer) {
-        if self.refusals.is_news(error.rdkafka_error_code(), Instant::now()) {
+        let now = Instant::now();
+        // A group that is about to share anew takes it a moment later: it is not to wait for a whole strike more.
+        if self.lag(now) < SOON {
+            self.next = self.next.min(now + self.interval / 5);
+        }
+        if self.refusals.is_news(error.rdkafka_error_code(), now) {
             tracing::warn!(%error, "a commit was refused: what is resolved goes into the next one");
         }
         observer.commit_failed();
@@ -191,26 +200,6 @@ fn add(list: &mut TopicPartitionList, origin: &Origin, plan: &Plan) -> KafkaResu
         element.set_metadata(&plan.metadata);
     }
     Ok(())
-}
-
-/// Whether asking again at once is in vain: the group has gone on without this member, or somebody must mend something.
-fn is_in_vain(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{
-        FencedInstanceId, GroupAuthorizationFailed, IllegalGeneration, RebalanceInProgress, TopicAuthorizationFailed,
-        UnknownMemberId, UnknownTopicOrPartition,
-    };
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            FencedInstanceId
-                | GroupAuthorizationFailed
-                | IllegalGeneration
-                | RebalanceInProgress
-                | TopicAuthorizationFailed
-                | UnknownMemberId
-                | UnknownTopicOrPartition
-        )
-    )
 }
 
 /// Pause before a last commit is asked for again.

@@ -39,6 +39,7 @@ pub mod config;
 mod context;
 mod fullness;
 pub mod in_flight;
+mod in_vain;
 pub mod kafka;
 mod logs;
 pub mod map;

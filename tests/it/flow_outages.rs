@@ -185,6 +185,26 @@ fn a_provider_that_cannot_be_reached_is_waited_for() {
     assert_all_well(&ends, running, 6 * MANY);
 }
 
+/// The name is asked for anew for each connection: what is refused here is so for as long as the name is unknown.
+#[test]
+fn a_provider_whose_name_is_not_known_is_waited_for() {
+    let statsd = Statsd::start();
+    let address = statsd.address.to_string();
+    let mut ends = Ends::start(&[("stats.reporters", "statsd"), ("stats.statsd.host", &address)]);
+    ends.calm("one", MANY);
+    // No name ends so (RFC 6761, 6.4).
+    let away = ends.world.start_with(&[("apns.endpoint", "https://apns.invalid")]);
+    let tags = [("platform", "apns"), ("game", "one"), ("reason", "connect")];
+    statsd.await_sum("pushbreaker_opened", &tags, 1.0, LONG);
+    eventually("memory is given back", LONG, || (away.usage("one").messages <= FEW).then_some(()));
+    let (totals, seen) = (away.stop(), ends.simulator.stats());
+    assert_eq!((totals.delivered, totals.failed, totals.expired, totals.requests), (0, 0, 0, 0), "{totals:?}");
+    assert_eq!(seen.messages.serials, 0);
+    let running = ends.world.start();
+    ends.world.settle("one");
+    assert_all_well(&ends, running, MANY);
+}
+
 /// The requests of the time before take their places until they time out; a probe is not to wait for that.
 #[test]
 fn a_provider_that_answered_nothing_is_probed_while_requests_still_wait_for_it() {
@@ -269,6 +289,35 @@ fn a_fifth_refused_for_single_devices_does_not_hold_up_the_others() {
     let totals = running.totals_of("one");
     assert_eq!((totals.retries, totals.requests), (600, 1_600), "each of them three times");
     assert_all_well(&ends, running, 1_000);
+}
+
+/// Most devices of an app are refused for a while: what comes back is no more than its share beside what is new.
+#[test]
+fn retries_of_many_devices_take_no_more_than_their_share_of_the_attempts() {
+    let mut ends = Ends::start(&[("retry.maxShare", "0.1"), ("apns.retry.interval", "100ms")]);
+    let running = ends.world.start();
+    // A retry in nine first attempts, 20 a second and 1,000 that were saved up: docs/retries.md.
+    let allowed = |first: u64, time: Duration| 1_000 + first / 9 + 20 * time.as_secs();
+    answers(AnswerFault { share: 0.6, ..AnswerFault::all(429, "TooManyRequests") })(ends.handle());
+    let began = Instant::now();
+    let mut most = 0;
+    while running.totals_of("one").requests < 8_000 && began.elapsed() < LONG {
+        ends.calm("one", 300);
+        let first = ends.next_serial;
+        eventually("all of these are attempted", LONG, || {
+            (ends.simulator.stats().messages.serials >= first).then_some(())
+        });
+        let requests = ends.simulator.stats().counts.requests;
+        let retries = requests - first;
+        most = most.max(retries);
+        assert!(retries <= allowed(first, began.elapsed() + Duration::from_secs(1)), "{retries} beside {first}");
+    }
+    assert!(most > 1_000, "what was saved up is used, {most} retries: the bound was met");
+    all_well(ends.handle());
+    let all = ends.next_serial;
+    ends.world.settle("one");
+    assert_eq!(running.circuit("one").round(), 0);
+    assert_all_well(&ends, running, all);
 }
 
 /// A message that expires in an outage is expired, not failed; the breaker finds that out a push at a time.

@@ -72,7 +72,13 @@ impl World {
     }
 
     pub(crate) fn start(&self) -> Running {
-        let config = Config::from_pairs(self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        self.start_with(&[])
+    }
+
+    /// With these keys instead of its own.
+    pub(crate) fn start_with(&self, instead: &[(&str, &str)]) -> Running {
+        let own = self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let config = Config::from_pairs(own.chain(instead.iter().copied()));
         let shutdown = Shutdown::default();
         let worker = Worker::start(&config, self.platform, false, shutdown.clone()).expect("a worker");
         Running { worker, shutdown }
