@@ -219,10 +219,10 @@ impl Side {
     pub(crate) fn count_at_stake(&mut self) {
         let now = Instant::now();
         let since = pulse::ago(now, self.uncommitted);
+        let at_stake = self.uncommitted_acceptances();
+        // What was on the way when the worker was cut off is accepted after that: looked at last, that counts on both sides.
         let samples = self.samples(since);
         self.promised += pulse::at_stake(&samples, now, self.uncommitted);
-        let at_stake = self.uncommitted_acceptances();
-        // The same streams as in the promise: those of an earlier worker, before it ended, are not of this one.
         self.may_repeat += at_stake.len() as u64 + pulse::most_streams(&samples, since);
         self.was_still_at_stake = !at_stake.is_disjoint(&self.at_stake);
         self.at_stake = at_stake;
