@@ -9,6 +9,11 @@ use super::config::Settings;
 use super::prefetch::Prefetch;
 use crate::config::ConfigError;
 
+/// Longest time between two heartbeats. By them a member learns that the group shares anew, and until the last one has, a joining group
+/// stands still and takes no commit: of that time a crash repeats what went on meanwhile. Kafka recommends at most a third of the
+/// session and less where rebalances are to be short (Kafka: heartbeat.interval.ms).
+const HEARTBEAT_MS: u128 = 500;
+
 /// What the promise fixes goes over what the configuration passes through.
 pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -29,7 +34,7 @@ pub(super) fn client(settings: &Settings, prefetch: Prefetch) -> ClientConfig {
     // With the group protocol of KIP-848 both are the brokers' to say.
     if !settings.brokers_assign() {
         client.set("session.timeout.ms", session.to_string());
-        client.set("heartbeat.interval.ms", (session / 3).min(3000).to_string());
+        client.set("heartbeat.interval.ms", (session / 3).min(HEARTBEAT_MS).to_string());
     }
     // The client asks that it is no shorter than a session; its default is five minutes.
     if session > 300_000 && !settings.options.contains_key("max.poll.interval.ms") {
@@ -91,10 +96,10 @@ mod tests {
         let names =
             ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "max.poll.interval.ms"];
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(options(&[], names), [text("6000"), text("2000"), text("range,roundrobin"), None]);
+        assert_eq!(options(&[], names), [text("6000"), text("500"), text("range,roundrobin"), None]);
         assert_eq!(options(&[("queue.kafka.group.protocol", "consumer")], names), [None, None, None, None]);
         let long = options(&[("queue.sessionTimeout", "600000")], names);
-        assert_eq!(long, [text("600000"), text("3000"), text("range,roundrobin"), text("600000")]);
+        assert_eq!(long, [text("600000"), text("500"), text("range,roundrobin"), text("600000")]);
     }
 
     #[test]
