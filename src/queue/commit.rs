@@ -237,13 +237,12 @@ impl KafkaQueue {
     }
 
     /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
-    /// deadline has come.
+    /// deadline has come. What stays ours is committed with them: until a group has shared anew it takes no other commit.
     pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
         loop {
             // An older commit that is still under way must not come after the last one.
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
-            let going = self.partitions.iter_mut().filter(|partition| is_going(&partition.origin));
-            self.commits.ask(&self.consumer, going, &*self.observer);
+            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let is_left = |partition: &Partition| {
                 is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
