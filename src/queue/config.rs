@@ -123,7 +123,10 @@ impl Settings {
         client::check(&settings)?;
         if settings.brokers_assign() {
             let key = section.session_timeout.name;
-            tracing::warn!(key, "with group.protocol consumer the brokers say for how long the partitions of a crashed worker stand still, not this key: group.consumer.session.timeout.ms of the brokers or of the group, 45 s where nobody set it");
+            tracing::warn!(
+                key,
+                "with group.protocol consumer the brokers say for how long the partitions of a crashed worker stand still, not this key: group.consumer.session.timeout.ms of the brokers or of the group, 45 s where nobody set it"
+            );
         }
         Ok(settings)
     }

@@ -74,21 +74,21 @@ pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
         side.flow(Some(rate), u64::MAX, Mix::CALM);
     }
     until(&mut sides[0], "both at speed", u64::from(rate) * 10, Side::accepted);
-    let mut phases = Vec::new();
+    let mut phases = vec![pass(&mut sides, CALM, None)];
     for (name, ill) in ILLS {
-        phases.push(pass(&mut sides, CALM, None));
         eprintln!("{name}");
         let before = sides[0].provider().counts();
         sides[0].provider().set_for_first(&sides[0].app, ill);
         phases.push(pass(&mut sides, options.outage(), Some((name, ill))));
         sides[0].provider().set(None);
         until_caught_up(&mut sides, rate);
-        // What was accepted and not answered may be followed by one repeat.
+        phases.push(pass(&mut sides, CALM, None));
+        // What was accepted and not answered may be followed by one repeat. Counted now: what was under way at the end of it is
+        // over.
         let now = sides[0].provider().counts();
         let lost = if matches!(ill, Ill::AnswersLost(_)) { now.resets - before.resets } else { 0 };
         sides[0].may_come_again(lost + now.cut_off - before.cut_off);
     }
-    phases.push(pass(&mut sides, CALM, None));
     let mut all = Vec::new();
     sides.iter_mut().for_each(Side::ebb);
     for side in &mut sides {
