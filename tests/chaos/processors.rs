@@ -18,6 +18,11 @@ impl Processors {
         Processors { idle: ticks[3] + ticks[4], all: ticks.iter().sum() }
     }
 
+    /// What part of the time since then was so many ticks.
+    pub(crate) fn share_since(self, then: Processors, ticks: u64) -> f64 {
+        ticks as f64 / (self.all - then.all).max(1) as f64
+    }
+
     /// What part of the time since then they were busy.
     pub(crate) fn busy_since(self, then: Processors) -> f64 {
         let (idle, all) = (self.idle - then.idle, (self.all - then.all).max(1));

@@ -25,8 +25,10 @@ use crate::world::World;
 
 /// Pushes per second of each app: two of them cost a worker less than a quarter of a core.
 const RATE: u32 = 500;
-/// A machine that is busier than this in calm times is too small for the load: what the other app feels may be that.
+/// A worker that takes more of the machine than this in calm times has too much to do: what the other app feels may be that.
 const HALF: f64 = 0.5;
+/// The same of a machine that is busier than this with all that the run starts.
+const FULL: f64 = 0.9;
 /// Before each ill both are well for so long.
 const CALM: Duration = Duration::from_secs(20);
 /// What the healthy app's speed and p99 may differ from those of calm times.
@@ -53,8 +55,9 @@ struct Phase {
     time: Range<i64>,
     /// The worker's resident memory at its end, bytes.
     resident: u64,
-    /// What part of the machine was in use.
+    /// What part of the machine was in use, and by the worker.
     busy: f64,
+    worker: f64,
 }
 
 /// How an app fared in some phases.
@@ -114,13 +117,15 @@ pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
 
 /// Lets time pass.
 fn pass(sides: &mut [Side; 2], time: Duration, ill: Option<(&'static str, Ill)>) -> Phase {
-    let (begin, begun, before) = (now_ms(), Instant::now(), Processors::now());
+    let (begin, begun, before, used) = (now_ms(), Instant::now(), Processors::now(), sides[0].worker(0).ticks());
     while begun.elapsed() < time {
         sides[0].assert_alive();
         pause(LOOK);
     }
-    let busy = Processors::now().busy_since(before);
-    Phase { ill, time: begin..now_ms(), resident: sides[0].worker(0).resident(), busy }
+    let now = Processors::now();
+    let worker = now.share_since(before, sides[0].worker(0).ticks() - used);
+    let resident = sides[0].worker(0).resident();
+    Phase { ill, time: begin..now_ms(), resident, busy: now.busy_since(before), worker }
 }
 
 /// Waits until the backlog is gone: less waits than a second brings.
@@ -171,6 +176,10 @@ impl Times {
     }
 }
 
+fn mean(phases: &[&Phase], of: fn(&Phase) -> f64) -> f64 {
+    phases.iter().map(|phase| of(phase)).sum::<f64>() / phases.len() as f64
+}
+
 /// What the apps met, one phase after the other: all calm ones together first.
 fn rows(phases: &[Phase]) -> Vec<(&'static str, Vec<&Phase>)> {
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
@@ -189,11 +198,12 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
         "p99 ms",
         "resident MiB",
         "machine busy",
+        "by the worker",
     ]);
     for (name, phases) in rows(phases) {
         let [sick, well] = times.each_ref().map(|times| times.fared(&phases));
         let most = phases.iter().map(|phase| phase.resident).max().unwrap_or(0);
-        let busy = phases.iter().map(|phase| phase.busy).sum::<f64>() / phases.len() as f64;
+        let percent = |of: fn(&Phase) -> f64| format!("{:.0} %", 100.0 * mean(&phases, of));
         let cells = [
             name.to_owned(),
             format!("{:.0}", sick.per_second),
@@ -201,7 +211,8 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
             well.p50.to_string(),
             well.p99.to_string(),
             (most >> 20).to_string(),
-            format!("{:.0} %", 100.0 * busy),
+            percent(|phase| phase.busy),
+            percent(|phase| phase.worker),
         ];
         table.add_row(cells);
     }
@@ -218,11 +229,11 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> 
         "{:.0} pushes/s of the healthy app when calm",
         well_calm.per_second
     );
-    let busy = calm.iter().map(|phase| phase.busy).sum::<f64>() / calm.len() as f64;
-    if busy > HALF {
+    let (busy, worker) = (mean(&calm, |phase| phase.busy), mean(&calm, |phase| phase.worker));
+    if worker > HALF || busy > FULL {
+        let (worker, busy) = (100.0 * worker, 100.0 * busy);
         all.push(format!(
-            "the machine is busy for {:.0} % of calm times, at most half is meant: see --rate",
-            100.0 * busy
+            "when calm the worker takes {worker:.0} % of the machine, which is busy for {busy:.0} %: half and 90 % are meant, see --rate"
         ));
     }
     for phase in phases {

@@ -118,14 +118,27 @@ impl Server {
         }
     }
 
-    /// Resident memory of the server, bytes: of the shell's child of that name.
-    pub(crate) fn resident(&self, program: &str) -> u64 {
+    /// What the system says in a file about the server: the shell's child of that name.
+    fn told(&self, program: &str, file: &str) -> String {
         let shell = self.shell.id();
         let children =
             fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).expect("the shell's children");
         let of = |pid: &&str, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let server = children.split_whitespace().find(|pid| of(pid, "comm").trim() == program).expect("the server");
-        let status = of(&server, "status");
+        of(&server, file)
+    }
+
+    /// Processor time that the server has used so far, in ticks, as `/proc/stat` has it.
+    pub(crate) fn ticks(&self, program: &str) -> u64 {
+        let stat = self.told(program, "stat");
+        // What follows the name, which may hold spaces: user and system are its 12th and 13th (proc(5)).
+        let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
+        rest.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Resident memory of the server, bytes.
+    pub(crate) fn resident(&self, program: &str) -> u64 {
+        let status = self.told(program, "status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
         1024 * line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number")
     }

@@ -93,6 +93,11 @@ impl Worker {
         self.server.as_ref().expect("running").resident("pusher")
     }
 
+    /// Processor time that it has used so far, in ticks, as `/proc/stat` has it.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.server.as_ref().expect("running").ticks("pusher")
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.log_file().read()
