@@ -9,8 +9,8 @@ use super::config::Settings;
 use super::prefetch::Prefetch;
 use crate::config::ConfigError;
 
-/// Longest time between two heartbeats. By them a member learns that the group shares anew, and until the last one has, a joining group
-/// stands still and takes no commit: of that time a crash repeats what went on meanwhile. Kafka recommends at most a third of the
+/// Longest time between two heartbeats. By them a member learns that the group shares anew, and until the last one has, those that have joined
+/// stand still and no commit of theirs is answered: of that time a crash repeats what went on meanwhile. Kafka recommends at most a third of the
 /// session and less where rebalances are to be short (Kafka: heartbeat.interval.ms).
 const HEARTBEAT_MS: u128 = 500;
 

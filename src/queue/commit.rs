@@ -36,6 +36,8 @@ pub(super) struct Commits {
     cluster: u32,
     /// When nothing was left to commit, or a commit was taken, for the last time.
     well_at: Instant,
+    /// Since when commits are refused.
+    refused_since: Option<Instant>,
     /// Refusals that were told.
     refusals: Complaints<Option<RDKafkaErrorCode>>,
 }
@@ -46,8 +48,9 @@ impl Commits {
     pub(super) fn new(interval: Duration) -> Self {
         let (now, interval) = (Instant::now(), interval / 2);
         let next = now + interval;
-        let refusals = Complaints::default();
-        Commits { interval, next, under_way: 0, asked_at: now, accepted: false, cluster: 0, well_at: now, refusals }
+        let (refused_since, refusals) = (None, Complaints::default());
+        let (under_way, accepted, cluster) = (0, false, 0);
+        Commits { interval, next, under_way, asked_at: now, accepted, cluster, well_at: now, refused_since, refusals }
     }
 
     /// crc32 of the cluster's id. It is known before the first partition is ours.
@@ -156,9 +159,9 @@ impl Commits {
         let mut refused = None;
         for (partition, answer) in partitions {
             partition.anchors.answered(answer.is_ok());
+            partition.commit_is_in_vain = answer.as_ref().is_err_and(is_in_vain);
             let Err(error) = answer else { continue };
             partition.set_dirty();
-            partition.commit_is_in_vain = is_in_vain(&error);
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
                 tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
                 partition.commits_map = false;
@@ -171,12 +174,12 @@ impl Commits {
         refused
     }
 
-    /// A commit was refused. Each reason is told once until commits have been taken for a while: while a coordinator refuses, two
-    /// a second are.
+    /// A commit was refused. Each reason is told once until commits have been taken for a while: while a coordinator refuses,
+    /// several a second are.
     fn refused(&mut self, error: &KafkaError, observer: &dyn Observer) {
         let now = Instant::now();
         // A group that is about to share anew takes it a moment later: it is not to wait for a whole strike more.
-        if self.lag(now) < SOON {
+        if now.saturating_duration_since(*self.refused_since.get_or_insert(now)) < SOON {
             self.next = self.next.min(now + self.interval / 5);
         }
         if self.refusals.is_news(error.rdkafka_error_code(), now) {
@@ -187,6 +190,7 @@ impl Commits {
 
     /// A commit was taken as a whole.
     fn taken(&mut self) {
+        self.refused_since = None;
         if self.refusals.answered(Instant::now()) {
             tracing::info!("commits are taken again");
         }
@@ -237,12 +241,16 @@ impl KafkaQueue {
     }
 
     /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
-    /// deadline has come. What stays ours is committed with them: until a group has shared anew it takes no other commit.
+    /// deadline has come. What stays ours is committed with them once: a group that shares partitions one by one may take no other
+    /// commit until it has shared anew.
     pub(super) fn commit_last(&mut self, is_going: impl Fn(&Origin) -> bool, deadline: Instant) {
+        let mut is_first = true;
         loop {
             // An older commit that is still under way must not come after the last one.
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
-            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+            let all = std::mem::take(&mut is_first) && !self.commits.is_under_way();
+            let asked = self.partitions.iter_mut().filter(|partition| all || is_going(&partition.origin));
+            self.commits.ask(&self.consumer, asked, &*self.observer);
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let is_left = |partition: &Partition| {
                 is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
@@ -280,5 +288,31 @@ impl KafkaQueue {
         for event in later {
             consumer.context().put_back(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NoObserver;
+    use super::*;
+
+    #[test]
+    fn a_refused_commit_is_due_again_soon_and_not_for_ever() {
+        let mut commits = Commits::new(Duration::from_secs(1));
+        let error = KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration);
+        let due = |commits: &mut Commits| {
+            let now = Instant::now();
+            commits.hurry(now);
+            assert!(commits.is_due(now) && !commits.is_due(now));
+            commits.refused(&error, &NoObserver);
+            let (soon, strike) = (now + Duration::from_millis(250), now + Duration::from_millis(500));
+            (commits.is_due(soon), commits.is_due(strike))
+        };
+        assert_eq!(due(&mut commits), (true, false));
+        assert_eq!(due(&mut commits), (true, false), "again and again, for a while");
+        commits.refused_since = Instant::now().checked_sub(SOON);
+        assert_eq!(due(&mut commits), (false, true), "it is no matter of moments");
+        commits.taken();
+        assert_eq!(due(&mut commits), (true, false));
     }
 }

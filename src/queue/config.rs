@@ -38,6 +38,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("metadata.broker.list", "use queue.brokers"),
     ("group.id", "use queue.group"),
     ("session.timeout.ms", "use queue.sessionTimeout"),
+    ("heartbeat.interval.ms", "it goes by queue.sessionTimeout: a third of that, at most 500 ms"),
     ("fetch.min.bytes", "use queue.fetch.min.bytes"),
     ("fetch.wait.max.ms", "use queue.fetch.wait.max.ms"),
     ("partition.assignment.strategy", "use queue.assignment"),
@@ -125,7 +126,7 @@ impl Settings {
             let key = section.session_timeout.name;
             tracing::warn!(
                 key,
-                "with group.protocol consumer the brokers say for how long the partitions of a crashed worker stand still, not this key: group.consumer.session.timeout.ms of the brokers or of the group, 45 s where nobody set it"
+                "with group.protocol consumer the brokers' group.consumer.session.timeout.ms says when the partitions of a worker that crashed go to others (45 s where nobody set it); this key, after which one that stood still asks before it sends, must not be longer"
             );
         }
         Ok(settings)

@@ -210,6 +210,10 @@ impl KafkaQueue {
         }
         if !lost {
             let limit = self.settings.session_timeout / 2;
+            // What stays is sent on while we wait, and no clock strikes meanwhile.
+            if !self.commits.is_under_way() {
+                self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+            }
             self.serve_while(Instant::now() + FAREWELL.min(limit), |_| going.iter().any(|one| one.on_stream() > 0));
             self.commit_last(is_revoked, Instant::now() + LAST_COMMIT.min(limit));
         }
