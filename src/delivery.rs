@@ -107,7 +107,7 @@ impl Push {
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.
 pub fn deliver(mut push: Push, begun: Begun, desk: Arc<Desk>) -> impl Future<Output = ()> + Send {
-    push.job = desk.jobs.of(&push.message.payload, push.message.lent_at);
+    push.job = desk.job_of(&push.message);
     attempt_once(push, begun, None, desk)
 }
 
@@ -349,6 +349,9 @@ mod tests {
         }
         fn feedback(&self, _: &QueueMessage, _: &Outcome, _: RecordForm) -> Vec<u8> {
             Vec::new()
+        }
+        fn metadata<'a>(&self, _: &'a QueueMessage) -> Option<&'a str> {
+            panic!("on purpose")
         }
         fn expires_at_ms(&self, _: &QueueMessage) -> Option<i64> {
             None

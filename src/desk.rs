@@ -13,8 +13,9 @@ use crate::clock;
 use crate::delivery::{FeedbackSwitches, Push};
 use crate::handlers::MessageHandler;
 use crate::handlers::retry::Policy;
-use crate::jobs::Jobs;
+use crate::jobs::{Job, Jobs};
 use crate::line::{Ahead, Tools, Turns};
+use crate::message::QueueMessage;
 use crate::outcome::Refusal;
 use crate::reporters::stats::Metric;
 use crate::reporters::{Reporters, StatsReporter as _};
@@ -97,6 +98,18 @@ impl Desk {
     #[must_use]
     pub fn with_jobs(self, jobs: Arc<Jobs>) -> Self {
         Desk { jobs, ..self }
+    }
+
+    /// The job of a message that has come in.
+    pub fn job_of(&self, message: &QueueMessage) -> Option<Arc<Job>> {
+        let tools = self.app(&message.origin.app)?;
+        let metadata = catch_unwind(AssertUnwindSafe(|| tools.handler.metadata(message))).unwrap_or_else(|_| {
+            let place = format!("{message:?}");
+            // Its attempt is an alarm by itself when that panics as well.
+            tracing::error!(app = %message.origin.app, reason = "internal", place, "a handler panicked over a message's metadata; it counts for no job");
+            None
+        });
+        self.jobs.of(metadata?, message.lent_at)
     }
 
     /// Whether a message's job is stopped, and we may still say so: its partition is ours. A yes counts as an attempt under

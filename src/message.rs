@@ -1,7 +1,8 @@
 //! What comes in: one message of a push topic and where it came from. Plain data, no behaviour of any provider.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -79,7 +80,40 @@ pub struct QueueMessage {
     /// When this process took it from the queue.
     pub lent_at: Instant,
     /// The record's value, untouched; empty for a record without one.
-    pub payload: Bytes,
+    pub payload: Payload,
+}
+
+/// A record's value, and where its reader found what it looks for in it, so that it looks once.
+#[derive(Clone, Default)]
+pub struct Payload {
+    bytes: Bytes,
+    places: OnceLock<Box<[Range<u32>]>>,
+}
+
+impl Payload {
+    /// The places that were kept. Which is that of what is the reader's.
+    pub fn places(&self) -> Option<&[Range<u32>]> {
+        self.places.get().map(Box::as_ref)
+    }
+
+    /// Keeps these; the first ones stay.
+    pub fn keep_places(&self, places: Box<[Range<u32>]>) {
+        let _ = self.places.set(places);
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Payload { bytes, places: OnceLock::new() }
+    }
+}
+
+impl Deref for Payload {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 /// Namespace of the identities below, drawn once and documented (docs/guarantee.md). It must stay: with another one a replay

@@ -13,13 +13,13 @@ pub(in crate::handlers) struct Members<'a>(pub(in crate::handlers) Vec<(Cow<'a, 
 
 impl<'a> Members<'a> {
     /// The members of `raw`; `None` when it is not an object (or holds a key that is no valid text).
-    pub(in crate::handlers) fn of(raw: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
+    pub(in crate::handlers) fn of(raw: &'a str) -> Option<Self> {
+        serde_json::from_str(raw).ok()
     }
 
     /// The value of `key`: the last one when it is repeated.
-    pub(in crate::handlers) fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
+    pub(in crate::handlers) fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.get())
     }
 }
 
@@ -43,6 +43,12 @@ pub(in crate::handlers) fn push_member(object: &mut Vec<u8>, key: &str, raw: &st
     push_text(object, key);
     object.push(b':');
     object.extend_from_slice(raw.as_bytes());
+}
+
+/// Appends `"key":"text"`, with a comma where one is needed.
+pub(in crate::handlers) fn push_text_member(object: &mut Vec<u8>, key: &str, text: &str) {
+    push_member(object, key, "");
+    push_text(object, text);
 }
 
 /// Appends a JSON string.
@@ -133,9 +139,8 @@ impl<K, N: Fn(&str) -> Option<K>> Visitor<'_> for KeySeed<'_, N> {
 pub(in crate::handlers) struct Text<'a>(pub(in crate::handlers) Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// The text of `raw`; `None` when it is no string, or one that is no valid text.
-    pub(in crate::handlers) fn of(raw: &'a RawValue) -> Option<Self> {
-        let json = raw.get();
+    /// The text of a raw value; `None` when it is no string, or one that is no valid text.
+    pub(in crate::handlers) fn of(json: &'a str) -> Option<Self> {
         // What a value's text is, when it holds no escape, was seen when it was read.
         match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(text) if !text.contains('\\') => Some(Text(Cow::Borrowed(text))),

@@ -8,10 +8,12 @@ pub mod breaker;
 pub mod gcm;
 mod host;
 mod json;
+mod known;
 mod not_sent;
 mod open_gate;
 pub mod pace;
 pub mod preview;
+mod record;
 pub mod retry;
 mod settings;
 mod unanswered;
@@ -31,6 +33,7 @@ use crate::reload::Watched;
 
 pub use open_gate::OpenGate;
 use preview::Preview;
+pub use record::RecordForm;
 
 /// One line of the registry: a platform and how to set it up.
 #[derive(Debug)]
@@ -179,15 +182,6 @@ fn without_request<'a>(outcome: Outcome) -> BoxFuture<'a, Attempt> {
     Box::pin(std::future::ready(Attempt::local(Verdict::Resolved(outcome))))
 }
 
-/// How a feedback record is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordForm {
-    /// With the producer's `metadata` (`feedback.metadata`).
-    pub metadata: bool,
-    /// Without the notification, marked `"truncated": true`: the broker called the full record too large.
-    pub truncated: bool,
-}
-
 /// Sends the messages of one app. One instance per app and sender thread; it owns no task of the message.
 pub trait MessageHandler: Send + Sync {
     /// One attempt: parse, check, build, send, understand the answer. Never an error: a refused push is a verdict.
@@ -196,6 +190,9 @@ pub trait MessageHandler: Send + Sync {
 
     /// The feedback record of this outcome, JSON in the provider's documented shape.
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8>;
+
+    /// The producer's own `metadata`, raw JSON; `None`: there is none, or the message cannot be read.
+    fn metadata<'a>(&self, message: &'a QueueMessage) -> Option<&'a str>;
 
     /// When the message stops being worth sending, ms since the epoch, as its producer wrote it; `None`: never.
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64>;

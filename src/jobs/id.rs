@@ -1,12 +1,10 @@
 //! To which job (campaign) a message belongs: `metadata.jobId`, as its producer wrote it. Pure.
 //!
-//! Asked for each message before its handler reads it, so a record without an escape is not parsed but looked through (`scan`).
+//! Asked for each message, so metadata without an escape is not parsed but looked through (`scan`).
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -15,24 +13,18 @@ mod scan;
 /// Bytes of the longest name; a longer one is no job's.
 pub const LONGEST: usize = 200;
 
-/// The job of a record; `None`: it names none, or is no JSON object. As in the rest of a message `metadata` may be written in
-/// any case, and of a repeated key the last one counts.
-pub fn of(record: &[u8]) -> Option<Cow<'_, str>> {
-    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"jobId\""));
-    // Most that name none are known by that, without being read.
-    NAME.find(record)?;
-    let record = std::str::from_utf8(record).ok()?;
-    if record.contains('\\') {
-        return parsed(record);
+/// The job that a message's metadata names; `None`: none, or it is no JSON object. Of a repeated key the last one counts.
+pub fn of(metadata: &str) -> Option<Cow<'_, str>> {
+    if metadata.contains('\\') {
+        return name(parsed(metadata)?.get());
     }
-    let id = scan::value_of(record, |key| key.eq_ignore_ascii_case("metadata"))?;
-    name(scan::value_of(id, |key| key == "jobId")?)
+    name(scan::value_of(metadata, "jobId")?)
 }
 
-/// The same by a parser that knows escapes.
-fn parsed(record: &str) -> Option<Cow<'_, str>> {
-    let metadata = member(record, |key| key.eq_ignore_ascii_case("metadata"))?;
-    name(member(metadata.get(), |key| key == "jobId")?.get())
+/// The value of the last `jobId`, found by a parser that knows escapes.
+fn parsed(metadata: &str) -> Option<&RawValue> {
+    let mut json = serde_json::Deserializer::from_str(metadata);
+    json.deserialize_map(LastId).ok().flatten()
 }
 
 /// The name that a value is.
@@ -51,15 +43,9 @@ pub fn is_name(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// The last value in an object whose key is the one.
-fn member(object: &str, is_it: fn(&str) -> bool) -> Option<&RawValue> {
-    let mut json = serde_json::Deserializer::from_str(object);
-    json.deserialize_map(Member(is_it)).ok().flatten()
-}
+struct LastId;
 
-struct Member(fn(&str) -> bool);
-
-impl<'de> Visitor<'de> for Member {
+impl<'de> Visitor<'de> for LastId {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +54,7 @@ impl<'de> Visitor<'de> for Member {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(is_it) = map.next_key_seed(Key(self.0))? {
+        while let Some(is_it) = map.next_key_seed(Key)? {
             if is_it {
                 found = Some(map.next_value()?);
             } else {
@@ -79,8 +65,8 @@ impl<'de> Visitor<'de> for Member {
     }
 }
 
-/// Looks at a key in place, without a copy.
-struct Key(fn(&str) -> bool);
+/// Looks at a key in place, without a copy: whether it is the one.
+struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = bool;
@@ -98,7 +84,7 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
-        Ok((self.0)(key))
+        Ok(key == "jobId")
     }
 }
 
@@ -108,29 +94,25 @@ mod tests {
 
     #[test]
     fn a_job_is_what_the_producers_metadata_says() {
-        let cases: [(&str, Option<&str>); 16] = [
-            (r#"{"to":"t","metadata":{"a":[1,{}],"jobId":"j-1","z":null}}"#, Some("j-1")),
-            (r#"{"Metadata":{"jobId":"first","jobId":"last"}}"#, Some("last")),
-            (r#"{"metadata":{"jobId":"first"},"METADATA":{"jobId":"last"}}"#, Some("last")),
-            (r#"{"metadata":{"jobId":"a\"\u00e4"}}"#, Some("a\"ä")),
-            (r#"{"metadata":{"jobId":42}}"#, Some("42")),
-            (r#"{"metadata":{"jobId":""}}"#, None),
-            (r#"{"metadata":{"jobId":"a\nb"}}"#, None),
-            (r#"{"metadata":{"jobId":null}}"#, None),
-            (r#"{"metadata":{"jobId":{"jobId":"x"}}}"#, None),
-            (r#"{"metadata":{"JobId":"x"},"data":{"jobId":"y"}}"#, None),
-            (r#"{"metadata":"{\"jobId\":\"x\"}"}"#, None),
-            (r#"{"metadata":["jobId"]}"#, None),
-            (r#"{"jobId":"x"}"#, None),
+        let cases: [(&str, Option<&str>); 13] = [
+            (r#"{"a":[1,{}],"jobId":"j-1","z":null}"#, Some("j-1")),
+            (r#"{"jobId":"first","jobId":"last"}"#, Some("last")),
+            (r#"{"jobId":"a\"\u00e4"}"#, Some("a\"ä")),
+            (r#"{"a":"\n","jobId":{"jobId":"x"},"jobId":"last"}"#, Some("last")),
+            (r#"{"jobId":42}"#, Some("42")),
+            (r#"{"jobId":""}"#, None),
+            (r#"{"jobId":"a\nb"}"#, None),
+            (r#"{"jobId":null}"#, None),
+            (r#"{"jobId":{"jobId":"x"}}"#, None),
+            (r#"{"JobId":"x","a":{"jobId":"y"}}"#, None),
+            (r#""{\"jobId\":\"x\"}""#, None),
             (r#"["jobId"]"#, None),
-            (r#"{"metadata":{"jobId":"#, None),
-            ("", None),
+            ("{}", None),
         ];
-        for (record, expected) in cases {
-            assert_eq!(of(record.as_bytes()).as_deref(), expected, "{record}");
+        for (metadata, expected) in cases {
+            assert_eq!(of(metadata).as_deref(), expected, "{metadata}");
         }
-        assert_eq!(of(b"{\"metadata\":{\"jobId\":\"\xff\"}}"), None);
-        let long = |n| format!(r#"{{"metadata":{{"jobId":"{}"}}}}"#, "x".repeat(n));
-        assert!(of(long(LONGEST).as_bytes()).is_some() && of(long(LONGEST + 1).as_bytes()).is_none());
+        let long = |n| format!(r#"{{"jobId":"{}"}}"#, "x".repeat(n));
+        assert!(of(&long(LONGEST)).is_some() && of(&long(LONGEST + 1)).is_none());
     }
 }

@@ -44,9 +44,9 @@ impl Jobs {
         self.any_stopped.load(Relaxed) && job.is_some_and(|job| self.stopped.read().contains(job.id()))
     }
 
-    /// The job of a message that has come in, which is seen by that.
-    pub fn of(&self, record: &[u8], now: Instant) -> Option<Arc<Job>> {
-        let id = id::of(record)?;
+    /// The job of a message that has come in with this metadata, which is seen by that.
+    pub fn of(&self, metadata: &str, now: Instant) -> Option<Arc<Job>> {
+        let id = id::of(metadata)?;
         if let Some(job) = self.in_sight.read().get(&*id) {
             job.seen(now);
             return Some(job.clone());
@@ -81,14 +81,14 @@ mod tests {
 
     use super::*;
 
-    fn record(id: &str) -> String {
-        format!(r#"{{"metadata":{{"jobId":"{id}"}}}}"#)
+    fn metadata(id: &str) -> String {
+        format!(r#"{{"jobId":"{id}"}}"#)
     }
 
     #[test]
     fn a_job_is_stopped_by_name_and_goes_on_when_it_is_not() {
         let (jobs, now) = (Jobs::default(), Instant::now());
-        let [one, other] = ["a", "b"].map(|id| jobs.of(record(id).as_bytes(), now));
+        let [one, other] = ["a", "b"].map(|id| jobs.of(&metadata(id), now));
         assert!(!jobs.is_stopped(one.as_deref()));
         jobs.set_stopped(["a".into()]);
         assert!(jobs.is_stopped(one.as_deref()) && !jobs.is_stopped(other.as_deref()) && !jobs.is_stopped(None));
@@ -98,14 +98,13 @@ mod tests {
         );
         jobs.set_stopped([]);
         assert!(!jobs.is_stopped(one.as_deref()));
-        assert!(jobs.of(b"{}", now).is_none());
+        assert!(jobs.of("{}", now).is_none());
     }
 
     #[test]
     fn those_least_recently_seen_are_forgotten() {
         let (jobs, start) = (Jobs::default(), Instant::now());
-        let see =
-            |id: usize, second: u64| jobs.of(record(&id.to_string()).as_bytes(), start + Duration::from_secs(second));
+        let see = |id: usize, second: u64| jobs.of(&metadata(&id.to_string()), start + Duration::from_secs(second));
         for id in 0..MOST {
             see(id, id as u64);
         }

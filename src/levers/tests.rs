@@ -23,8 +23,8 @@ impl Process {
     }
 
     fn is_stopped(&self, id: &str) -> bool {
-        let record = format!(r#"{{"metadata":{{"jobId":"{id}"}}}}"#);
-        self.jobs.is_stopped(self.jobs.of(record.as_bytes(), std::time::Instant::now()).as_deref())
+        let metadata = format!(r#"{{"jobId":"{id}"}}"#);
+        self.jobs.is_stopped(self.jobs.of(&metadata, std::time::Instant::now()).as_deref())
     }
 }
 

@@ -47,7 +47,7 @@ pub fn run(config: &Config, arguments: &Peek, production: bool, json: bool, shut
         timestamp_ms: record.timestamp_ms,
         redrive_of: record.redrive_of,
         lent_at: Instant::now(),
-        payload: record.payload,
+        payload: record.payload.into(),
     };
     Ok(records.into_iter().map(|record| shown(&*provider, &message(record), now_ms, json)).collect())
 }

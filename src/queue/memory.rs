@@ -162,7 +162,7 @@ impl Reader {
                 timestamp_ms: Some(*timestamp),
                 redrive_of: None,
                 lent_at: now,
-                payload: payload.clone(),
+                payload: payload.clone().into(),
             };
             let receipt = lend(&self.assignment, &self.share, offset, Some(*timestamp), payload.len());
             out.push(Lent { message, receipt });

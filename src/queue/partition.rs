@@ -18,7 +18,7 @@ use super::offsets::{Ledger, Lend};
 use super::record::Record;
 use super::wakeup::{Readable, Wakeup};
 use super::{Lent, Observer};
-use crate::message::{Origin, QueueMessage};
+use crate::message::Origin;
 
 /// What a partition's queue came to in one turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -200,10 +200,8 @@ impl Partition {
     }
 
     fn lent(&self, record: Record, lent_at: Instant) -> Lent {
-        let Record { offset, timestamp: timestamp_ms, redrive_of, payload } = record;
-        let receipt = lend(&self.assignment, &self.share, offset, timestamp_ms, payload.len());
-        let message = QueueMessage { origin: self.origin.clone(), offset, timestamp_ms, redrive_of, lent_at, payload };
-        Lent { message, receipt }
+        let receipt = lend(&self.assignment, &self.share, record.offset, record.timestamp, record.payload.len());
+        Lent { message: record.into_message(self.origin.clone(), lent_at), receipt }
     }
 
     fn believe(&mut self, Belief { map, past }: Belief) {

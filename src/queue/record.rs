@@ -1,9 +1,12 @@
 //! A record as it is read.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
-use crate::message;
+use crate::message::{self, Origin, QueueMessage};
 
 /// A record as read, copied out of the client's buffers.
 #[derive(Debug)]
@@ -13,6 +16,14 @@ pub(super) struct Record {
     /// What it says to be a redrive of.
     pub(super) redrive_of: Option<i64>,
     pub(super) payload: Bytes,
+}
+
+impl Record {
+    /// The message that it is.
+    pub(super) fn into_message(self, origin: Arc<Origin>, lent_at: Instant) -> QueueMessage {
+        let Record { offset, timestamp: timestamp_ms, redrive_of, payload } = self;
+        QueueMessage { origin, offset, timestamp_ms, redrive_of, lent_at, payload: payload.into() }
+    }
 }
 
 impl From<BorrowedMessage<'_>> for Record {

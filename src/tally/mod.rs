@@ -202,9 +202,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;
 
-    use bytes::Bytes;
-
     use super::*;
+    use crate::message::Payload;
     use crate::outcome::Acceptance;
 
     fn origin(lane: Lane) -> Origin {
@@ -219,7 +218,7 @@ mod tests {
             timestamp_ms,
             redrive_of: None,
             lent_at: Instant::now(),
-            payload: Bytes::new(),
+            payload: Payload::default(),
         }
     }
 

@@ -118,6 +118,10 @@ impl MessageHandler for Script {
         format!("{} {} {history}", message.offset, outcome.key().unwrap_or("delivered")).into_bytes()
     }
 
+    fn metadata<'a>(&self, _: &'a QueueMessage) -> Option<&'a str> {
+        None
+    }
+
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {
         assert_ne!(&message.payload[..], b"hold", "on purpose: a message without a readable expiry waits all the same");
         (&message.payload[..] == b"expire").then_some(0)

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use clap::Parser as _;
 use pusher::cli::{Cli, Command};
 use pusher::config::Config;
@@ -37,7 +38,7 @@ fn shown(config: &Config, platform: Platform, records: &[&str], json: bool) -> S
             timestamp_ms: Some(NOW_MS - 90_000),
             redrive_of: (offset == 1).then_some(0),
             lent_at: Instant::now(),
-            payload: record.as_bytes().to_vec().into(),
+            payload: Bytes::copy_from_slice(record.as_bytes()).into(),
         };
         peek::shown(&*provider, &message, NOW_MS, json)
     };

@@ -94,7 +94,7 @@ fn message(token: &str, serial: i64, members: &str) -> QueueMessage {
         timestamp_ms: None,
         redrive_of: None,
         lent_at: Instant::now(),
-        payload,
+        payload: payload.into(),
     }
 }
 

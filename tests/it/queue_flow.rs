@@ -52,7 +52,11 @@ fn everything_is_lent_once_and_committed_and_what_is_not_ours_stays_untouched() 
         .map(|lent| (lent.message.origin.topic.clone(), lent.message.origin.partition, lent.message.offset))
         .collect();
     assert_eq!(places.len(), 601);
-    assert!(lent.iter().all(|lent| &*lent.message.origin.topic == OTHER || lent.message.payload == lent.message.offset.to_string()));
+    assert!(
+        lent.iter().all(
+            |lent| &*lent.message.origin.topic == OTHER || *lent.message.payload == lent.message.offset.to_string()
+        )
+    );
     assert_eq!((reader.told().ignored, reader.told().assigned), (Some(3), 4), "unrelated names are no push topics");
     resolve(lent);
     reader.close();

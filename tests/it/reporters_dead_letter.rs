@@ -39,7 +39,7 @@ fn message(payload: &'static [u8]) -> QueueMessage {
         timestamp_ms: None,
         redrive_of: None,
         lent_at: Instant::now(),
-        payload,
+        payload: payload.into(),
     }
 }
 

@@ -6,14 +6,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
-
 use crate::handlers::json::{Members, push_member};
 
 /// Keys that are compared faster one by one than by their hashes. Producers' metadata has no more.
 const FEW: usize = 16;
 
-/// A payload with metadata in it, as the parts that it consists of.
+/// A payload as it goes out, with metadata in it or without, as the parts that it consists of.
 pub(super) struct Merged<'a> {
     before: &'a str,
     name: &'static str,
@@ -21,7 +19,12 @@ pub(super) struct Merged<'a> {
     after: &'a str,
 }
 
-impl Merged<'_> {
+impl<'a> Merged<'a> {
+    /// A payload that nothing is merged into.
+    pub(super) fn nothing(payload: &'a str) -> Self {
+        Merged { before: payload, name: "", m: Cow::Borrowed(&[]), after: "" }
+    }
+
     /// The parts, in their order.
     pub(super) fn parts(&self) -> [&[u8]; 4] {
         [self.before.as_bytes(), self.name.as_bytes(), &self.m, self.after.as_bytes()]
@@ -33,31 +36,27 @@ impl Merged<'_> {
     }
 }
 
-/// The payload with `metadata` merged in; `None` when it goes out as it is.
-pub(super) fn merged<'a>(payload: &'a RawValue, metadata: &'a RawValue) -> Option<Merged<'a>> {
-    let text = payload.get();
+/// The payload `text` with `metadata` merged in; `None` when it goes out as it is.
+pub(super) fn merged<'a>(text: &'a str, metadata: &'a str) -> Option<Merged<'a>> {
     if !text.starts_with('{') {
         return None;
     }
     let new = Members::of(metadata)?;
     // Most payloads hold no `M`: one search for it in all spellings spares them the look inside.
-    let old = if may_hold_m(text) { Members::of(payload)?.get("M") } else { None };
+    let old = if may_hold_m(text) { Members::of(text)?.get("M") } else { None };
     let Some(old) = old else { return Some(with_new(text, metadata, &new)) };
-    let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
-    let (before, after) = (&text[..start], &text[start + old.get().len()..]);
-    let members = if old.get() == "null" { Members(Vec::new()) } else { Members::of(old)? };
+    let start = old.as_ptr() as usize - text.as_ptr() as usize;
+    let (before, after) = (&text[..start], &text[start + old.len()..]);
+    let members = if old == "null" { Members(Vec::new()) } else { Members::of(old)? };
     Some(Merged { before, name: "", m: joined(&members, &new).into(), after })
 }
 
 /// An object's text with an `M` as its last member.
-fn with_new<'a>(text: &'a str, metadata: &'a RawValue, members: &Members<'_>) -> Merged<'a> {
+fn with_new<'a>(text: &'a str, metadata: &'a str, members: &Members<'_>) -> Merged<'a> {
     let (before, after) = text.split_at(text.len() - 1); // an object's raw text ends with its brace
     let name = if before[1..].trim_ascii().is_empty() { "\"M\":" } else { ",\"M\":" };
-    let m = if has_repeated(members) {
-        joined(&Members(Vec::new()), members).into()
-    } else {
-        metadata.get().as_bytes().into()
-    };
+    let m =
+        if has_repeated(members) { joined(&Members(Vec::new()), members).into() } else { metadata.as_bytes().into() };
     Merged { before, name, m, after }
 }
 
@@ -101,8 +100,6 @@ mod tests {
     use super::*;
 
     fn merge(payload: &str, metadata: &str) -> Option<String> {
-        let (payload, metadata): (&RawValue, &RawValue) =
-            (serde_json::from_str(payload).unwrap(), serde_json::from_str(metadata).unwrap());
         merged(payload, metadata).map(|merged| {
             let bytes = merged.parts().concat();
             assert_eq!(bytes.len(), merged.len());

@@ -7,11 +7,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::fields::{self, Fields};
-use super::merge;
+use super::fields::Fields;
+use super::merge::{self, Merged};
 use super::parts::{Body, Parts};
 use super::push_type::{self, PushType};
 use crate::handlers::Subject;
@@ -69,38 +68,39 @@ impl Push<'_> {
     }
 }
 
-/// Reads a record. `topic` is the app's own; `identity` is asked for when the message brings no UUID.
+/// Reads a record by the fields that were found in this very one. `topic` is the app's own; `identity` is asked for when the message brings no
+/// UUID.
 pub(super) fn parse<'a>(
-    record: &'a Bytes,
+    record: &Bytes,
+    fields: &Fields<'a>,
     now_ms: i64,
     topic: &str,
     identity: impl FnOnce() -> Uuid,
 ) -> Result<Push<'a>, NotSent> {
-    let fields = fields::read(record)?;
-    let expiry_ms = expiry_ms(&fields)?;
+    let expiry_ms = expiry_ms(fields)?;
     if expiry_ms.is_some_and(|end| end < now_ms) {
         return Err(NotSent::Expired);
     }
-    let token = token(&fields)?;
+    let token = token(fields)?;
     check_token(&token)?;
-    let payload = payload(&fields)?;
+    let payload = payload(fields)?;
     let given = text(fields.push_type, "push_type")?.filter(|name| !name.is_empty());
     let push_type = match given.as_deref() {
         Some(name) => PushType::named(name).ok_or_else(push_type::refusal)?,
         None => push_type::inferred(payload),
     };
     let body = body(payload, fields.metadata, push_type.longest_payload)?;
-    let id = apns_id(&fields)?.unwrap_or_else(identity);
+    let id = apns_id(fields)?.unwrap_or_else(identity);
     let parts = Parts::new(&token, id, body, record).ok_or_else(malformed_token)?;
     Ok(Push {
         priority: push_type::priority(&push_type, number(fields.priority, "priority")?)?,
         expiration: number(fields.expiration, "expiration")?
             .filter(|seconds| *seconds >= 0)
             .or(expiry_ms.map(|end| (end / 1000).max(1))),
-        collapse_id: collapse_id(&fields)?,
-        topic: chosen_topic(&fields, push_type.suffix, topic)?,
+        collapse_id: collapse_id(fields)?,
+        topic: chosen_topic(fields, push_type.suffix, topic)?,
         kind: push_type.value,
-        payload: payload.get(),
+        payload,
         parts,
         token,
     })
@@ -120,10 +120,10 @@ pub(super) fn token<'a>(fields: &Fields<'a>) -> Result<Cow<'a, str>, Box<Refusal
 }
 
 /// The payload, an object or a string.
-fn payload<'a>(fields: &Fields<'a>) -> Result<&'a RawValue, Box<Refusal>> {
+fn payload<'a>(fields: &Fields<'a>) -> Result<&'a str, Box<Refusal>> {
     let empty = || refused("payload-empty", "PayloadEmpty", "the message has no Payload, or an empty string as one");
     let payload = fields.payload.ok_or_else(empty)?;
-    match payload.get() {
+    match payload {
         "\"\"" => Err(empty()),
         text if text.starts_with(['{', '"']) => Ok(payload),
         _ => Err(wrong_type("Payload", "an object or a string")),
@@ -144,11 +144,11 @@ fn malformed_token() -> Box<Refusal> {
 }
 
 /// The body: the record's own bytes, unless metadata is merged into them.
-fn body<'a>(payload: &'a RawValue, metadata: Option<&'a RawValue>, longest: usize) -> Result<Body<'a>, Box<Refusal>> {
-    if metadata.is_some_and(|raw| !raw.get().starts_with('{')) {
+fn body<'a>(payload: &'a str, metadata: Option<&'a str>, longest: usize) -> Result<Body<'a>, Box<Refusal>> {
+    if metadata.is_some_and(|raw| !raw.starts_with('{')) {
         return Err(wrong_type("metadata", "an object"));
     }
-    let own = payload.get().as_bytes();
+    let own = payload.as_bytes();
     if own.len() > longest {
         return Err(too_large(own.len(), longest));
     }
@@ -160,10 +160,10 @@ fn body<'a>(payload: &'a RawValue, metadata: Option<&'a RawValue>, longest: usiz
 }
 
 /// The payload as it goes out, for the feedback record; `None` when it is not known.
-pub(super) fn sent_payload<'a>(fields: &Fields<'a>) -> Option<Cow<'a, [u8]>> {
+pub(super) fn sent_payload<'a>(fields: &Fields<'a>) -> Option<Merged<'a>> {
     let payload = fields.payload?;
     let merged = fields.metadata.and_then(|metadata| merge::merged(payload, metadata));
-    Some(merged.map_or(Cow::Borrowed(payload.get().as_bytes()), |merged| Cow::Owned(merged.parts().concat())))
+    Some(merged.unwrap_or_else(|| Merged::nothing(payload)))
 }
 
 fn collapse_id(fields: &Fields<'_>) -> Result<Option<HeaderValue>, Box<Refusal>> {
@@ -192,15 +192,15 @@ pub(super) fn apns_id(fields: &Fields<'_>) -> Result<Option<Uuid>, Box<Refusal>>
     Ok(text(fields.apns_id, "ApnsID")?.and_then(|id| Uuid::try_parse(&id).ok()))
 }
 
-fn text<'a>(raw: Option<&'a RawValue>, name: &'static str) -> Result<Option<Cow<'a, str>>, Box<Refusal>> {
+fn text<'a>(raw: Option<&'a str>, name: &'static str) -> Result<Option<Cow<'a, str>>, Box<Refusal>> {
     let Some(raw) = raw else { return Ok(None) };
     Text::of(raw).map(|Text(text)| Some(text)).ok_or_else(|| wrong_type(name, "a string"))
 }
 
 /// A whole number, also written as a float (`1.7e9`) or in quotes, as producers in other languages do.
-fn number(raw: Option<&RawValue>, name: &'static str) -> Result<Option<i64>, Box<Refusal>> {
+fn number(raw: Option<&str>, name: &'static str) -> Result<Option<i64>, Box<Refusal>> {
     let Some(raw) = raw else { return Ok(None) };
-    let digits = raw.get().trim_matches('"');
+    let digits = raw.trim_matches('"');
     let whole = digits.parse::<i64>().ok().or_else(|| {
         let float = digits.parse::<f64>().ok().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
         Some(float as i64)
@@ -226,9 +226,9 @@ pub(super) fn refused(
 }
 
 /// Whether `aps` holds `content-available` alone.
-pub(super) fn is_silent(payload: &RawValue) -> bool {
+pub(super) fn is_silent(payload: &str) -> bool {
     // Most payloads never mention it: one search spares them the look inside.
-    if !payload.get().contains("content-available") {
+    if !payload.contains("content-available") {
         return false;
     }
     let Some(aps) = Members::of(payload).and_then(|members| members.get("aps")).and_then(Members::of) else {
@@ -246,9 +246,13 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
     const IDENTITY: Uuid = Uuid::from_u128(0x1234_5678);
 
+    fn read<'a>(record: &'a Bytes, topic: &str) -> Result<Push<'a>, NotSent> {
+        parse(record, &Fields::read(record)?, NOW, topic, || IDENTITY)
+    }
+
     /// What came of a record, in words.
     fn came_of(record: &[u8]) -> String {
-        match parse(&Bytes::copy_from_slice(record), NOW, "com.example.game", || IDENTITY) {
+        match read(&Bytes::copy_from_slice(record), "com.example.game") {
             Ok(push) => format!(
                 "{} {} topic={} priority={} expiration={} collapse={} body={}",
                 push.parts.path,
@@ -284,7 +288,7 @@ mod tests {
     #[test]
     fn a_plain_message_is_an_alert_with_its_bytes_untouched_and_uncopied() {
         let record = Bytes::from_static(br#"{"DeviceToken":"ab12","Payload":{"b" :1,"a":"<\u00e9>"},"push_expiry":0}"#);
-        let push = parse(&record, NOW, "t", || IDENTITY).ok().unwrap();
+        let push = read(&record, "t").ok().unwrap();
         assert_eq!(&push.parts.body[..], br#"{"b" :1,"a":"<\u00e9>"}"#);
         assert!(record.as_ptr_range().contains(&push.parts.body.as_ptr()), "the body is a part of the record");
         assert!(matches!(push.token, Cow::Borrowed("ab12")));
@@ -381,7 +385,7 @@ mod tests {
     fn a_producers_uuid_is_the_identity_in_any_spelling_and_anything_else_is_not() {
         let id = |members: &str| {
             let record = Bytes::from(format!(r#"{{"deviceToken":"a","payload":{{}}{members}}}"#));
-            parse(&record, NOW, "t", || IDENTITY).ok().unwrap().parts.apns_id
+            read(&record, "t").ok().unwrap().parts.apns_id
         };
         let ours = IDENTITY.to_string();
         assert_eq!(id(r#","ApnsID":"EC268A4C-0000-4000-8000-000000000001""#), "ec268a4c-0000-4000-8000-000000000001");

@@ -37,6 +37,7 @@ use parking_lot::Mutex;
 use self::client::Client;
 use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Settings};
+use self::fields::Fields;
 use self::keys::{AppKey, app_keys};
 use self::message::{NotSent, Push};
 use self::request::Target;
@@ -44,6 +45,7 @@ pub use self::token::Now;
 use self::token::ProviderToken;
 use super::host::host_proof;
 use super::preview::{NOT_SHOWN, Preview, Previewed};
+use super::record::About;
 use super::{
     BoxFuture, Gate, MessageHandler, Provider, ProviderError, RecordForm, Sender, home_sender, share, without_request,
 };
@@ -237,11 +239,11 @@ impl Provider for ApnsProvider {
 
 /// A message of an app whose topic is `topic`, as a push.
 fn read<'a>(message: &'a QueueMessage, now_ms: i64, topic: &str) -> Result<Push<'a>, NotSent> {
-    message::parse(&message.payload, now_ms, topic, || message.identity())
+    message::parse(&message.payload, &Fields::of(message)?, now_ms, topic, || message.identity())
 }
 
 fn expires_at_ms(message: &QueueMessage) -> Option<i64> {
-    fields::read(&message.payload).and_then(|fields| message::expiry_ms(&fields)).ok().flatten()
+    Fields::of(message).and_then(|fields| message::expiry_ms(&fields)).ok().flatten()
 }
 
 /// Sends the pushes of one app on one sender thread.
@@ -272,14 +274,12 @@ impl MessageHandler for ApnsHandler {
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
-        let about = feedback::About {
-            app: &self.app,
-            hostname: &self.hostname,
-            pusher_id: message.identity(),
-            redriven: message.redrive_of.is_some(),
-            consumed_at_s: crate::clock::epoch_s_of(message.lent_at),
-        };
-        feedback::record(&message.payload, outcome, &about, form)
+        let about = About::of(message, &self.app, &self.hostname, form);
+        feedback::record(&Fields::of(message).unwrap_or_default(), outcome, &about)
+    }
+
+    fn metadata<'a>(&self, message: &'a QueueMessage) -> Option<&'a str> {
+        Fields::of(message).ok()?.metadata
     }
 
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {

@@ -6,10 +6,12 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use uuid::Uuid;
 
 use super::feedback;
+use super::fields::Fields;
 use super::message::{self, NotSent};
 use super::request::{self, Target};
 use super::response::{self, Answered};
 use crate::handlers::RecordForm;
+use crate::handlers::record::About;
 use crate::outcome::{Outcome, Refusal, Verdict};
 
 /// The request that a record leads to at `now_ms` (ms since the epoch) for an app of this topic, or why it is not sent;
@@ -20,7 +22,8 @@ pub fn request(
     topic: &str,
     identity: Uuid,
 ) -> Result<Request<Bytes>, Option<Box<Refusal>>> {
-    let push = message::parse(record, now_ms, topic, || identity).map_err(|not_sent| match not_sent {
+    let fields = Fields::read(record).map_err(Some)?;
+    let push = message::parse(record, &fields, now_ms, topic, || identity).map_err(|not_sent| match not_sent {
         NotSent::Refused(refusal) => Some(refusal),
         NotSent::Expired => None,
     })?;
@@ -37,7 +40,6 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], token: &str
 
 /// The feedback record of an outcome.
 pub fn record(message: &[u8], outcome: &Outcome, identity: Uuid, form: RecordForm) -> Vec<u8> {
-    let about =
-        feedback::About { app: "game", hostname: "host", pusher_id: identity, redriven: false, consumed_at_s: 0 };
-    feedback::record(message, outcome, &about, form)
+    let about = About { app: "game", hostname: "host", pusher_id: identity, redriven: false, consumed_at_s: 0, form };
+    feedback::record(&Fields::read(message).unwrap_or_default(), outcome, &about)
 }

@@ -1,7 +1,6 @@
 //! Push types: what each asks of topic, priority and payload (Apple: Sending notification requests to APNs).
 
 use http::HeaderValue;
-use serde_json::value::RawValue;
 
 use super::message;
 use crate::outcome::Refusal;
@@ -53,7 +52,7 @@ impl PushType {
 }
 
 /// The type of a message that names none: `background` when `content-available` stands alone in `aps`, else `alert`.
-pub(super) fn inferred(payload: &RawValue) -> PushType {
+pub(super) fn inferred(payload: &str) -> PushType {
     let name = if message::is_silent(payload) { "background" } else { "alert" };
     PushType { value: HeaderValue::from_static(name), suffix: "", longest_payload: ORDINARY }
 }

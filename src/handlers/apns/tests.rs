@@ -101,21 +101,23 @@ fn message(payload: impl Into<Bytes>) -> QueueMessage {
         timestamp_ms: None,
         redrive_of: None,
         lent_at,
-        payload: payload.into(),
+        payload: payload.into().into(),
     }
 }
 
 const FULL: RecordForm = RecordForm { metadata: true, truncated: false };
 
 fn record(payload: impl Into<Bytes>, outcome: &Outcome, form: RecordForm) -> Value {
-    let about = feedback::About {
+    let about = About {
         app: "game",
         hostname: "pod-1",
         pusher_id: message(Bytes::new()).identity(),
         redriven: false,
         consumed_at_s: 1_718_900_000,
+        form,
     };
-    let bytes = feedback::record(&payload.into(), outcome, &about, form);
+    let payload = payload.into();
+    let bytes = feedback::record(&Fields::read(&payload).unwrap_or_default(), outcome, &about);
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
@@ -177,10 +179,7 @@ fn a_delivery_an_expiry_and_a_failure_have_records_of_the_same_shape() {
 #[test]
 fn an_unreadable_message_has_a_record_with_its_identity() {
     for broken in [&b"not json"[..], b"", b"\xff", b"[1,2]"] {
-        let Err(NotSent::Refused(refusal)) = message::parse(&Bytes::from_static(broken), 0, "t", || unreachable!())
-        else {
-            panic!("accepted")
-        };
+        let refusal = Fields::read(broken).err().expect("refused");
         let key = refusal.key;
         let record = record(broken, &Outcome::Rejected(*refusal), FULL);
         assert_eq!(record["Err"]["Key"], json!(key));
@@ -217,6 +216,13 @@ async fn a_refused_message_costs_no_request_and_an_expired_one_neither() {
     assert_eq!(handler.handle(&old, 0, &OpenGate).await.verdict, Verdict::Resolved(Outcome::Expired(None)));
     assert_eq!(handler.expires_at_ms(&old), Some(1_000_000));
     assert_eq!(handler.expires_at_ms(&message("?")), None);
+    let metadata = |record: &str| handler.metadata(&message(record.to_owned())).map(str::to_owned);
+    let given = r#"{"deviceToken":"a","METADATA":{"a":1},"metadata":{"b":[ 2 ]},"jobId":"x"}"#;
+    assert_eq!(metadata(given).as_deref(), Some(r#"{"b":[ 2 ]}"#));
+    assert_eq!(
+        (metadata(r#"{"data":{"metadata":1}}"#), metadata(r#"{"metadata":{}"#), metadata("")),
+        (None, None, None)
+    );
 }
 
 /// One for each push in flight. Above 1032 bytes glibc serves no allocation from a thread's cache.

@@ -17,11 +17,7 @@ use crate::outcome::Refusal;
 const FEW: usize = 16;
 
 /// Writes the member `data`, when there is something in it. Returns its size: bytes of keys and values.
-pub(super) fn write(
-    json: &mut Vec<u8>,
-    data: Option<&RawValue>,
-    metadata: Option<&RawValue>,
-) -> Result<usize, Box<Refusal>> {
+pub(super) fn write(json: &mut Vec<u8>, data: Option<&str>, metadata: Option<&str>) -> Result<usize, Box<Refusal>> {
     let data = data.map(|raw| object(raw, "data")).transpose()?;
     let metadata = metadata.map(|raw| object(raw, "metadata")).transpose()?;
     let (data, metadata) = (members(data.as_ref()), members(metadata.as_ref()));
@@ -82,11 +78,12 @@ fn entry(json: &mut Vec<u8>, key: &str, value: &RawValue) -> Result<usize, Box<R
         return Ok(value.get().len());
     }
     push_member(json, key, value.get());
-    size_of_text(value).ok_or_else(|| wrong_type("a value of data", "valid text (an escape in it is not Unicode)"))
+    size_of_text(value.get())
+        .ok_or_else(|| wrong_type("a value of data", "valid text (an escape in it is not Unicode)"))
 }
 
 /// Bytes of a text as the device gets it; `None` for what is no text.
-pub(super) fn size_of_text(value: &RawValue) -> Option<usize> {
+pub(super) fn size_of_text(value: &str) -> Option<usize> {
     Text::of(value).map(|Text(text)| text.len())
 }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::client::Client;
+use super::fields::Fields;
 use super::{expires_at_ms, feedback, message};
 use crate::clock;
+use crate::handlers::record::About;
 use crate::handlers::{BoxFuture, Gate, MessageHandler, RecordForm, turned_away, without_request};
 use crate::message::QueueMessage;
 use crate::outcome::{Attempt, Outcome};
@@ -29,21 +31,19 @@ impl GcmHandler {
 
 impl MessageHandler for GcmHandler {
     fn handle<'a>(&'a self, message: &'a QueueMessage, _attempt: u32, gate: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
-        match message::parse(&message.payload, clock::now_ms()) {
+        match message::read(message, clock::now_ms()) {
             Ok(push) => self.attempt(push, gate),
             Err(not_sent) => without_request(not_sent.into()),
         }
     }
 
     fn feedback(&self, message: &QueueMessage, outcome: &Outcome, form: RecordForm) -> Vec<u8> {
-        let about = feedback::About {
-            app: &self.app,
-            hostname: &self.hostname,
-            pusher_id: message.identity(),
-            redriven: message.redrive_of.is_some(),
-            consumed_at_s: clock::epoch_s_of(message.lent_at),
-        };
-        feedback::record(&message.payload, outcome, &about, form)
+        let about = About::of(message, &self.app, &self.hostname, form);
+        feedback::record(&Fields::of(message).unwrap_or_default(), outcome, &about)
+    }
+
+    fn metadata<'a>(&self, message: &'a QueueMessage) -> Option<&'a str> {
+        Fields::of(message).ok()?.metadata
     }
 
     fn expires_at_ms(&self, message: &QueueMessage) -> Option<i64> {

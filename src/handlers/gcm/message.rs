@@ -9,15 +9,15 @@ use std::borrow::Cow;
 use std::io::Write as _;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::data;
-use super::fields::{self, Fields, flag, number, refused, text, wrong_type};
+use super::fields::{Fields, flag, number, refused, text, wrong_type};
 use super::native;
 use super::notification::Notification;
 use crate::handlers::Subject;
-use crate::handlers::json::{push_member, push_text};
+use crate::handlers::json::{Members, push_member, push_text_member};
 pub(super) use crate::handlers::not_sent::NotSent;
+use crate::message::QueueMessage;
 use crate::outcome::{Class, Refusal};
 
 /// Longest `android.ttl`, seconds: four weeks (Google: AndroidConfig).
@@ -71,25 +71,28 @@ impl Target<'_> {
     }
 }
 
-/// Reads a record.
-pub(super) fn parse<'a>(record: &'a [u8], now_ms: i64) -> Result<Push<'a>, NotSent> {
-    let fields = fields::read(record)?;
-    if expires_at_ms(&fields)?.is_some_and(|end| end < now_ms) {
+/// Reads a message.
+pub(super) fn read(message: &QueueMessage, now_ms: i64) -> Result<Push<'_>, NotSent> {
+    parse(&Fields::of(message)?, now_ms)
+}
+
+/// What was found in a record, as a push.
+pub(super) fn parse<'a>(fields: &Fields<'a>, now_ms: i64) -> Result<Push<'a>, NotSent> {
+    if expires_at_ms(fields)?.is_some_and(|end| end < now_ms) {
         return Err(NotSent::Expired);
     }
-    let mut json = Vec::with_capacity(record.len() + 128);
+    let mut json = Vec::with_capacity(fields.len() + 256);
     json.push(b'{');
     if flag(fields.dry_run, "dry_run")? {
         push_member(&mut json, "validate_only", "true");
     }
     push_member(&mut json, "message", "");
     let token = match fields.message {
-        Some(message) => native::write(&mut json, message, &fields)?,
-        None => mapped(&mut json, &fields, now_ms)?,
+        Some(message) => native::write(&mut json, message, fields)?,
+        None => mapped(&mut json, fields, now_ms)?,
     };
     json.push(b'}');
-    let text = |raw: Option<&'a RawValue>| raw.map_or("", RawValue::get);
-    let content = [text(fields.data.or(fields.message)), text(fields.notification)];
+    let content = [fields.data.or(fields.message).unwrap_or(""), fields.notification.unwrap_or("")];
     Ok(Push { token, body: json.into(), content })
 }
 
@@ -207,7 +210,7 @@ fn mapped<'a>(json: &mut Vec<u8>, fields: &Fields<'a>, now_ms: i64) -> Result<Op
     let target = target(fields)?.ok_or_else(missing_target)?;
     let (name, value) = target.member();
     json.push(b'{');
-    text_member(json, name, value);
+    push_text_member(json, name, value);
     let mut size = data::write(json, fields.data, fields.metadata)?;
     let notification = fields.notification.map(Notification::of).transpose()?.unwrap_or_default();
     size += notification.write_common(json)?;
@@ -230,9 +233,9 @@ fn android(
     let start = json.len();
     push_member(json, "android", "{");
     let empty = json.len();
-    if let Some(key) = fields.collapse_key.filter(|raw| raw.get() != "\"\"") {
+    if let Some(key) = fields.collapse_key.filter(|raw| *raw != "\"\"") {
         text(Some(key), "collapse_key")?;
-        push_member(json, "collapse_key", key.get());
+        push_member(json, "collapse_key", key);
     }
     if let Some(priority) = text(fields.priority, "priority")? {
         push_member(json, "priority", priority_word(&priority)?);
@@ -260,15 +263,9 @@ fn priority_word(given: &str) -> Result<&'static str, Box<Refusal>> {
     }
 }
 
-/// Appends a member whose value is a text.
-pub(super) fn text_member(json: &mut Vec<u8>, key: &str, text: &str) {
-    push_member(json, key, "");
-    push_text(json, text);
-}
-
 /// The members of an object by the name that the message has for it.
-pub(super) fn object<'a>(raw: &'a RawValue, name: &str) -> Result<crate::handlers::json::Members<'a>, Box<Refusal>> {
-    crate::handlers::json::Members::of(raw).ok_or_else(|| wrong_type(name, "an object"))
+pub(super) fn object<'a>(raw: &'a str, name: &str) -> Result<Members<'a>, Box<Refusal>> {
+    Members::of(raw).ok_or_else(|| wrong_type(name, "an object"))
 }
 
 /// Whom the record goes to as its producer wrote it, for the feedback record; `None` when that is not known, or a condition.

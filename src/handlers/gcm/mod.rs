@@ -49,6 +49,7 @@ use self::account::Account;
 use self::client::Client;
 use self::config::{ADMISSION, App};
 pub use self::config::{IGNORED, KEYS, Origin, Settings};
+use self::fields::Fields;
 use self::handler::GcmHandler;
 use self::message::NotSent;
 use self::request::Target;
@@ -139,7 +140,7 @@ impl GcmProvider {
 /// The request's body that a record leads to at `now_ms` (ms since the epoch), or why it is not sent; `None`: its expiry has
 /// passed. What a worker sends, without sending it.
 pub fn request_body(record: &[u8], now_ms: i64) -> Result<bytes::Bytes, Option<Box<Refusal>>> {
-    match message::parse(record, now_ms) {
+    match Fields::read(record).map_err(NotSent::from).and_then(|fields| message::parse(&fields, now_ms)) {
         Ok(push) => Ok(push.body),
         Err(NotSent::Refused(refusal)) => Err(Some(refusal)),
         Err(NotSent::Expired) => Err(None),
@@ -184,7 +185,7 @@ impl Provider for GcmProvider {
 
     fn preview(&self, message: &QueueMessage, now_ms: i64) -> Preview {
         let (_, account) = self.app(&message.origin.app);
-        match message::parse(&message.payload, now_ms) {
+        match message::read(message, now_ms) {
             Ok(push) => {
                 let request = request::build(&self.target(account), NOT_SHOWN);
                 Previewed::of(request, push.body, push.token.as_deref(), expires_at_ms(message))
@@ -256,7 +257,7 @@ impl Drop for GcmProvider {
 }
 
 fn expires_at_ms(message: &QueueMessage) -> Option<i64> {
-    fields::read(&message.payload).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
+    Fields::of(message).and_then(|fields| message::expires_at_ms(&fields)).ok().flatten()
 }
 
 #[cfg(test)]

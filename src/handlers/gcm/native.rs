@@ -5,14 +5,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::fields::{Fields, refused, text};
 use super::forms;
-use super::message::{self, Target, check_size, check_token, missing_target, multiple_targets, object, text_member};
+use super::message::{self, Target, check_size, check_token, missing_target, multiple_targets, object};
 use super::notification;
 use super::schema::{self, Kind, MESSAGE, is_named};
-use crate::handlers::json::{Members, Text};
+use crate::handlers::json::{Members, Text, push_text_member};
 use crate::outcome::Refusal;
 
 /// Longest message: the payloads of all platforms in one, with room.
@@ -23,7 +21,7 @@ const TARGETS: [&str; 4] = ["token", "topic", "condition", "fid"];
 /// Writes the message, with the top level's target when it names none itself. Returns the token that it goes to.
 pub(super) fn write<'a>(
     json: &mut Vec<u8>,
-    raw: &'a RawValue,
+    raw: &'a str,
     fields: &Fields<'a>,
 ) -> Result<Option<Cow<'a, str>>, Box<Refusal>> {
     let beside = [
@@ -38,12 +36,12 @@ pub(super) fn write<'a>(
             format!("{name} has no effect beside message: say it in the message, as FCM's HTTP v1 interface does");
         return Err(refused("beside-message", "BesideMessage", what));
     }
-    if raw.get().len() > LONGEST {
-        let what = format!("the message has {} bytes; no platform takes so much", raw.get().len());
+    if raw.len() > LONGEST {
+        let what = format!("the message has {} bytes; no platform takes so much", raw.len());
         return Err(refused("payload-too-large", "PayloadTooLarge", what));
     }
     let members = object(raw, "message")?;
-    if !forms::is_sound(raw.get()) {
+    if !forms::is_sound(raw) {
         let what = "the message is nested too deeply for Google, or has an escape that is half a character";
         return Err(refused("malformed-message", "MalformedMessage", what));
     }
@@ -55,7 +53,7 @@ pub(super) fn write<'a>(
         (Some(_), Some(_)) => Err(multiple_targets()),
         (None, None) => Err(missing_target()),
         (Some((name, target)), None) => {
-            json.extend_from_slice(raw.get().as_bytes());
+            json.extend_from_slice(raw.as_bytes());
             if name != "token" {
                 return Ok(None);
             }
@@ -71,11 +69,11 @@ pub(super) fn write<'a>(
 }
 
 /// Writes the message with its target first.
-fn write_with(json: &mut Vec<u8>, raw: &RawValue, target: &Target<'_>) {
+fn write_with(json: &mut Vec<u8>, raw: &str, target: &Target<'_>) {
     let (name, value) = target.member();
     json.push(b'{');
-    text_member(json, name, value);
-    let rest = raw.get()[1..].trim_start(); // an object's raw text begins with its brace
+    push_text_member(json, name, value);
+    let rest = raw[1..].trim_start(); // an object's raw text begins with its brace
     if !rest.starts_with('}') {
         json.push(b',');
     }
@@ -95,7 +93,7 @@ fn own_target<'a>(members: &Members<'a>) -> Result<Option<(&'static str, Cow<'a,
         if value.get() == "null" {
             continue;
         }
-        let target = text(Some(value), "the message's target")?.ok_or_else(missing_target)?;
+        let target = text(Some(value.get()), "the message's target")?.ok_or_else(missing_target)?;
         if found.replace((name, target)).is_some() {
             return Err(multiple_targets());
         }
@@ -118,11 +116,11 @@ fn size(members: &Members<'_>) -> usize {
 
 /// The members of an object's member.
 fn member<'a>(members: &Members<'a>, name: &str) -> Option<Members<'a>> {
-    members.0.iter().find(|(key, _)| is_named(key, name)).and_then(|(_, value)| Members::of(value))
+    members.0.iter().find(|(key, _)| is_named(key, name)).and_then(|(_, value)| Members::of(value.get()))
 }
 
 /// The token that the message names, or its topic as `/topics/name`.
-pub(super) fn addressee(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn addressee(raw: &str) -> Option<Cow<'_, str>> {
     let members = Members::of(raw)?;
     let of = |name| members.get(name).and_then(Text::of);
     of("token").map(|Text(token)| token).or_else(|| Some(Cow::Owned(format!("/topics/{}", of("topic")?.0))))

@@ -30,26 +30,26 @@ const LISTS_FROM: usize = 8;
 /// The known members, raw; empty texts and `null` count as not given, as in the original.
 #[derive(Default)]
 pub(super) struct Notification<'a> {
-    common: [Option<&'a RawValue>; COMMON.len()],
-    android: [Option<&'a RawValue>; ANDROID.len()],
+    common: [Option<&'a str>; COMMON.len()],
+    android: [Option<&'a str>; ANDROID.len()],
 }
 
 impl<'a> Notification<'a> {
     /// Finds the known members. Keys match in any case, the last of a repeated one counts.
-    pub(super) fn of(raw: &'a RawValue) -> Result<Self, Box<Refusal>> {
+    pub(super) fn of(raw: &'a str) -> Result<Self, Box<Refusal>> {
         let mut found = Notification::default();
         let known = |key: &str| {
             let place = |names: &[(&str, &str)]| names.iter().position(|(name, _)| name.eq_ignore_ascii_case(key));
             place(&COMMON).or_else(|| place(&ANDROID).map(|at| COMMON.len() + at))
         };
         let all = |at: usize, value: &'a RawValue| {
-            let value = (!matches!(value.get(), "null" | "\"\"")).then_some(value);
+            let value = Some(value.get()).filter(|text| !matches!(*text, "null" | "\"\""));
             match at.checked_sub(COMMON.len()) {
                 Some(at) => found.android[at] = value,
                 None => found.common[at] = value,
             }
         };
-        each(raw.get(), known, all).map_err(|_| wrong_type("notification", "an object"))?;
+        each(raw, known, all).map_err(|_| wrong_type("notification", "an object"))?;
         if found.common[2].is_some() {
             found.common[3] = None; // both are the image; the original's name goes first
         }
@@ -97,12 +97,12 @@ fn write(
     Ok(size)
 }
 
-fn text(json: &mut Vec<u8>, name: &str, v1: &str, value: &RawValue) -> Result<usize, Box<Refusal>> {
+fn text(json: &mut Vec<u8>, name: &str, v1: &str, value: &str) -> Result<usize, Box<Refusal>> {
     let size = size_of_text(value).ok_or_else(|| wrong_type(&format!("notification.{name}"), "a string"))?;
-    if v1 == "color" && !is_color(value.get().trim_matches('"')) {
+    if v1 == "color" && !is_color(value.trim_matches('"')) {
         return Err(invalid_color());
     }
-    push_member(json, v1, value.get());
+    push_member(json, v1, value);
     Ok(v1.len() + size)
 }
 
@@ -116,11 +116,11 @@ pub(super) fn invalid_color() -> Box<Refusal> {
 }
 
 /// Arguments of a localised text: a list, a text that holds a list (as the original's producers write it), or one text.
-fn list(json: &mut Vec<u8>, name: &str, value: &RawValue) -> Result<usize, Box<Refusal>> {
+fn list(json: &mut Vec<u8>, name: &str, value: &str) -> Result<usize, Box<Refusal>> {
     let wrong = || wrong_type(&format!("notification.{name}"), "a list of strings, or a string");
     push_member(json, name, "[");
-    let size = if value.get().starts_with('[') {
-        elements(json, value.get()).ok_or_else(wrong)?
+    let size = if value.starts_with('[') {
+        elements(json, value).ok_or_else(wrong)?
     } else {
         let Text(inner) = Text::of(value).ok_or_else(wrong)?;
         let start = json.len();
@@ -146,7 +146,8 @@ fn elements(json: &mut Vec<u8>, list: &str) -> Option<usize> {
         if index > 0 {
             json.push(b',');
         }
-        let text = if element.get().starts_with('"') { Text::of(element)?.0 } else { Cow::Borrowed(element.get()) };
+        let text =
+            if element.get().starts_with('"') { Text::of(element.get())?.0 } else { Cow::Borrowed(element.get()) };
         push_text(json, &text);
         size += text.len();
     }
@@ -155,5 +156,5 @@ fn elements(json: &mut Vec<u8>, list: &str) -> Option<usize> {
 
 /// The size of what a notification in Google's own form shows on the device: its texts with their names.
 pub(super) fn size_of(members: &Members<'_>) -> usize {
-    members.0.iter().filter_map(|(key, value)| Some(key.len() + size_of_text(value)?)).sum()
+    members.0.iter().filter_map(|(key, value)| Some(key.len() + size_of_text(value.get())?)).sum()
 }

@@ -7,8 +7,10 @@ use http::{HeaderMap, StatusCode};
 use uuid::Uuid;
 
 use super::feedback;
+use super::fields::Fields;
 use super::response::{self, Answered};
 use crate::handlers::RecordForm;
+use crate::handlers::record::About;
 use crate::outcome::{Outcome, Verdict};
 
 /// The verdict on an answer to a push to `token`.
@@ -19,7 +21,6 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], token: &str
 
 /// The feedback record of an outcome.
 pub fn record(message: &[u8], outcome: &Outcome, identity: Uuid, form: RecordForm) -> Vec<u8> {
-    let about =
-        feedback::About { app: "game", hostname: "host", pusher_id: identity, redriven: false, consumed_at_s: 0 };
-    feedback::record(message, outcome, &about, form)
+    let about = About { app: "game", hostname: "host", pusher_id: identity, redriven: false, consumed_at_s: 0, form };
+    feedback::record(&Fields::read(message).unwrap_or_default(), outcome, &about)
 }

@@ -157,7 +157,7 @@ pub(super) fn is_named(key: &str, snake: &str) -> bool {
 }
 
 /// Refuses what Google would refuse. `path` is where `raw` is, for the description: it holds names of fields alone.
-pub(super) fn check(raw: &RawValue, kind: &Kind, path: &str) -> Result<(), Box<Refusal>> {
+pub(super) fn check(raw: &str, kind: &Kind, path: &str) -> Result<(), Box<Refusal>> {
     let text = || Text::of(raw).map(|Text(text)| text);
     let judged = |fits: bool, what: &str| if fits { Ok(()) } else { Err(wrong_type(path, what)) };
     match kind {
@@ -165,18 +165,18 @@ pub(super) fn check(raw: &RawValue, kind: &Kind, path: &str) -> Result<(), Box<R
         Form(fits, what) => judged(text().is_some_and(|text| fits(&text)), what),
         Color => text().filter(|text| is_color(text)).map(|_| ()).ok_or_else(invalid_color),
         Topic => check_topic(&text().ok_or_else(|| wrong_type(path, "a string"))?),
-        Flag => judged(matches!(raw.get(), "true" | "false"), "true or false"),
-        Whole => judged(raw.get().parse::<i32>().is_ok(), "a whole number"),
-        Number => judged(raw.get().parse::<f32>().is_ok_and(f32::is_finite), "a number"),
+        Flag => judged(matches!(raw, "true" | "false"), "true or false"),
+        Whole => judged(raw.parse::<i32>().is_ok(), "a whole number"),
+        Number => judged(raw.parse::<f32>().is_ok_and(f32::is_finite), "a number"),
         Word(words) => {
             let known = text().is_some_and(|text| words.iter().any(|word| word.eq_ignore_ascii_case(&text)));
             judged(known, &format!("one of {}", words.join(", ")))
         }
-        Any => judged(raw.get().starts_with('{'), "an object"),
+        Any => judged(raw.starts_with('{'), "an object"),
         Texts | Data => check_texts(raw, path, matches!(kind, Data)),
         List(of) => {
-            let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| wrong_type(path, "a list"))?;
-            elements.into_iter().try_for_each(|element| check(element, of, path))
+            let elements: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| wrong_type(path, "a list"))?;
+            elements.into_iter().try_for_each(|element| check(element.get(), of, path))
         }
         Fields(fields) => check_fields(raw, fields, path).map(|_| ()),
         AllFields(fields) => {
@@ -187,7 +187,7 @@ pub(super) fn check(raw: &RawValue, kind: &Kind, path: &str) -> Result<(), Box<R
     }
 }
 
-fn check_texts(raw: &RawValue, path: &str, some_are_googles: bool) -> Result<(), Box<Refusal>> {
+fn check_texts(raw: &str, path: &str, some_are_googles: bool) -> Result<(), Box<Refusal>> {
     let members = Members::of(raw).ok_or_else(|| wrong_type(path, "an object"))?;
     let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
     keys.sort_unstable();
@@ -195,7 +195,7 @@ fn check_texts(raw: &RawValue, path: &str, some_are_googles: bool) -> Result<(),
         return Err(repeated(path));
     }
     for (key, value) in &members.0 {
-        size_of_text(value).ok_or_else(|| wrong_type(path, "an object whose values are strings"))?;
+        size_of_text(value.get()).ok_or_else(|| wrong_type(path, "an object whose values are strings"))?;
         if some_are_googles {
             check_key(key)?;
         }
@@ -204,7 +204,7 @@ fn check_texts(raw: &RawValue, path: &str, some_are_googles: bool) -> Result<(),
 }
 
 /// Returns which of the fields are given, bit by bit.
-fn check_fields(raw: &RawValue, fields: &[(&str, Kind)], path: &str) -> Result<u64, Box<Refusal>> {
+fn check_fields(raw: &str, fields: &[(&str, Kind)], path: &str) -> Result<u64, Box<Refusal>> {
     let members = Members::of(raw).ok_or_else(|| wrong_type(path, "an object"))?;
     let (mut given, mut set) = (0_u64, 0_u64);
     for (key, value) in &members.0 {
@@ -215,7 +215,7 @@ fn check_fields(raw: &RawValue, fields: &[(&str, Kind)], path: &str) -> Result<u
         }
         given |= 1 << at;
         if value.get() != "null" {
-            check(value, &fields[at].1, &path)?;
+            check(value.get(), &fields[at].1, &path)?;
             set |= 1 << at;
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Config;
+use crate::handlers::record::About;
 use crate::handlers::{OpenGate, RecordForm};
 use crate::message::{Lane, Origin};
 use crate::outcome::{Acceptance, Class, InvalidToken, Outcome, Verdict};
@@ -73,21 +74,22 @@ fn message(payload: impl Into<Bytes>) -> QueueMessage {
         timestamp_ms: None,
         redrive_of: None,
         lent_at,
-        payload: payload.into(),
+        payload: payload.into().into(),
     }
 }
 
 const FULL: RecordForm = RecordForm { metadata: true, truncated: false };
 
 fn record(payload: &str, outcome: &Outcome, form: RecordForm) -> Value {
-    let about = feedback::About {
+    let about = About {
         app: "game",
         hostname: "pod-1",
         pusher_id: message(Bytes::new()).identity(),
         redriven: false,
         consumed_at_s: 1_718_900_000,
+        form,
     };
-    let bytes = feedback::record(payload.as_bytes(), outcome, &about, form);
+    let bytes = feedback::record(&Fields::read(payload.as_bytes()).unwrap_or_default(), outcome, &about);
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
@@ -105,14 +107,8 @@ const PAYLOAD: &str = r#"{"to":"t1","data":{"a":1},"metadata":{"jobId":"j-1","ga
 #[test]
 fn the_record_of_a_redriven_message_says_so() {
     let redriven = QueueMessage { redrive_of: Some(7), ..message(Bytes::from_static(PAYLOAD.as_bytes())) };
-    let about = feedback::About {
-        app: "game",
-        hostname: "pod-1",
-        pusher_id: redriven.identity(),
-        redriven: true,
-        consumed_at_s: 1,
-    };
-    let bytes = feedback::record(PAYLOAD.replace("j-1", "x").as_bytes(), &unregistered(), &about, FULL);
+    let about = About::of(&redriven, "game", "pod-1", FULL);
+    let bytes = feedback::record(&Fields::of(&redriven).unwrap(), &unregistered(), &about);
     let record: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(record["metadata"]["redriven"], true);
     assert_ne!(record["metadata"]["pusherId"], message(Bytes::new()).identity().to_string());
@@ -174,6 +170,13 @@ async fn a_refused_message_costs_no_request_and_an_expired_one_neither() {
     assert_eq!(handler.handle(&old, 0, &OpenGate).await.verdict, Verdict::Resolved(Outcome::Expired(None)));
     assert_eq!(handler.expires_at_ms(&old), Some(1_500_000_000_000));
     assert_eq!((handler.client(), handler.own_latency()), ("fcm", Some("firebase_latency")));
+    let metadata = |record: &str| handler.metadata(&message(record.to_owned())).map(str::to_owned);
+    let given = r#"{"to":"t1","METADATA":{"a":1},"metadata":{"b":[ 2 ]},"jobId":"x"}"#;
+    assert_eq!(metadata(given).as_deref(), Some(r#"{"b":[ 2 ]}"#));
+    assert_eq!(
+        (metadata(r#"{"data":{"metadata":1}}"#), metadata(r#"{"metadata":{}"#), metadata("")),
+        (None, None, None)
+    );
 }
 
 #[test]

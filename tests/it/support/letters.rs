@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use pusher::config::Config;
 use pusher::message::{Lane, Origin, Platform, QueueMessage};
 use pusher::reporters::dead_letter::kafka::KafkaDeadLetters;
@@ -21,7 +22,7 @@ pub(crate) fn message(app: &str, topic: &str, partition: i32, offset: i64, paylo
         timestamp_ms: None,
         redrive_of: None,
         lent_at: Instant::now(),
-        payload: payload.into(),
+        payload: Bytes::from(payload).into(),
     }
 }
 

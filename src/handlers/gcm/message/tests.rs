@@ -7,7 +7,7 @@ const NOW: i64 = 1_700_000_000_000;
 
 /// What came of a record, in words.
 fn came_of(record: &str) -> String {
-    match parse(record.as_bytes(), NOW) {
+    match Fields::read(record.as_bytes()).map_err(NotSent::from).and_then(|fields| parse(&fields, NOW)) {
         Ok(push) => {
             let json: serde_json::Value = serde_json::from_slice(&push.body).expect("JSON");
             let token = json["message"]["token"].as_str().map(str::to_owned);
