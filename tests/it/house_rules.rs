@@ -98,6 +98,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/queue/kafka",
             "src/queue/client",     // its options and fatal errors
             "src/queue/commit.rs",  // the clock of commits; what to commit (`commit_plan`) is pure
+            "src/queue/in_vain",    // which refusals of one are for good
             "src/queue/context",    // the client's callbacks
             "src/queue/logs",       // for how long they keep
             "src/queue/membership", // its beginning and end
