@@ -177,9 +177,10 @@ fn collapse_id(fields: &Fields<'_>) -> Result<Option<HeaderValue>, Box<Refusal>>
 
 /// The message's own topic, else the app's with the suffix that the push type asks for.
 fn chosen_topic(fields: &Fields<'_>, suffix: &str, own: &str) -> Result<Option<HeaderValue>, Box<Refusal>> {
-    let bad = || refused("bad-topic", "BadTopic", "apns_topic must be a bundle id, printable ASCII without spaces");
+    let bad = || refused("bad-topic", "BadTopic", "apns_topic must be a bundle id: letters, digits, and . - _");
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     match text(fields.apns_topic, "apns_topic")?.filter(|topic| !topic.is_empty()) {
-        Some(topic) if topic.len() > 255 || !topic.bytes().all(|b| b.is_ascii_graphic()) => Err(bad()),
+        Some(topic) if topic.len() > 255 || !topic.bytes().all(fits) => Err(bad()),
         Some(topic) if topic == own => Ok(None),
         Some(topic) => HeaderValue::from_str(&topic).map(Some).map_err(|_| bad()),
         None if suffix.is_empty() || own.ends_with(suffix) => Ok(None),
