@@ -143,9 +143,13 @@ fn invalid(answered: &Answered<'_>, stated: &Stated) -> Refusal {
     of_device(Message, "INVALID_ARGUMENT", "INVALID_JSON", what)
 }
 
-/// A token that is to be deleted, when there was one.
+/// A token that is to be deleted, when there was one and the status is one by which FCM says so (Google: FCM error codes).
 fn dead(answered: &Answered<'_>, reason: &'static str, key: &'static str, what: &'static str) -> Refusal {
-    let token = answered.token.map(|token| InvalidToken { token: token.to_owned(), unregistered_at_ms: None });
+    let says_so = matches!(answered.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
+    let token = answered
+        .token
+        .filter(|_| says_so)
+        .map(|token| InvalidToken { token: token.to_owned(), unregistered_at_ms: None });
     let class = if token.is_some() { Token } else { Message };
     Refusal { invalid_token: token, ..of_device(class, reason, key, what) }
 }
