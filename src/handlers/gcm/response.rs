@@ -100,7 +100,8 @@ fn refusal(answered: &Answered<'_>, stated: &Stated) -> Refusal {
     let by_code = match (stated.error_code.as_str(), status) {
         // An answer whose words contradict each other: a server's failure is never a token's.
         (_, 500..) if !matches!(stated.error_code.as_str(), "UNAVAILABLE" | "INTERNAL") => None,
-        ("UNREGISTERED", _) => Some(dead(answered, "UNREGISTERED", "DEVICE_UNREGISTERED", GONE)),
+        // Nor is it dead by another status than those that FCM says it with (Google: FCM error codes).
+        ("UNREGISTERED", 400 | 404) => Some(dead(answered, "UNREGISTERED", "DEVICE_UNREGISTERED", GONE)),
         ("SENDER_ID_MISMATCH", _) => {
             let what = "the token belongs to another project than these credentials";
             Some(of_device(Token, "SENDER_ID_MISMATCH", "SENDER_ID_MISMATCH", what))
@@ -127,10 +128,11 @@ const GONE: &str = "the app was removed from the device, or its token expired or
 
 /// A 400 for the message or its token.
 fn invalid(answered: &Answered<'_>, stated: &Stated) -> Refusal {
-    if stated.apns.as_ref().is_some_and(|(status, _)| *status == 410) {
+    let may_be_dead = matches!(answered.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
+    if may_be_dead && stated.apns.as_ref().is_some_and(|(status, _)| *status == 410) {
         return dead(answered, "INVALID_ARGUMENT", "DEVICE_UNREGISTERED", "APNs says that the device is gone");
     }
-    if stated.names_token {
+    if may_be_dead && stated.names_token {
         return dead(answered, "INVALID_ARGUMENT", "BAD_REGISTRATION", "the token is not one of FCM's");
     }
     let what = match &stated.field {
@@ -143,13 +145,9 @@ fn invalid(answered: &Answered<'_>, stated: &Stated) -> Refusal {
     of_device(Message, "INVALID_ARGUMENT", "INVALID_JSON", what)
 }
 
-/// A token that is to be deleted, when there was one and the status is one by which FCM says so (Google: FCM error codes).
+/// A token that is to be deleted, when there was one.
 fn dead(answered: &Answered<'_>, reason: &'static str, key: &'static str, what: &'static str) -> Refusal {
-    let says_so = matches!(answered.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
-    let token = answered
-        .token
-        .filter(|_| says_so)
-        .map(|token| InvalidToken { token: token.to_owned(), unregistered_at_ms: None });
+    let token = answered.token.map(|token| InvalidToken { token: token.to_owned(), unregistered_at_ms: None });
     let class = if token.is_some() { Token } else { Message };
     Refusal { invalid_token: token, ..of_device(class, reason, key, what) }
 }
