@@ -245,10 +245,12 @@ pub(super) fn sample(status: &Status) -> Sample {
     let lanes = || status.apps.iter().flat_map(|app| app.lanes.iter().map(move |lane| (app, lane)));
     let p99 = lanes().filter_map(|(_, lane)| lane.accepted.p99_ms).max_by(f64::total_cmp);
     let of_lane = |(app, lane): (&App, &Lane)| (lane_name(app, lane), lane.delivered_per_s);
+    // Not `sum()`, which is -0 of nothing, and a page says that.
+    let all = |rate: fn(&Lane) -> f64| tenths(lanes().fold(0.0, |all, (_, lane)| all + rate(lane)));
     Sample {
         at_ms: status.at_ms,
-        delivered_per_s: tenths(lanes().map(|(_, lane)| lane.delivered_per_s).sum()),
-        not_delivered_per_s: tenths(lanes().map(|(_, lane)| lane.not_delivered_per_s).sum()),
+        delivered_per_s: all(|lane| lane.delivered_per_s),
+        not_delivered_per_s: all(|lane| lane.not_delivered_per_s),
         in_flight: status.ledger.in_flight,
         backlog: lanes().filter_map(|(_, lane)| lane.backlog).sum(),
         accepted_p99_ms: p99,

@@ -173,4 +173,9 @@ fn a_process_that_starts_has_a_document_too() {
     };
     let status = status(&View::default(), facts, &Recent::default());
     assert!(status.ledger.balances && !status.ready && status.well && status.apps.is_empty());
+    let nothing = serde_json::to_value(sample(&status)).unwrap();
+    assert_eq!(
+        (nothing["delivered_per_s"].to_string(), nothing["not_delivered_per_s"].to_string()),
+        ("0.0".into(), "0.0".into())
+    );
 }
