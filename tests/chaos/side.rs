@@ -86,6 +86,8 @@ pub(crate) struct Side {
     pub(crate) resident: Option<Resident>,
     /// How much was produced before the present traffic.
     produced_before: u64,
+    /// How much will have been produced by the end of the traffic.
+    planned: u64,
     /// The logs of the workers that have ended in this episode.
     pub(crate) ended: Vec<Vec<Value>>,
     members: Vec<Member>,
@@ -147,6 +149,7 @@ impl Side {
             uncommitted: if plan.lenient { UNCOMMITTED_LENIENT } else { UNCOMMITTED },
             resident: None,
             produced_before: 0,
+            planned: 0,
             ended: Vec::new(),
             members: Vec::new(),
             membership: plan.membership,
@@ -320,6 +323,7 @@ impl Side {
 
     /// Begins to produce until [`Side::ebb`], at most `count`.
     pub(crate) fn flow(&mut self, rate: Option<u32>, count: u64, mix: Mix) {
+        self.planned = self.meter.produced.load(Relaxed).saturating_add(count);
         let settings = Settings { count, first_serial: self.next_serial, seed: self.seed, mix, ..Settings::default() };
         let messages = self.provider().messages(&self.app, settings);
         self.produced_before = self.meter.produced.load(Relaxed);
@@ -336,6 +340,11 @@ impl Side {
         if let Some(traffic) = self.traffic.take() {
             self.next_serial += traffic.stop();
         }
+    }
+
+    /// How much of the traffic is still to be produced or to be accepted.
+    pub(crate) fn left(&self) -> u64 {
+        self.planned.saturating_sub(self.accepted())
     }
 
     pub(crate) fn accepted(&self) -> u64 {

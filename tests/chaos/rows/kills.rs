@@ -46,6 +46,7 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         // Spread over the whole, each at a random place of its part.
         let goal = (row.count as f64 * (f64::from(kill) + rng.f64()) / f64::from(row.times + 1)) as u64;
         until(&mut world.sides[0], "to the next kill", goal, Side::accepted);
+        keep_flowing(&mut world.sides[0], rate);
         let (way, act) = WAYS[rng.usize(..WAYS.len())];
         let before = world.sides[0].repeated();
         let (counted, promised) = (world.sides[0].may_repeat, world.sides[0].promised);
@@ -102,6 +103,14 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
         all.push(format!("not settled: {:?}", side.committed()));
     }
     all
+}
+
+/// There is something on the way at each kill, also when an earlier one took so long that all was through.
+fn keep_flowing(side: &mut Side, rate: u32) {
+    if side.left() < u64::from(rate) {
+        side.ebb();
+        side.flow(Some(rate), 10 * u64::from(rate), Mix::CALM);
+    }
 }
 
 fn summary(kills: &[Kill]) -> String {
