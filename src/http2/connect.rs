@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PoolSettings;
+use super::burst::{Burst, Exit, burst};
 use super::traffic::{Metered, Traffic};
 
 /// Head start of an address over the next one (RFC 8305, 5: 250 ms).
@@ -31,7 +32,9 @@ const OUR_STREAM_WINDOW: u32 = 2 * super::MAX_ANSWER_BODY as u32;
 const RESET_STREAMS_KNOWN: usize = 4096;
 
 /// Bytes under `h2`.
-pub(super) type Io = Metered<TlsStream<TcpStream>>;
+pub(super) type Io = Metered<Burst<Tls>>;
+/// Where they go.
+pub(super) type Tls = TlsStream<TcpStream>;
 
 /// Why no connection was had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,7 @@ pub(super) enum ConnectError {
 pub(super) struct Opened {
     pub(super) connection: Connection<Io, Bytes>,
     pub(super) send: SendRequest<Bytes>,
+    pub(super) exit: Exit<Tls>,
     pub(super) peer: SocketAddr,
     pub(super) traffic: Arc<Traffic>,
     /// The version of TLS, in words.
@@ -134,12 +138,7 @@ async fn connect_any(host: &str, mut addresses: VecDeque<SocketAddr>) -> Result<
     }
 }
 
-async fn secure(
-    host: &str,
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: &Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, ConnectError> {
+async fn secure(host: &str, stream: TcpStream, peer: SocketAddr, tls: &Arc<ClientConfig>) -> Result<Tls, ConnectError> {
     let name = match host.parse::<IpAddr>() {
         Ok(address) => ServerName::from(address),
         Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::BadName { host: host.to_owned() })?,
@@ -162,13 +161,14 @@ fn refused_by_tls(host: &str, peer: SocketAddr, error: io::Error) -> ConnectErro
 }
 
 /// Says the preface and waits for the peer's SETTINGS: before them nobody knows how many streams it allows.
-async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Result<Opened, ConnectError> {
+async fn speak(host: &str, stream: Tls, peer: SocketAddr) -> Result<Opened, ConnectError> {
     let refuse = |reason: String| ConnectError::Http2 { host: host.to_owned(), peer, reason };
     let traffic = Arc::new(Traffic::default());
     let tls = match stream.get_ref().1.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "TLS 1.3",
     };
+    let (stream, exit) = burst(stream);
     let (mut send, mut connection) = h2::client::Builder::new()
         .initial_max_send_streams(0)
         .initial_connection_window_size(OUR_WINDOW)
@@ -186,7 +186,7 @@ async fn speak(host: &str, stream: TlsStream<TcpStream>, peer: SocketAddr) -> Re
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Opened { connection, send, peer, traffic, tls })
+    Ok(Opened { connection, send, exit, peer, traffic, tls })
 }
 
 /// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when

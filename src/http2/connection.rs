@@ -11,7 +11,8 @@ use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::PoolSettings;
-use super::connect::{Io, why_ended};
+use super::burst::Exit;
+use super::connect::{Io, Tls, why_ended};
 use super::keep_alive::{Beat, KeepAlive};
 use super::places::FIRST_WINDOW;
 use super::shared::Shared;
@@ -27,6 +28,7 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     id: u64,
     connection: Connection<Io, Bytes>,
+    exit: Exit<Tls>,
     /// Tells of the peer's limit and its GOAWAY. Gone when the connection drains: `h2` ends a connection that nobody can
     /// use and that has no stream.
     probe: Option<SendRequest<Bytes>>,
@@ -53,7 +55,7 @@ impl Driver {
     pub(super) fn new(
         shared: Arc<Shared>,
         id: u64,
-        mut connection: Connection<Io, Bytes>,
+        (mut connection, exit): (Connection<Io, Bytes>, Exit<Tls>),
         probe: SendRequest<Bytes>,
         traffic: Arc<Traffic>,
     ) -> Self {
@@ -67,6 +69,7 @@ impl Driver {
         Driver {
             id,
             connection,
+            exit,
             probe: Some(probe),
             ping,
             awaits_pong: false,
@@ -232,7 +235,10 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
         let this = &mut *self;
-        let end = Pin::new(&mut this.connection).poll(cx);
+        let mut end = Pin::new(&mut this.connection).poll(cx);
+        if end.is_pending() && this.exit.leave(cx) {
+            end = Pin::new(&mut this.connection).poll(cx);
+        }
         if let Poll::Ready(end) = end {
             return Poll::Ready(this.end(end.err(), cx));
         }

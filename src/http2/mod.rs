@@ -14,6 +14,7 @@
 //!
 //! Knows no provider: no status but through [`PoolSettings::proves`], no header, no body.
 
+mod burst;
 mod connect;
 mod connection;
 mod failure;

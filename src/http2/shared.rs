@@ -144,7 +144,7 @@ impl Shared {
 
     /// From the handshake to the end. Returns a pause when the connection was of no use.
     async fn live(self: &Arc<Self>, opened: Opened) -> Option<Duration> {
-        let Opened { connection, send, peer, traffic, .. } = opened;
+        let Opened { connection, send, exit, peer, traffic, .. } = opened;
         let probe = send.clone();
         let id = self.with_state(|state| {
             let id = state.join(&self.settings, send, peer, traffic.clone());
@@ -155,7 +155,7 @@ impl Shared {
             id
         });
         tracing::debug!(host = %self.settings.host, %peer, "connection opened");
-        let why = connection::Driver::new(self.clone(), id, connection, probe, traffic).await;
+        let why = connection::Driver::new(self.clone(), id, (connection, exit), probe, traffic).await;
         self.connection_ended(id, &why)
     }
 
