@@ -382,7 +382,7 @@ mod tests {
     /// Whatever share stays behind: it comes to the limit, what was lent until then fits into a commit, and it goes on.
     #[test]
     fn what_is_lent_until_the_map_is_full_fits() {
-        for percent in [1, 5, 12, 50, 95] {
+        for percent in [1, 2, 5, 12, 50, 95] {
             let (mut random, mut ledger) = (fastrand::Rng::with_seed(percent.into()), Ledger::new(0, vec![]));
             lend(&mut ledger, 0);
             while !ledger.map_is_full() {
@@ -398,10 +398,17 @@ mod tests {
             assert!(map::encode(&map).is_some(), "{percent} %: {} offsets", ledger.next());
             // As docs/guarantee.md says.
             let (offsets, stragglers) = (ledger.next(), ledger.in_flight());
-            assert!(percent > 5 || (1_400..1_600).contains(&stragglers), "{percent} %: {stragglers} stragglers");
-            assert!(percent < 12 || (23_500..25_000).contains(&offsets), "{percent} %: {offsets} offsets");
-            let stragglers: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(ONE_MORE).collect();
-            assert!(stragglers.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full());
+            let about = match percent {
+                1 => 1_800,
+                2 => 2_100,
+                5 => 2_700,
+                _ => stragglers,
+            };
+            assert!(stragglers.abs_diff(about) <= about / 20, "{percent} %: {stragglers} stragglers");
+            assert!(percent < 12 || (23_500..25_500).contains(&offsets), "{percent} %: {offsets} offsets");
+            // The end of some few makes room: where they are dense, what a chunk takes is bounded by its bits.
+            let few: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(4 * ONE_MORE).collect();
+            assert!(few.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full(), "{percent} %");
         }
     }
 

@@ -10,6 +10,13 @@ const CHUNK_BITS: u32 = 10;
 /// Most bytes that a chunk takes in the map: its offsets as bits, and what begins, ends and leaves that part.
 const CHUNK_BYTES: usize = (1 << CHUNK_BITS) / 8 + 8;
 
+/// Offsets of a block, as a power of two: a chunk has as many as a word has bits. A run of resolved ones that takes two bytes in
+/// the map (64 of them or more) covers a whole block.
+const BLOCK_BITS: u32 = 5;
+const BLOCKS: usize = 1 << (CHUNK_BITS - BLOCK_BITS);
+
+const _: () = assert!(BLOCKS == u32::BITS as usize);
+
 /// Below so many entries a chunk is not worth tidying up.
 const SMALL: usize = 16;
 
@@ -38,9 +45,35 @@ struct Chunk {
     head: usize,
     /// How many are not resolved; never 0.
     open: usize,
+    /// How many of them are in each block.
+    in_block: [u8; BLOCKS],
+    /// The blocks that have some, the first is the lowest bit.
+    blocks: u32,
 }
 
 impl Chunk {
+    fn new(entries: Vec<Entry>) -> Self {
+        Chunk { entries, head: 0, open: 0, in_block: [0; BLOCKS], blocks: 0 }
+    }
+
+    /// One more that is not resolved.
+    fn opens(&mut self, offset: i64) {
+        let block = block(offset);
+        self.open += 1;
+        self.in_block[block] += 1;
+        self.blocks |= 1 << block;
+    }
+
+    /// One of them less.
+    fn closes(&mut self, offset: i64) {
+        let block = block(offset);
+        self.open -= 1;
+        self.in_block[block] -= 1;
+        if self.in_block[block] == 0 {
+            self.blocks &= !(1 << block);
+        }
+    }
+
     /// Without compaction the offsets are consecutive and the first guess is right.
     fn find(&self, offset: i64) -> Option<usize> {
         let guess = usize::try_from(offset - self.entries.first()?.offset).ok()?;
@@ -67,10 +100,18 @@ impl Chunk {
         }
     }
 
-    /// Bytes in the map: each offset but the first parts a run shorter than the chunk from it, which takes two.
-    fn bytes(open: usize) -> usize {
-        (2 * open.saturating_sub(1)).min(CHUNK_BYTES)
+    /// Most bytes in the map: each offset but the first ends a run of resolved ones, which takes one, or two when it is long:
+    /// not more of them than there are gaps between its blocks.
+    fn bytes(&self) -> usize {
+        let others = self.open.saturating_sub(1);
+        let stretches = (self.blocks & !(self.blocks << 1)).count_ones() as usize;
+        (others + others.min(stretches.saturating_sub(1))).min(CHUNK_BYTES)
     }
+}
+
+/// Which block of its chunk an offset is in.
+fn block(offset: i64) -> usize {
+    (offset >> BLOCK_BITS) as usize % BLOCKS
 }
 
 #[derive(Debug, Default)]
@@ -85,10 +126,11 @@ pub(super) struct Unresolved {
 impl Unresolved {
     /// Adds one that lies behind all that were ever added.
     pub(super) fn push(&mut self, entry: Entry) {
-        let new = || Chunk { entries: std::mem::take(&mut self.spare), head: 0, open: 0 };
+        let new = || Chunk::new(std::mem::take(&mut self.spare));
         let chunk = self.chunks.entry(entry.offset >> CHUNK_BITS).or_insert_with(new);
-        self.bytes += Chunk::bytes(chunk.open + 1) - Chunk::bytes(chunk.open);
-        chunk.open += 1;
+        self.bytes -= chunk.bytes();
+        chunk.opens(entry.offset);
+        self.bytes += chunk.bytes();
         chunk.entries.push(entry);
     }
 
@@ -111,8 +153,9 @@ impl Unresolved {
             return false;
         };
         chunk.entries[found].state = State::Resolved;
-        self.bytes -= Chunk::bytes(chunk.open) - Chunk::bytes(chunk.open - 1);
-        chunk.open -= 1;
+        self.bytes -= chunk.bytes();
+        chunk.closes(offset);
+        self.bytes += chunk.bytes();
         if chunk.open == 0 {
             let entries = self.chunks.remove(&key).map(|chunk| chunk.entries);
             self.spare = entries.unwrap_or_default();
