@@ -17,11 +17,16 @@ use anyhow::{Result, ensure};
 use clap::Parser as _;
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::tally::Totals;
+use tikv_jemallocator::Jemalloc;
 
 use neighbours::{Kafka, Redis, Simulator, Worker};
 use options::{Command, Options};
 use usage::Usage;
 use variants::Variant;
+
+/// The worker's: the ratio of both is to tell of what they do.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> Result<()> {
     let options = Options::parse();

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -170,32 +171,47 @@ impl std::fmt::Debug for Slot {
 }
 
 async fn receive(response: &mut ResponseFuture) -> Result<(http::response::Parts, Bytes), h2::Error> {
-    let (head, stream) = response.await?.into_parts();
-    if stream.is_end_stream() {
-        return Ok((head, Bytes::new()));
+    let (head, mut stream) = response.await?.into_parts();
+    let mut body = Body::default();
+    // A provider's answer has come as a whole. One that has not is not to make every request's future larger.
+    if let Poll::Ready(part) = stream.poll_data(&mut Context::from_waker(Waker::noop()))
+        && let Some(whole) = body.take(&mut stream, part)?
+    {
+        return Ok((head, whole));
     }
-    // Few answers have a body: it is not to make every request's future larger.
-    Box::pin(async move { Ok((head, collect(stream).await?)) }).await
+    Box::pin(async move {
+        loop {
+            let part = poll_fn(|cx| stream.poll_data(cx)).await;
+            if let Some(whole) = body.take(&mut stream, part)? {
+                return Ok((head, whole));
+            }
+        }
+    })
+    .await
 }
 
-/// The body of an answer, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.
-async fn collect(mut stream: RecvStream) -> Result<Bytes, h2::Error> {
-    let mut whole = BytesMut::new();
-    while let Some(part) = poll_fn(|cx| stream.poll_data(cx)).await {
+/// The body of an answer as it comes, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.
+#[derive(Default)]
+struct Body(BytesMut);
+
+impl Body {
+    /// One more part; the whole when that was the last one.
+    fn take(
+        &mut self,
+        stream: &mut RecvStream,
+        part: Option<Result<Bytes, h2::Error>>,
+    ) -> Result<Option<Bytes>, h2::Error> {
         let part = match part {
-            Ok(part) => part,
-            Err(error) if is_end_of_answer(&error) => break,
-            Err(error) => return Err(error),
+            None => return Ok(Some(self.0.split().freeze())),
+            Some(Err(error)) if is_end_of_answer(&error) => return Ok(Some(self.0.split().freeze())),
+            Some(part) => part?,
         };
         let _ = stream.flow_control().release_capacity(part.len()); // fails on an ended stream alone
-        if whole.is_empty() && stream.is_end_stream() && part.len() <= MAX_ANSWER_BODY {
-            return Ok(part);
+        if self.0.is_empty() && stream.is_end_stream() && part.len() <= MAX_ANSWER_BODY {
+            return Ok(Some(part));
         }
-        let room = MAX_ANSWER_BODY - whole.len();
-        whole.extend_from_slice(&part[..part.len().min(room)]);
-        if whole.len() == MAX_ANSWER_BODY {
-            break;
-        }
+        let room = MAX_ANSWER_BODY - self.0.len();
+        self.0.extend_from_slice(&part[..part.len().min(room)]);
+        Ok((self.0.len() == MAX_ANSWER_BODY).then(|| self.0.split().freeze()))
     }
-    Ok(whole.freeze())
 }
