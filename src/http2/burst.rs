@@ -77,7 +77,9 @@ impl<T: AsyncWrite + Unpin> Held<T> {
         if !self.bytes.is_empty() && self.bytes.len() + length > MOST {
             ready!(self.poll_leave(cx))?;
         }
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         Poll::Ready(Ok(length))
     }
 }
