@@ -10,8 +10,6 @@ RUN apt-get update \
 # Writes the list of crates into the binary, so that a scanner finds in the image what it is made of (cargo audit bin, trivy).
 ARG CARGO_AUDITABLE=0.7.7
 RUN cargo install --locked --version "$CARGO_AUDITABLE" cargo-auditable
-# jemalloc is built for the page size of the machine that builds it. Kernels for arm64 have 4 or 64 KiB; the larger suits both.
-RUN [ "$(uname -m)" != aarch64 ] || printf '[env]\nJEMALLOC_SYS_WITH_LG_PAGE = "16"\n' >> "$CARGO_HOME/config.toml"
 WORKDIR /build
 
 # Dependencies first, in a layer that only a change of Cargo.toml or Cargo.lock rebuilds. An empty crate does it: cargo-chef

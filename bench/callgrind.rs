@@ -23,7 +23,18 @@ pub(crate) type Costs = BTreeMap<(&'static str, String), Cost>;
 const BY_FUNCTION: &[(&str, &[&str])] = &[
     (
         "allocator",
-        &["malloc", "calloc", "realloc", "free", "unlink_chunk", "memalign", "__rust_alloc", "__rdl_", "tcache"],
+        &[
+            "malloc",
+            "calloc",
+            "realloc",
+            "free",
+            "unlink_chunk",
+            "memalign",
+            "__rust_alloc",
+            "__rdl_",
+            "tcache",
+            "_rjem_",
+        ],
     ),
     ("copying and comparing", &["memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "memchr"]),
     ("librdkafka", &["rd_", "rdk:", "LZ4", "XXH", "ZSTD", "crc32c", "inflate", "deflate", "thrd_", "mtx_", "cnd_"]),

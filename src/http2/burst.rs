@@ -3,6 +3,9 @@
 //! `h2` hands over each body by itself. Under it each of them would be a TLS record and a system call of its own, a tenth of all that a
 //! push costs. Here the bytes of a burst wait until the connection's task has taken up everything that was queued; then they
 //! leave as few records as hold them.
+//!
+//! What is held counts as written ([`super::traffic`]): it may leave still. So nobody can say of the burst in which a connection breaks that
+//! it was not processed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -31,8 +34,8 @@ struct Held<T> {
     left: usize,
     /// Whether somebody sees to it that they leave. Until then they do at once.
     is_seen_to: bool,
-    /// Why they could not, to be told to `h2`.
-    broken: Option<io::Error>,
+    /// Why they could not. No byte is handed over twice: TLS may have taken them before it failed.
+    broken: Option<io::ErrorKind>,
 }
 
 /// Both ends over a byte stream.
@@ -48,18 +51,21 @@ impl<T: AsyncWrite + Unpin> Exit<T> {
     pub(super) fn leave(&self, cx: &mut Context<'_>) -> bool {
         let mut held = self.0.lock();
         held.is_seen_to = true;
-        match held.poll_leave(cx) {
-            Poll::Ready(Err(error)) => {
-                held.broken = Some(error);
-                true
-            }
-            _ => false,
-        }
+        matches!(held.poll_leave(cx), Poll::Ready(Err(_)))
     }
 }
 
 impl<T: AsyncWrite + Unpin> Held<T> {
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let left = match self.broken {
+            Some(broken) => Err(broken.into()),
+            None => ready!(self.poll_send(cx)),
+        };
+        self.broken = left.as_ref().err().map(io::Error::kind);
+        Poll::Ready(left)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.left < self.bytes.len() {
             match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.bytes[self.left..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -89,9 +95,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Burst<T> {
         let mut held = self.0.lock();
         let read = Pin::new(&mut held.inner).poll_read(cx, buf);
         // What the peer said before it broke the connection comes first.
-        match held.broken.take_if(|_| read.is_pending()) {
-            Some(error) => Poll::Ready(Err(error)),
-            None => read,
+        match held.broken {
+            Some(broken) if read.is_pending() => Poll::Ready(Err(broken.into())),
+            _ => read,
         }
     }
 }
@@ -201,14 +207,22 @@ mod tests {
         leave(&exit).await;
         theirs.write_all(b"goaway").await.unwrap();
         ours.write_all(b"a push").await.unwrap();
-        exit.0.lock().broken = Some(io::ErrorKind::BrokenPipe.into());
+        exit.0.lock().broken = Some(io::ErrorKind::BrokenPipe);
         let mut said = [0; 6];
         ours.read_exact(&mut said).await.unwrap();
         assert_eq!(&said, b"goaway");
         assert_eq!(ours.read(&mut said).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        drop(theirs);
+        assert!(leave(&exit).await && arrived(&mut theirs).await.is_empty(), "broken for good");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_told() {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let (mut ours, exit) = burst(ours);
+        leave(&exit).await;
         ours.write_all(b"a push").await.unwrap();
+        drop(theirs);
         assert!(leave(&exit).await, "nobody is there");
-        assert_eq!(exit.0.lock().broken.as_ref().map(io::Error::kind), Some(io::ErrorKind::BrokenPipe));
+        assert_eq!(exit.0.lock().broken, Some(io::ErrorKind::BrokenPipe));
     }
 }

@@ -1,4 +1,4 @@
-//! Counts what passes between `h2` and TLS.
+//! Counts what passes between `h2` and what is under it, which sees to it that it leaves.
 //!
 //! `h2` does not say whether a request's headers had left when the connection broke. Bytes written since the request was
 //! queued do: none means that the peer cannot have seen it. Bytes read tell a living peer from a silent one, and the frames
@@ -39,7 +39,7 @@ impl Traffic {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes handed to TLS.
+    /// Bytes that `h2` let go of: they have left, or may still.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }

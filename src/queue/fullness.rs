@@ -1,5 +1,5 @@
 //! Whether a partition's map of resolved offsets is full, told once when it fills up and once when there is room again. At the
-//! limit each message that ends makes room for one more: that is no change worth a line.
+//! limit the messages that end make room for about as many: that is no change worth a line.
 
 use super::map;
 use super::offsets::Ledger;

@@ -107,9 +107,10 @@ pub(crate) fn run(row: Kills, options: &Options) -> Vec<String> {
 
 /// There is something on the way at each kill, also when an earlier one took so long that all was through.
 fn keep_flowing(side: &mut Side, rate: u32) {
-    if side.left() < u64::from(rate) {
+    let seconds = |seconds: u64| seconds * u64::from(rate);
+    if side.left() < seconds(10) {
         side.ebb();
-        side.flow(Some(rate), 10 * u64::from(rate), Mix::CALM);
+        side.flow(Some(rate), seconds(20), Mix::CALM);
     }
 }
 
