@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -170,24 +171,36 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-async fn receive(response: &mut ResponseFuture) -> Result<(http::response::Parts, Bytes), h2::Error> {
-    let (head, mut stream) = response.await?.into_parts();
+/// An answer's head and body.
+type Whole = (http::response::Parts, Bytes);
+
+async fn receive(response: &mut ResponseFuture) -> Result<Whole, h2::Error> {
+    let rest = match at_hand(response.await?) {
+        Ok(whole) => return whole,
+        Err(rest) => rest,
+    };
+    rest.await
+}
+
+/// An answer that has come as a whole, as providers' answers do. One that has not is not to make every request's future larger.
+fn at_hand(
+    answer: http::Response<RecvStream>,
+) -> Result<Result<Whole, h2::Error>, Pin<Box<impl Future<Output = Result<Whole, h2::Error>>>>> {
+    let (head, mut stream) = answer.into_parts();
     let mut body = Body::default();
-    // A provider's answer has come as a whole. One that has not is not to make every request's future larger.
     if let Poll::Ready(part) = stream.poll_data(&mut Context::from_waker(Waker::noop()))
-        && let Some(whole) = body.take(&mut stream, part)?
+        && let Some(whole) = body.take(&mut stream, part).transpose()
     {
-        return Ok((head, whole));
+        return Ok(whole.map(|body| (head, body)));
     }
-    Box::pin(async move {
+    Err(Box::pin(async move {
         loop {
             let part = poll_fn(|cx| stream.poll_data(cx)).await;
             if let Some(whole) = body.take(&mut stream, part)? {
                 return Ok((head, whole));
             }
         }
-    })
-    .await
+    }))
 }
 
 /// The body of an answer as it comes, at most [`MAX_ANSWER_BODY`] of it; the stream is reset when there is more.
