@@ -172,9 +172,9 @@ impl std::fmt::Debug for Slot {
 }
 
 /// An answer's head and body.
-type Whole = (http::response::Parts, Bytes);
+type Received = Result<(http::response::Parts, Bytes), h2::Error>;
 
-async fn receive(response: &mut ResponseFuture) -> Result<Whole, h2::Error> {
+async fn receive(response: &mut ResponseFuture) -> Received {
     let rest = match at_hand(response.await?) {
         Ok(whole) => return whole,
         Err(rest) => rest,
@@ -183,9 +183,7 @@ async fn receive(response: &mut ResponseFuture) -> Result<Whole, h2::Error> {
 }
 
 /// An answer that has come as a whole, as providers' answers do. One that has not is not to make every request's future larger.
-fn at_hand(
-    answer: http::Response<RecvStream>,
-) -> Result<Result<Whole, h2::Error>, Pin<Box<impl Future<Output = Result<Whole, h2::Error>>>>> {
+fn at_hand(answer: http::Response<RecvStream>) -> Result<Received, Pin<Box<impl Future<Output = Received>>>> {
     let (head, mut stream) = answer.into_parts();
     let mut body = Body::default();
     if let Poll::Ready(part) = stream.poll_data(&mut Context::from_waker(Waker::noop()))
