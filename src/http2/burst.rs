@@ -57,12 +57,12 @@ impl<T: AsyncWrite + Unpin> Exit<T> {
 
 impl<T: AsyncWrite + Unpin> Held<T> {
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let left = match self.broken {
-            Some(broken) => Err(broken.into()),
-            None => ready!(self.poll_send(cx)),
-        };
-        self.broken = left.as_ref().err().map(io::Error::kind);
-        Poll::Ready(left)
+        if let Some(broken) = self.broken {
+            return Poll::Ready(Err(broken.into()));
+        }
+        let sent = ready!(self.poll_send(cx));
+        self.broken = sent.as_ref().err().map(io::Error::kind);
+        Poll::Ready(sent)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -405,9 +405,10 @@ mod tests {
                 _ => stragglers,
             };
             assert!(stragglers.abs_diff(about) <= about / 20, "{percent} %: {stragglers} stragglers");
-            assert!(percent < 12 || (23_500..25_500).contains(&offsets), "{percent} %: {offsets} offsets");
-            // The end of some few makes room: where they are dense, what a chunk takes is bounded by its bits.
-            let few: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(4 * ONE_MORE).collect();
+            assert!(percent < 12 || (23_500..25_000).contains(&offsets), "{percent} %: {offsets} offsets");
+            // Where a chunk's bits are the bound, and each offset alone is nearly as cheap, it takes some more to make room.
+            let few = if percent == 12 { 4 * ONE_MORE } else { ONE_MORE };
+            let few: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(few).collect();
             assert!(few.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full(), "{percent} %");
         }
     }
