@@ -72,6 +72,12 @@ pub(super) fn is_label(text: &str) -> bool {
     (1..=50).contains(&text.len()) && text.bytes().all(fits)
 }
 
+/// A web push's link: an https URL, or the empty text, which is protobuf's way to say that a field is not set.
+pub(super) fn is_link(text: &str) -> bool {
+    let scheme = "https://";
+    text.is_empty() || text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
 /// Whether JSON that is well-formed is also JSON to protobuf: nested no deeper than it follows, and all escapes of its texts
 /// Unicode (no half of a surrogate pair, which most JSON parsers let pass).
 pub(super) fn is_sound(json: &str) -> bool {
@@ -161,6 +167,15 @@ mod tests {
             "2026-01-31T08:00:00ZZ",
         ] {
             assert!(!is_timestamp(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn links() {
+        for (text, link) in
+            [("https://a/b", true), ("HTTPS://a", true), ("", true), ("http://a", false), ("a", false), ("https:/é", false)]
+        {
+            assert_eq!(is_link(text), link, "{text}");
         }
     }
 

@@ -50,6 +50,7 @@ use Kind::{AllFields, Any, Color, Data, Fields, Flag, Form, List, Number, Text a
 const DURATION: Kind = Form(forms::is_duration, "a duration in seconds such as \"3.5s\"");
 const TTL: Kind = Form(forms::is_ttl, "a duration from \"0s\" to \"2419200s\"");
 const TIME: Kind = Form(forms::is_timestamp, "a moment in RFC 3339 such as \"2026-01-31T08:00:00Z\"");
+const LINK: Kind = Form(forms::is_link, "an https URL");
 const LABEL: Kind = Form(forms::is_label, "1 to 50 of letters, digits and -_.~%");
 
 /// The fields of a message, in Google's snake case; its camel case is understood as well.
@@ -135,7 +136,7 @@ const WEBPUSH: &[(&str, Kind)] = &[
     ("headers", Texts),
     ("data", Texts),
     ("notification", Any),
-    ("fcm_options", Fields(&[("link", Plain), ("analytics_label", LABEL)])),
+    ("fcm_options", Fields(&[("link", LINK), ("analytics_label", LABEL)])),
 ];
 
 /// Whether `key` names the field `snake`, in snake or camel case.

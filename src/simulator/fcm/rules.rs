@@ -51,7 +51,8 @@ pub fn check(message: &Json) -> Result<Target<'_>, Breach> {
     }
     labels(message)?;
     let link = message.get("webpush").and_then(|part| part.get("fcm_options")).and_then(|part| part.text("link"));
-    if link.is_some_and(|link| !link.starts_with("https://")) {
+    // An empty text is protobuf's default: the same as no link.
+    if link.is_some_and(|link| !link.is_empty() && !link.to_ascii_lowercase().starts_with("https://")) {
         return Err(breach("message.webpush.fcm_options.link", "Link must be an https URL."));
     }
     let largest = if matches!(target.field, "token" | "fid") { LARGEST } else { LARGEST_TO_TOPIC };
