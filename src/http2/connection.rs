@@ -14,7 +14,6 @@ use super::PoolSettings;
 use super::burst::Exit;
 use super::connect::{Io, Tls, why_ended};
 use super::keep_alive::{Beat, KeepAlive};
-use super::places::FIRST_WINDOW;
 use super::shared::Shared;
 use super::traffic::Traffic;
 
@@ -36,7 +35,6 @@ pub(super) struct Driver {
     awaits_pong: bool,
     limit: usize,
     traffic: Arc<Traffic>,
-    stalled: bool,
     tick: Interval,
     keep_alive: KeepAlive,
     life: Option<Duration>,
@@ -75,7 +73,6 @@ impl Driver {
             awaits_pong: false,
             limit,
             traffic,
-            stalled: false,
             tick,
             keep_alive,
             life,
@@ -105,22 +102,22 @@ impl Driver {
 
     /// `h2` has sent what it could: does the next body still fit the peer's window?
     fn look_at_window(&mut self) {
-        let window = self.traffic.window();
-        // Most looks end here, without the lock. Half of the first window is more than any provider's body.
-        if !self.stalled && window > FIRST_WINDOW as i64 / 2 {
-            return;
+        let left = self.traffic.window();
+        let mut state = self.shared.state.lock();
+        let typical = state.typical as i64;
+        let Some(member) = state.member(self.id) else { return };
+        member.places.look(left, Instant::now());
+        let stalled = left < typical;
+        let is_news = stalled != member.places.is_stalled();
+        drop(state);
+        if is_news {
+            self.shared.with_state(|state| {
+                state.totals.window_stalls += u64::from(stalled);
+                if let Some(member) = state.member(self.id) {
+                    member.places.set_stalled(stalled);
+                }
+            });
         }
-        let stalled = window < self.shared.state.lock().typical as i64;
-        if stalled == self.stalled {
-            return;
-        }
-        self.stalled = stalled;
-        self.shared.with_state(|state| {
-            state.totals.window_stalls += u64::from(stalled);
-            if let Some(member) = state.member(self.id) {
-                member.places.set_stalled(stalled);
-            }
-        });
     }
 
     /// New streams are refused: the peer said GOAWAY, or the connection is about to end, which then tells why.

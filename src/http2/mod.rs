@@ -18,6 +18,7 @@ mod burst;
 mod connect;
 mod connection;
 mod failure;
+mod flow;
 mod frames;
 mod keep_alive;
 mod news;

@@ -4,7 +4,12 @@
 //! us) and bytes (the peer's flow-control window for the whole connection, 65,535 bytes unless it grants more: RFC 9113
 //! 6.9.2; APNs grants no more). What was sent can be held against that window, what is about to be sent cannot: places are
 //! given out in bursts, before the bytes leave. So a budget of unanswered bytes is kept as TCP keeps one for a path: it
-//! starts at what every peer must grant, grows with the answers while the window lasts, and falls when it did not.
+//! starts at what every peer must grant, grows with the answers while the window lasts, and when it did not, falls to what it
+//! is good for ([`super::flow`]).
+
+use tokio::time::Instant;
+
+use super::flow::Flow;
 
 /// The window that every connection starts with (RFC 9113 6.9.2).
 pub(super) const FIRST_WINDOW: usize = 65_535;
@@ -21,7 +26,11 @@ pub(super) struct Places {
     in_flight: usize,
     bytes: usize,
     budget: usize,
-    has_stalled: bool,
+    flow: Flow,
+    /// Whether the window is known to be the bound.
+    is_bound: bool,
+    /// Whether the window was used up, and no answer has come since.
+    was_used_up: bool,
     stalled: bool,
     requests_left: u64,
     draining: bool,
@@ -36,7 +45,9 @@ impl Places {
             in_flight: 0,
             bytes: 0,
             budget: FIRST_WINDOW,
-            has_stalled: false,
+            flow: Flow::default(),
+            is_bound: false,
+            was_used_up: false,
             stalled: false,
             requests_left: max_requests.max(1),
             draining: false,
@@ -67,9 +78,21 @@ impl Places {
 
     /// A request of `bytes` was answered while they were still counted: the budget may grow, when it is in use at all.
     pub(super) fn answered(&mut self, bytes: usize) {
+        if std::mem::take(&mut self.was_used_up) {
+            self.judge();
+        }
         if self.bytes * 2 >= self.budget {
-            let step = if self.has_stalled { bytes * bytes / self.budget + 1 } else { bytes };
+            let step = if self.is_bound { bytes * bytes / self.budget + 1 } else { bytes };
             self.budget = (self.budget + step).min(MOST_BUDGET);
+        }
+    }
+
+    /// The window was used up: for a moment, or because there is no more of it.
+    fn judge(&mut self) {
+        let most = self.flow.most().map_or(self.budget, |most| most / 8 * 7);
+        if most < self.budget {
+            self.is_bound = true;
+            self.budget = most.clamp(LEAST_BUDGET, self.budget);
         }
     }
 
@@ -79,17 +102,15 @@ impl Places {
         self.bytes -= bytes;
     }
 
-    /// The peer's window is used up, or open again. Says whether that is news.
-    pub(super) fn set_stalled(&mut self, stalled: bool) -> bool {
-        if self.stalled == stalled {
-            return false;
-        }
+    /// So much of the peer's window is left.
+    pub(super) fn look(&mut self, left: i64, now: Instant) {
+        self.flow.look(self.bytes, left, now);
+    }
+
+    /// The peer's window is used up, or open again.
+    pub(super) fn set_stalled(&mut self, stalled: bool) {
         self.stalled = stalled;
-        if stalled {
-            self.has_stalled = true;
-            self.budget = (self.bytes / 8 * 7).clamp(LEAST_BUDGET, self.budget);
-        }
-        true
+        self.was_used_up |= stalled;
     }
 
     /// The peer changed its stream limit.
@@ -126,6 +147,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -156,30 +179,48 @@ mod tests {
         assert_eq!(fill(&mut places, 4096), 15);
     }
 
+    fn answer(places: &mut Places, bytes: usize, count: usize) {
+        for _ in 0..count {
+            places.answered(bytes);
+            places.give_back(bytes);
+        }
+    }
+
     #[test]
-    fn the_budget_grows_with_answers_until_a_stall_shows_the_window() {
-        let mut places = Places::new(1000, None, 1 << 20);
+    fn the_budget_grows_with_answers_until_the_window_is_what_is_waited_for() {
+        let (mut places, start) = (Places::new(1000, None, 1 << 20), Instant::now());
         for _ in 0..6 {
-            for _ in 0..fill(&mut places, 1000).min(places.in_flight()) {
-                places.answered(1000);
-                places.give_back(1000);
-            }
+            let under_way = fill(&mut places, 1000).min(places.in_flight());
+            answer(&mut places, 1000, under_way);
         }
         fill(&mut places, 1000);
         assert!(places.in_flight() > 130, "a window that is returned at once is used: {}", places.in_flight());
-        while places.in_flight() > 70 {
-            places.give_back(1000);
-        }
+        let more = places.in_flight() - 60;
+        answer(&mut places, 1000, more);
         assert!(places.has_room(1000));
-        assert!(places.set_stalled(true));
-        assert!(!places.set_stalled(true));
+        places.look(0, start);
+        places.set_stalled(true);
         assert!(!places.has_room(1), "nothing is added to a connection that waits for its window");
-        assert!(places.set_stalled(false));
-        assert!(!places.has_room(1000));
-        while places.in_flight() > 60 {
-            places.give_back(1000);
-        }
+        places.look(0, start + Duration::from_millis(100));
+        places.set_stalled(false);
+        assert!(places.has_room(1000), "it may be back in a moment each time");
+        answer(&mut places, 1000, 1);
+        assert!(!places.has_room(1000), "but is not");
+        answer(&mut places, 1000, 10);
         assert!(places.has_room(1000));
+    }
+
+    #[test]
+    fn a_burst_that_uses_the_window_up_for_a_moment_bounds_nothing() {
+        let (mut places, start) = (Places::new(1000, None, 1 << 20), Instant::now());
+        let first = fill(&mut places, 300);
+        places.look(0, start);
+        places.set_stalled(true);
+        places.look(FIRST_WINDOW as i64, start + Duration::from_millis(2));
+        places.set_stalled(false);
+        places.look(FIRST_WINDOW as i64, start + Duration::from_millis(100));
+        answer(&mut places, 300, first);
+        assert!(fill(&mut places, 300) > first + first / 3, "it grows on");
     }
 
     #[test]
@@ -202,7 +243,7 @@ mod tests {
         fn never_above_the_limit_and_nothing_leaks(steps in prop::collection::vec((0u8..6, 1usize..5000), 1..400)) {
             let mut places = Places::new(20, Some(1), 1 << 40);
             let mut held: Vec<usize> = Vec::new();
-            let mut limit = 20;
+            let (mut limit, mut now) = (20, Instant::now());
             for (step, size) in steps {
                 match step {
                     0 | 1 => if places.has_room(size) { places.take(size); held.push(size); prop_assert!(held.len() <= limit); },
@@ -211,7 +252,11 @@ mod tests {
                         places.give_back(bytes);
                     },
                     3 => { limit = size % 40; places.set_limit(limit); },
-                    4 => { places.set_stalled(size % 3 == 0); },
+                    4 => {
+                        places.set_stalled(size % 3 == 0);
+                        now += Duration::from_millis(size as u64 % 10);
+                        places.look(size as i64 * 20, now);
+                    },
                     _ => places.prove(),
                 }
                 prop_assert_eq!(places.in_flight(), held.len());

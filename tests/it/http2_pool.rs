@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::Request;
 use pusher::http2::{Answer, Failure, Fate, MAX_ANSWER_BODY, Pool, PoolSettings, SendError, tls};
 
@@ -458,6 +460,57 @@ async fn a_narrow_window_widens_the_pool() {
     assert!(server.books.lock().violations.is_empty(), "{:?}", server.books.lock().violations);
     // One connection alone carries 16 of them in 100 ms.
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+/// Pushes one after the other, and half as many more beside each other after each answer, as the worker widens, until as many as are
+/// wanted are; and goes on with these.
+async fn keep_under_way(pool: &Pool, wanted: usize, bytes: usize) {
+    let body = Bytes::from(vec![b'x'; bytes]);
+    let one = || push(pool, body.clone());
+    let mut beside = FuturesUnordered::from_iter([one()]);
+    let mut answers = 0;
+    while let Some(answer) = beside.next().await {
+        answer.unwrap();
+        answers += 1;
+        beside.push(one());
+        if answers % 2 == 0 && beside.len() < wanted {
+            beside.push(one());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_width_is_what_latency_bodies_streams_and_window_ask_for() {
+    // When the window comes back after its bytes, ms; streams; body; pushes under way in 100 ms; what one connection carries.
+    let cases = [
+        (0, 1000, 300, 2_500, 1000),
+        (0, 1000, 4096, 200, 1000),
+        (0, 100, 300, 350, 100),
+        (100, 1000, 300, 700, 65_535 / 300),
+        (100, 1000, 4096, 60, 65_535 / 4096),
+    ];
+    for (window_delay, streams, bytes, wanted, carried) in cases {
+        let manner = Manner { window_delay: Some(ms(window_delay)), max_streams: Some(streams), ..Manner::default() };
+        let server = Server::start(manner, |seen| vec![Act::Answer(seen.stream, 200, vec![]).after(100)]).await;
+        let pool = pool(&server, |settings| {
+            (settings.max_connections, settings.min_idle, settings.idle_timeout) = (32, 1, ms(300));
+        });
+        push(&pool, "first").await.unwrap();
+        let needed = usize::div_ceil(wanted, carried);
+        let case = format!(
+            "{needed} connections: window after {window_delay} ms, {streams} streams, {bytes} bytes, {wanted} under way"
+        );
+        let is_found = || {
+            let stats = pool.stats();
+            stats.in_flight + stats.in_flight / 8 >= wanted && (needed..=needed + 1).contains(&stats.connections)
+        };
+        tokio::select! {
+            () = keep_under_way(&pool, wanted, bytes) => {}
+            () = until(&case, is_found) => {}
+        }
+        assert!(server.books.lock().violations.is_empty(), "{case}");
+        until("the others close", || pool.stats().connections == 1).await;
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const ENDPOINT: Key =
 const CA_FILE: Key = Key::optional("apns.caFile", "PEM file of certificates to trust beside the system's");
 const MAX_CONNECTIONS: Key = Key::new(
     "apns.maxConnections",
-    "8",
+    "16",
     "most connections of this process per host and signing key; each sender thread in use has one at least",
 );
 const TIMEOUT: Key = Key::new("apns.timeout", "20s", "longest wait for the answer to one request");
@@ -200,7 +200,7 @@ mod tests {
         let settings = settings(&[]).unwrap();
         assert_eq!(&*settings.apps[0].name, "Game");
         assert_eq!(settings.authority, "api.development.push.apple.com:443");
-        assert_eq!((settings.max_connections, settings.retry.first), (8, None));
+        assert_eq!((settings.max_connections, settings.retry.first), (16, None));
         let production = Settings::from_config(&Config::from_pairs(CERTS), true).unwrap();
         assert_eq!(production.authority, "api.push.apple.com:443");
     }

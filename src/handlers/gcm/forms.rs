@@ -172,9 +172,14 @@ mod tests {
 
     #[test]
     fn links() {
-        for (text, link) in
-            [("https://a/b", true), ("HTTPS://a", true), ("", true), ("http://a", false), ("a", false), ("https:/é", false)]
-        {
+        for (text, link) in [
+            ("https://a/b", true),
+            ("HTTPS://a", true),
+            ("", true),
+            ("http://a", false),
+            ("a", false),
+            ("https:/é", false),
+        ] {
             assert_eq!(is_link(text), link, "{text}");
         }
     }
