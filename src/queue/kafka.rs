@@ -57,6 +57,8 @@ pub struct KafkaQueue {
     /// Since when the group has not said which partitions are ours, while it was asked.
     pub(super) unassigned_since: Option<Instant>,
     pub(super) stall: Stall,
+    /// Whether the scout tries to read what we do not.
+    pub(super) reading: bool,
     /// Whether the client was ever a member, or asked to be.
     pub(super) has_subscribed: bool,
     pub(super) ignored: Vec<String>,
@@ -106,6 +108,7 @@ impl KafkaQueue {
             listed_at: None,
             unassigned_since: None,
             stall: Stall::new(settings.client_patience),
+            reading: false,
             has_subscribed: false,
             ignored: Vec::new(),
             stopped: false,

@@ -66,7 +66,8 @@ pub(super) struct Partition {
     pub(super) readable: Readable,
     /// There until the first record is read.
     belief: Option<Belief>,
-    last_read: Option<Instant>,
+    /// When the last record was read, and its offset.
+    last_read: Option<(Instant, i64)>,
     fullness: Fullness,
     /// Whether the first record has shown that this is another log, and where to begin in it is not known yet.
     is_other_log: bool,
@@ -184,7 +185,7 @@ impl Partition {
                 }
             }
         }
-        (self.last_read, self.last_ms) = (Some(now), record.timestamp);
+        (self.last_read, self.last_ms) = (Some((now, offset)), record.timestamp);
         self.anchors.read(offset, timestamp_ms);
         let (lend, redrive_of) = {
             let mut ledger = self.assignment.ledger.lock();
@@ -250,8 +251,8 @@ impl Partition {
         let lane = self.assignment.lane().clone();
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.anchors = Anchors::new(offset);
-        self.belief = None;
-        self.is_other_log = false;
+        (self.belief, self.is_other_log) = (None, false);
+        self.last_read = self.last_read.map(|(at, _)| (at, offset - 1));
         self.set_dirty();
     }
 
@@ -267,7 +268,13 @@ impl Partition {
 
     /// How long ago something was read of it last; `None`: nothing was.
     pub(super) fn last_read(&self, now: Instant) -> Option<Duration> {
-        self.last_read.map(|at| now.saturating_duration_since(at))
+        self.last_read.map(|(at, _)| now.saturating_duration_since(at))
+    }
+
+    /// The offset that is read now: the one after the last, or one before it that was given back.
+    pub(super) fn reads_at(&self) -> i64 {
+        let from = self.assignment.ledger.lock().read_from();
+        self.last_read.map_or(from, |(_, last)| from.min(last + 1))
     }
 
     /// Whether nothing more is lent of it, for its map to fit into a commit, since that was told.
@@ -289,10 +296,5 @@ impl Partition {
     /// A commit failed: there is something to commit again.
     pub(super) fn set_dirty(&self) {
         self.assignment.dirty().store(true, Relaxed);
-    }
-
-    /// Throws away what librdkafka still holds of an earlier assignment.
-    pub(super) fn discard_stale(queue: &PartitionQueue<Context>) {
-        while queue.poll(Duration::ZERO).is_some() {}
     }
 }

@@ -176,7 +176,7 @@ impl KafkaQueue {
             tracing::error!(alarm = true, topic = %place.topic, partition = place.partition, "the client has no queue for this partition");
             return None;
         };
-        Partition::discard_stale(&queue);
+        while queue.poll(Duration::ZERO).is_some() {} // what the client still holds of an earlier assignment
         let lane = self.in_flight.tally().lane(&origin);
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));

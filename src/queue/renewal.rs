@@ -6,7 +6,8 @@ use super::kafka::KafkaQueue;
 use super::membership::Membership;
 use super::partition::Partition;
 use super::place::Place;
-use super::stall::Waiting;
+use super::scout::Question;
+use super::stall::{Found, Waiting};
 
 /// The scout has this much longer than its own pause between two looks before the brokers are taken for silent.
 const LATE: Duration = Duration::from_secs(5);
@@ -16,24 +17,36 @@ impl KafkaQueue {
     pub(super) fn look_for_a_stall(&mut self, now: Instant) {
         let lately = self.settings.topic_interval + LATE;
         let answer = self.listed_at.is_some_and(|at| now.saturating_duration_since(at) <= lately);
-        let commit = self.commits.waits_since().map(|since| (Waiting::Commit(since), None));
+        let commit = self.commits.waits_since().map(Waiting::Commit);
         // Where the brokers share partitions, one that has none for us says nothing.
         let tells = !self.settings.brokers_assign();
-        let group = self.unassigned_since.filter(|_| tells).map(|since| (Waiting::Group(since), None));
+        let group = self.unassigned_since.filter(|_| tells).map(Waiting::Group);
         let unread = self.partitions.iter().filter_map(|partition| self.unread(partition));
         let all: Vec<_> = commit.into_iter().chain(group).chain(unread).collect();
-        if let Some(still) = self.stall.look(now, answer, all) {
-            self.renew(&still);
+        match self.stall.look(now, answer, all) {
+            Found::Nothing => {}
+            Found::Still(still) => self.renew(&still),
+            Found::Unknown(places) if self.reading => drop(places),
+            Found::Unknown(places) => self.reading = self.scout.ask(Question::Readable { places }),
         }
     }
 
-    /// A partition of which there is more to read, with the end of its log.
-    fn unread(&self, partition: &Partition) -> Option<(Waiting, Option<i64>)> {
+    /// What the scout could read.
+    pub(super) fn on_readable(&mut self, found: Vec<(Place, i64, bool)>) {
+        let now = Instant::now();
+        self.reading = false;
+        for (place, from, is_readable) in found {
+            self.stall.answered(place, from, is_readable, now);
+        }
+    }
+
+    /// A partition whose log goes on.
+    fn unread(&self, partition: &Partition) -> Option<Waiting> {
         let place = Place::from(&*partition.origin);
         let next = partition.assignment.ledger.lock().next();
-        let end = self.logs.end(&place).filter(|end| *end > next)?;
+        let is_behind = self.logs.end(&place).is_some_and(|end| end > next);
         let is_read = partition.is_read() && !self.searches.contains(&partition.origin);
-        is_read.then_some((Waiting::Partition(place, next), Some(end)))
+        (is_behind && is_read).then_some(Waiting::Partition(place, next))
     }
 
     /// Another client joins the group. What is known of the partitions counts as after an outage that took them.

@@ -17,6 +17,7 @@ use super::start::{self, Log};
 use super::topics::{Age, Listing};
 
 mod client;
+mod reading;
 mod survey;
 
 use client::{Asked, Client, Heard};
@@ -44,6 +45,8 @@ pub(super) enum Question {
     Starts { number: u64, places: Vec<(Place, Age)> },
     /// What a log holds, and which record is its first since a moment in ms since the epoch.
     Log { place: Place, since_ms: Option<i64> },
+    /// Whether there is something to read in these partitions from these offsets on.
+    Readable { places: Vec<(Place, i64)> },
 }
 
 /// What is committed of a partition, and what its log holds when something depends on it.
@@ -66,6 +69,8 @@ pub(super) enum Report {
     Starts { number: u64, cluster: u32, found: Vec<(Place, Answer<Found>)> },
     /// The answer to a question.
     Log { place: Place, log: Answer<Log> },
+    /// The answer to a question.
+    Readable(Vec<(Place, i64, bool)>),
 }
 
 /// See the module. Ends when dropped.
@@ -157,6 +162,7 @@ impl<Wake: Fn()> Errand<Wake> {
                     let log = logs.remove(&place).unwrap_or_else(|| Err("there was no answer".into()));
                     Report::Log { place, log }
                 }
+                Ok(Question::Readable { places }) => Report::Readable(reading::try_to(&self.client, places, ROUND)),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };

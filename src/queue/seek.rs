@@ -160,18 +160,19 @@ impl KafkaQueue {
         };
         let is_other = search.is_other;
         self.searches.forget(place);
-        let next = self.partitions[index].assignment.ledger.lock().next();
-        if is_other || next >= log.low {
-            self.begin_anew(index, next, log);
+        // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
+        if is_other || self.partitions[index].reads_at() >= log.low {
+            self.begin_anew(index, log);
         } else {
-            self.pass_over(index, next, log.low);
+            self.pass_over(index, log.low);
         }
         self.seek();
     }
 
     /// It is another log: what comes now under the old numbers was never sent.
-    fn begin_anew(&mut self, index: usize, next: i64, log: Log) {
+    fn begin_anew(&mut self, index: usize, log: Log) {
         let (partition, offset) = (&mut self.partitions[index], log.beginning());
+        let next = partition.assignment.ledger.lock().next();
         partition.begin_anew(offset, self.last_poll.clone());
         let origin = partition.origin.clone();
         self.exchanged(&origin, next, offset);
@@ -179,11 +180,11 @@ impl KafkaQueue {
     }
 
     /// The log lost its older records.
-    fn pass_over(&mut self, index: usize, next: i64, low: i64) {
+    fn pass_over(&mut self, index: usize, low: i64) {
         let partition = &self.partitions[index];
         let origin = partition.origin.clone();
         let mut ledger = partition.assignment.ledger.lock();
-        let skipped = low - next + ledger.abandon(low);
+        let skipped = (low - ledger.next()).max(0) + ledger.abandon(low);
         let again = ledger.read_from().max(low);
         drop(ledger);
         partition.set_dirty();

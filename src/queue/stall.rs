@@ -3,9 +3,9 @@
 //! After a restart of the brokers librdkafka has been seen to fetch nothing any more of partitions that it has (librdkafka
 //! issue 5153, rust-rdkafka issue 597); and while it waits for the answer to a commit, it begins no partition (librdkafka,
 //! `rdkafka_assignment.c`). What it waits for then may never come, and another client is the only cure. That the brokers answer
-//! is told by the scout, whose client is another one.
+//! is told by the scout, whose client is another one, and so is whether there is something to read in a partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::place::Place;
@@ -24,14 +24,26 @@ pub(super) enum Waiting {
     Group(Instant),
 }
 
-/// Since when something waits, and where its log ended then, if it has one.
-type Since = (Instant, Option<i64>);
+/// What a look has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// All moves, or may wait.
+    Nothing,
+    /// The client stands still with this.
+    Still(Waiting),
+    /// It does, if there is something to read from these offsets on: the last ones of a log may be marks of transactions. Another
+    /// client is to try, and [`Stall::answered`] to be told.
+    Unknown(Vec<(Place, i64)>),
+}
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Stall {
     patience: Duration,
-    waiting: BTreeMap<Waiting, Since>,
+    /// Since when it waits.
+    waiting: BTreeMap<Waiting, Instant>,
+    /// Partitions among them that another client could read.
+    readable: BTreeSet<Waiting>,
     /// Clients that were replaced since something moved.
     replaced: u32,
 }
@@ -39,31 +51,45 @@ pub(super) struct Stall {
 impl Stall {
     /// What waits for `patience` while the brokers answer stands still.
     pub(super) fn new(patience: Duration) -> Self {
-        Stall { patience, waiting: BTreeMap::new(), replaced: 0 }
+        Stall { patience, waiting: BTreeMap::new(), readable: BTreeSet::new(), replaced: 0 }
     }
 
-    /// A look at all that waits, with the end of its log, if it has one; what stands still, if anything does. A log must
-    /// have grown meanwhile: its last offsets may be marks of transactions, which nobody can read.
-    pub(super) fn look(
-        &mut self,
-        now: Instant,
-        brokers_answer: bool,
-        all: Vec<(Waiting, Option<i64>)>,
-    ) -> Option<Waiting> {
+    /// A look at all that waits.
+    pub(super) fn look(&mut self, now: Instant, brokers_answer: bool, all: Vec<Waiting>) -> Found {
         let before = std::mem::take(&mut self.waiting);
         if !brokers_answer {
-            return None;
+            return Found::Nothing;
         }
         let patience = self.patience * 2_u32.pow(self.replaced.min(DOUBLINGS));
-        let mut still = None;
-        for (one, end) in all {
-            let since = before.get(&one).copied().unwrap_or((now, end));
-            if now.saturating_duration_since(since.0) >= patience && (end.is_none() || end > since.1) {
-                still = Some(one.clone());
+        let (mut still, mut unknown) = (None, Vec::new());
+        for one in all {
+            let since = before.get(&one).copied().unwrap_or(now);
+            if now.saturating_duration_since(since) >= patience {
+                match &one {
+                    Waiting::Partition(place, from) if !self.readable.contains(&one) => {
+                        unknown.push((place.clone(), *from));
+                    }
+                    _ => still = Some(one.clone()),
+                }
             }
             self.waiting.insert(one, since);
         }
-        still
+        self.readable.retain(|one| self.waiting.contains_key(one));
+        match still {
+            Some(still) => Found::Still(still),
+            None if unknown.is_empty() => Found::Nothing,
+            None => Found::Unknown(unknown),
+        }
+    }
+
+    /// Whether another client could read a partition from there on. Where it could not, the question comes again after the same time.
+    pub(super) fn answered(&mut self, place: Place, from: i64, is_readable: bool, now: Instant) {
+        let one = Waiting::Partition(place, from);
+        if is_readable {
+            self.readable.insert(one);
+        } else if let Some(since) = self.waiting.get_mut(&one) {
+            *since = now;
+        }
     }
 
     /// Another client begins.
@@ -84,32 +110,47 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn partition(next: i64, end: i64) -> (Waiting, Option<i64>) {
-        (Waiting::Partition(Place::new("t", 0), next), Some(end))
+    fn partition(next: i64) -> Waiting {
+        Waiting::Partition(Place::new("t", 0), next)
     }
 
     #[test]
     fn what_waits_at_the_same_place_for_too_long_stands_still() {
         let (mut stall, start) = (Stall::new(PATIENCE), Instant::now());
         let mut look = |after, waiting| stall.look(start + PATIENCE.mul_f64(after), true, waiting);
-        let (commit, group) = ((Waiting::Commit(start), None), (Waiting::Group(start), None));
-        assert_eq!(look(0.0, vec![partition(5, 9), commit]), None);
-        assert_eq!(look(0.9, vec![partition(5, 10)]), None, "the commit was answered");
-        assert_eq!(look(1.0, vec![partition(6, 10)]), None, "it has moved");
-        assert_eq!(look(2.0, vec![partition(6, 10), group.clone()]), None, "what is there may be nothing to read");
-        assert_eq!(look(2.1, vec![partition(6, 11), group.clone()]), Some(partition(6, 11).0), "more has come");
-        assert_eq!(look(3.0, vec![group.clone()]), Some(group.0));
+        let (commit, group) = (Waiting::Commit(start), Waiting::Group(start));
+        assert_eq!(look(0.0, vec![commit]), Found::Nothing);
+        assert_eq!(look(0.9, vec![]), Found::Nothing, "the commit was answered");
+        assert_eq!(look(1.0, vec![group.clone()]), Found::Nothing);
+        assert_eq!(look(2.0, vec![group.clone()]), Found::Still(group));
+    }
+
+    #[test]
+    fn a_partition_stands_still_when_another_client_can_read_it() {
+        let (mut stall, start) = (Stall::new(PATIENCE), Instant::now());
+        let at = |after| start + PATIENCE.mul_f64(after);
+        let unknown = |from| Found::Unknown(vec![(Place::new("t", 0), from)]);
+        assert_eq!(stall.look(at(0.0), true, vec![partition(5)]), Found::Nothing);
+        assert_eq!(stall.look(at(1.0), true, vec![partition(6)]), Found::Nothing, "it has moved");
+        assert_eq!(stall.look(at(2.0), true, vec![partition(6)]), unknown(6));
+        stall.answered(Place::new("t", 0), 6, false, at(2.1));
+        assert_eq!(stall.look(at(2.2), true, vec![partition(6)]), Found::Nothing, "there was nothing to read");
+        assert_eq!(stall.look(at(3.1), true, vec![partition(6)]), unknown(6), "there may be now");
+        stall.answered(Place::new("t", 0), 6, true, at(3.2));
+        assert_eq!(stall.look(at(3.3), true, vec![partition(6)]), Found::Still(partition(6)));
+        assert_eq!(stall.look(at(3.4), true, vec![partition(7)]), Found::Nothing, "it has moved");
+        assert_eq!(stall.look(at(4.4), true, vec![partition(7)]), unknown(7), "what was known was of another place");
     }
 
     #[test]
     fn while_the_brokers_do_not_answer_all_may_wait() {
         let (mut stall, start) = (Stall::new(PATIENCE), Instant::now());
-        let mut look =
-            |after, answer| stall.look(start + PATIENCE * after, answer, vec![(Waiting::Group(start), None)]);
-        assert_eq!(look(0, true), None);
-        assert_eq!(look(9, false), None);
-        assert_eq!(look(10, true), None, "from when they answer again");
-        assert_eq!(look(11, true), Some(Waiting::Group(start)));
+        let group = || vec![Waiting::Group(start)];
+        let mut look = |after, answer| stall.look(start + PATIENCE * after, answer, group());
+        assert_eq!(look(0, true), Found::Nothing);
+        assert_eq!(look(9, false), Found::Nothing);
+        assert_eq!(look(10, true), Found::Nothing, "from when they answer again");
+        assert_eq!(look(11, true), Found::Still(Waiting::Group(start)));
     }
 
     #[test]
@@ -118,7 +159,7 @@ mod tests {
         let mut now = start;
         let mut lasts = |stall: &mut Stall| {
             let began = now;
-            while stall.look(now, true, vec![(Waiting::Group(start), None)]).is_none() {
+            while stall.look(now, true, vec![Waiting::Group(start)]) == Found::Nothing {
                 now += PATIENCE;
             }
             (now - began).as_secs()

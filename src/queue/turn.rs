@@ -63,6 +63,7 @@ impl KafkaQueue {
                     self.on_found(number, found);
                 }
                 Report::Log { place, log } => self.on_log(&place, log),
+                Report::Readable(found) => self.on_readable(found),
             }
         }
     }

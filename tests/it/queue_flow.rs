@@ -179,6 +179,31 @@ fn a_committed_offset_that_the_log_does_not_have_any_more_goes_to_its_first() {
     reader.close();
 }
 
+/// A long outage: the backlog was given back, and the log lost the first of it before it was read again.
+#[test]
+fn what_is_deleted_of_what_was_given_back_is_passed_over_and_the_rest_is_lent_again() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let large = |count| (0..count).map(|_| vec![b'x'; 900_000]);
+    mock.produce(TOPIC, 0, large(4));
+    let mut reader = start(&mock, &[]);
+    let lent = reader.read(4);
+    // The cluster keeps 5 MiB: the oldest go.
+    mock.produce(TOPIC, 0, large(3));
+    let (low, high) = mock.ends(TOPIC, 0);
+    assert!((1..4).contains(&low) && high == 7, "{low} {high}");
+    for lent in lent {
+        lent.receipt.release();
+    }
+    let again = reader.read((high - low) as usize);
+    let mut read = offsets(&again);
+    read.sort_unstable();
+    assert_eq!(read, (low..high).collect::<Vec<_>>());
+    assert_eq!(reader.told().out_of_range, [low as u64]);
+    resolve(again);
+    until_committed(&mut reader, &mock, TOPIC, high);
+    reader.close();
+}
+
 #[test]
 fn metadata_that_is_not_a_map_of_this_log_is_dropped_and_told() {
     let mock = Mock::start(&[(TOPIC, 1), (OTHER, 1)]);
