@@ -3,7 +3,8 @@
 //! A peer far away returns its window with its answers; one that is near and thinks for long returns it long before. By
 //! Little's law bytes under way are their rate times how long they are: of the same bytes, those that are unanswered and
 //! those that the window lacks are as the time to an answer to the time until the window is back. Their averages are compared, for a
-//! burst takes up a window that is back a moment later.
+//! burst takes up a window that is back a moment later. Peers grant bytes when they have read half a window of them: the half that may
+//! be kept back is no lack.
 
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use tokio::time::Instant;
 
 use super::places::FIRST_WINDOW;
 
+/// What a peer may keep back of the window, though it has read it.
+const KEPT_BACK: i64 = FIRST_WINDOW as i64 / 2;
 /// Averages are over so long, about.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Sums over time of bytes that are unanswered and of those that the window lacks, byte seconds.
+/// Sums over time of bytes that are unanswered and of those that the window lacks beyond [`KEPT_BACK`], byte seconds.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     last: Option<(Instant, f64, f64)>,
@@ -37,12 +40,13 @@ impl Flow {
                 *sum /= 2.0;
             }
         }
-        self.last = Some((now, unanswered as f64, (FIRST_WINDOW as i64 - left).max(0) as f64));
+        self.last = Some((now, unanswered as f64, (FIRST_WINDOW as i64 - KEPT_BACK - left).max(0) as f64));
     }
 
-    /// Bytes that may be unanswered when the window is used up all the time; `None`: nothing was under way yet.
+    /// Bytes that may be unanswered when the window is used up all the time; `None`: it was not.
     pub(super) fn most(&self) -> Option<usize> {
-        (self.lacking > 0.0).then(|| (FIRST_WINDOW as f64 * self.unanswered / self.lacking) as usize)
+        let usable = (FIRST_WINDOW as i64 - KEPT_BACK) as f64;
+        (self.lacking > 0.0).then(|| (usable * self.unanswered / self.lacking) as usize)
     }
 }
 
@@ -50,30 +54,44 @@ impl Flow {
 mod tests {
     use super::*;
 
-    const BODY: usize = 300;
-
-    /// What is found of a peer that returns the window and answers after so many ms, asked once a ms.
-    fn most(window_after: u64, answer_after: u64) -> usize {
+    /// What is found of a peer that reads so much in a ms, and answers and returns the window after so many ms; asked once a ms.
+    fn most(per_ms: u64, window_after: u64, answer_after: u64) -> Option<usize> {
         let (mut flow, begun) = (Flow::default(), Instant::now());
         for ms in 0..3_000_u64 {
-            let of_last = |after: u64| (ms.min(after) * BODY as u64) as i64;
-            let left = FIRST_WINDOW as i64 - of_last(window_after);
+            let of_last = |after: u64| ms.min(after) * per_ms;
+            let left = FIRST_WINDOW as i64 - of_last(window_after) as i64;
             flow.look(of_last(answer_after) as usize, left, begun + Duration::from_millis(ms));
         }
-        flow.most().unwrap()
+        flow.most()
     }
 
     #[test]
     fn a_window_that_comes_with_the_answers_is_the_bound_and_one_that_comes_before_them_is_none() {
+        // All of the window is under way, for so long.
         for (window_after, answer_after, windows) in [(100, 100, 1.0), (50, 100, 2.0), (1, 100, 100.0), (20, 120, 6.0)]
         {
-            let found = most(window_after, answer_after) as f64 / FIRST_WINDOW as f64;
+            let most = most(FIRST_WINDOW as u64 / window_after, window_after, answer_after).unwrap();
+            let found = most as f64 / FIRST_WINDOW as f64;
             assert!((found / windows - 1.0).abs() < 0.05, "{window_after} and {answer_after} ms: {found} windows");
         }
+        assert_eq!(most(300, 100, 100), None, "half of it is enough");
     }
 
     #[test]
-    fn a_peer_that_keeps_most_of_the_window_back_is_not_believed_to_have_it() {
+    fn what_a_peer_keeps_back_while_little_is_sent_says_nothing_about_a_burst() {
+        let (mut flow, mut now) = (Flow::default(), Instant::now());
+        for _ in 0..100 {
+            flow.look(300, FIRST_WINDOW as i64 - 30_000, now);
+            now += Duration::from_secs(60);
+        }
+        flow.look(60_000, 0, now);
+        flow.look(60_000, FIRST_WINDOW as i64, now + Duration::from_millis(2));
+        flow.look(60_000, FIRST_WINDOW as i64, now + Duration::from_millis(100));
+        assert!(flow.most().unwrap() > 10 * FIRST_WINDOW);
+    }
+
+    #[test]
+    fn a_peer_that_keeps_all_of_the_window_back_is_not_believed_to_have_it() {
         let (mut flow, now) = (Flow::default(), Instant::now());
         flow.look(10_000, 0, now);
         flow.look(10_000, 0, now + SPAN);

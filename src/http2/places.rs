@@ -82,6 +82,7 @@ impl Places {
             self.judge();
         }
         if self.bytes * 2 >= self.budget {
+            self.is_bound &= self.most() < self.budget.saturating_mul(2);
             let step = if self.is_bound { bytes * bytes / self.budget + 1 } else { bytes };
             self.budget = (self.budget + step).min(MOST_BUDGET);
         }
@@ -89,11 +90,16 @@ impl Places {
 
     /// The window was used up: for a moment, or because there is no more of it.
     fn judge(&mut self) {
-        let most = self.flow.most().map_or(self.budget, |most| most / 8 * 7);
+        let most = self.most();
         if most < self.budget {
             self.is_bound = true;
             self.budget = most.clamp(LEAST_BUDGET, self.budget);
         }
+    }
+
+    /// What the window is good for.
+    fn most(&self) -> usize {
+        self.flow.most().map_or(MOST_BUDGET, |most| most / 8 * 7)
     }
 
     /// Takes a place back, with the bytes that it held.
