@@ -16,33 +16,10 @@ use super::fullness::Fullness;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::offsets::{Ledger, Lend};
 use super::record::Record;
+use super::turn::Turn;
 use super::wakeup::{Readable, Wakeup};
 use super::{Lent, Observer};
 use crate::message::Origin;
-
-/// What a partition's queue came to in one turn.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Nothing readable now.
-    Empty,
-    /// More may be readable: its turn was used up.
-    More,
-    /// Readable, but there is no room for it: its app's share or its map is full.
-    Full,
-    /// Readable, but as much of its app is lent as is of use.
-    Enough,
-    /// Nothing of its app, or of this lane of it, is to be sent for now.
-    Paused,
-    /// The log does not have the offset that comes next.
-    OutOfRange,
-    /// The log is another one than that of which something is known; its record was not lent.
-    OtherLog {
-        /// When the last record was written that is known to be of the other one, ms since the epoch.
-        seen_ms: i64,
-    },
-    /// The client is broken for good.
-    Fatal(String),
-}
 
 /// A partition that is ours.
 pub(super) struct Partition {
@@ -68,6 +45,8 @@ pub(super) struct Partition {
     belief: Option<Belief>,
     /// When the last record was read, and its offset.
     last_read: Option<(Instant, i64)>,
+    /// Whether its place was changed and nothing has been read there yet.
+    pub(super) is_moved: bool,
     fullness: Fullness,
     /// Whether the first record has shown that this is another log, and where to begin in it is not known yet.
     is_other_log: bool,
@@ -99,6 +78,7 @@ impl Partition {
             readable,
             belief: Some(belief),
             last_read: None,
+            is_moved: false,
             fullness: Fullness::default(),
             is_other_log: false,
         }
@@ -185,7 +165,7 @@ impl Partition {
                 }
             }
         }
-        (self.last_read, self.last_ms) = (Some((now, offset)), record.timestamp);
+        (self.last_read, self.last_ms, self.is_moved) = (Some((now, offset)), record.timestamp, false);
         self.anchors.read(offset, timestamp_ms);
         let (lend, redrive_of) = {
             let mut ledger = self.assignment.ledger.lock();
@@ -252,8 +232,13 @@ impl Partition {
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.anchors = Anchors::new(offset);
         (self.belief, self.is_other_log) = (None, false);
-        self.last_read = self.last_read.map(|(at, _)| (at, offset - 1));
+        self.reads_on_at(offset);
         self.set_dirty();
+    }
+
+    /// What is before `offset` is not read any more.
+    pub(super) fn reads_on_at(&mut self, offset: i64) {
+        self.last_read = self.last_read.map(|(at, _)| (at, offset - 1));
     }
 
     /// The partition is taken away: what we know of it, in case it comes back untouched.

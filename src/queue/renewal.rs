@@ -42,11 +42,11 @@ impl KafkaQueue {
 
     /// A partition whose log goes on.
     fn unread(&self, partition: &Partition) -> Option<Waiting> {
-        let place = Place::from(&*partition.origin);
-        let next = partition.assignment.ledger.lock().next();
-        let is_behind = self.logs.end(&place).is_some_and(|end| end > next);
-        let is_read = partition.is_read() && !self.searches.contains(&partition.origin);
-        (is_behind && is_read).then_some(Waiting::Partition(place, next))
+        let (place, at) = (Place::from(&*partition.origin), partition.reads_at());
+        let is_behind = self.logs.end(&place).is_some_and(|end| end > at);
+        let is_read =
+            partition.is_read() && !self.searches.contains(&partition.origin) && !self.last_poll.is_in_doubt();
+        (is_behind && is_read).then_some(Waiting::Partition(place, at))
     }
 
     /// Another client joins the group. What is known of the partitions counts as after an outage that took them.

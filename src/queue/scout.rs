@@ -162,7 +162,7 @@ impl<Wake: Fn()> Errand<Wake> {
                     let log = logs.remove(&place).unwrap_or_else(|| Err("there was no answer".into()));
                     Report::Log { place, log }
                 }
-                Ok(Question::Readable { places }) => Report::Readable(reading::try_to(&self.client, places, ROUND)),
+                Ok(Question::Readable { places }) => Report::Readable(reading::try_to(&self.client, places, CALL)),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };

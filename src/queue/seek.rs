@@ -44,7 +44,11 @@ impl Seeks {
 
 /// Partitions that are not read on before it is known what their log holds.
 #[derive(Debug, Default)]
-pub(super) struct Searches(BTreeMap<Place, Search>);
+pub(super) struct Searches {
+    open: BTreeMap<Place, Search>,
+    /// When a partition was read again where its log was said not to have anything, and has.
+    in_vain: BTreeMap<Place, Instant>,
+}
 
 #[derive(Debug)]
 struct Search {
@@ -60,17 +64,24 @@ struct Search {
 
 impl Searches {
     pub(super) fn contains(&self, origin: &Origin) -> bool {
-        !self.0.is_empty() && self.0.contains_key(&origin.into())
+        !self.open.is_empty() && self.open.contains_key(&origin.into())
     }
 
     pub(super) fn forget(&mut self, place: &Place) {
-        self.0.remove(place);
+        self.open.remove(place);
+        self.in_vain.remove(place);
     }
 }
 
 impl KafkaQueue {
     /// Changes positions; what the client refuses stays for the next strike of the clock.
     pub(super) fn seek(&mut self) {
+        if self.seeks.0.is_empty() {
+            return;
+        }
+        for partition in &mut self.partitions {
+            partition.is_moved |= self.seeks.0.contains_key(&Place::from(&*partition.origin));
+        }
         let (consumer, partitions, until) = (&self.consumer, &self.partitions, Instant::now() + CALL);
         self.seeks.0.retain(|place, offset| {
             let ours = partitions.iter().any(|one| Place::from(&*one.origin) == *place);
@@ -120,7 +131,9 @@ impl KafkaQueue {
     pub(super) fn on_out_of_range(&mut self, index: usize) {
         let partition = &self.partitions[index];
         let since = partition.last_read(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
-        self.search(index, false, since);
+        // What has no outcome is to be sent, if it is still there.
+        let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
+        self.search(index, false, since.map(|since| unresolved.map_or(since, |at| since.min(at))));
     }
 
     /// The first record was of another log than that of which something is known.
@@ -129,13 +142,15 @@ impl KafkaQueue {
     }
 
     fn search(&mut self, index: usize, is_other: bool, last_ms: Option<i64>) {
-        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(Instant::now()), told: false };
-        self.searches.0.insert(Place::from(&*self.partitions[index].origin), search);
+        let (place, now) = (Place::from(&*self.partitions[index].origin), Instant::now());
+        let due = self.searches.in_vain.get(&place).map_or(now, |at| now.max(*at + AGAIN));
+        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(due), told: false };
+        self.searches.open.insert(place, search);
     }
 
     /// Asks for logs that have not been asked for yet.
     pub(super) fn ask_for_logs(&mut self, now: Instant) {
-        for (place, search) in &mut self.searches.0 {
+        for (place, search) in &mut self.searches.open {
             let is_due = search.due.is_some_and(|due| due <= now);
             let question = || Question::Log { place: place.clone(), since_ms: search.since_ms };
             if is_due && self.scout.ask(question()) {
@@ -147,7 +162,7 @@ impl KafkaQueue {
     /// What a log holds is known: on with what exists.
     pub(super) fn on_log(&mut self, place: &Place, log: Result<Log, String>) {
         let Some(index) = self.partitions.iter().position(|one| Place::from(&*one.origin) == *place) else { return };
-        let Some(search) = self.searches.0.get_mut(place).filter(|search| search.due.is_none()) else { return };
+        let Some(search) = self.searches.open.get_mut(place).filter(|search| search.due.is_none()) else { return };
         let log = match log {
             Ok(log) => log,
             Err(why) => {
@@ -159,14 +174,25 @@ impl KafkaQueue {
             }
         };
         let is_other = search.is_other;
-        self.searches.forget(place);
+        self.searches.open.remove(place);
         // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
-        if is_other || self.partitions[index].reads_at() >= log.low {
-            self.begin_anew(index, log);
-        } else {
+        let (at, is_moved) = (self.partitions[index].reads_at(), self.partitions[index].is_moved);
+        if !is_other && at < log.low {
             self.pass_over(index, log.low);
+        } else if !is_other && at <= log.high && is_moved {
+            self.read_again(place, at);
+        } else {
+            self.begin_anew(index, log);
         }
         self.seek();
+    }
+
+    /// The log has it, and nothing was read since the place was changed: the client tells late what was wrong with the one before, and
+    /// again when others are changed.
+    fn read_again(&mut self, place: &Place, at: i64) {
+        tracing::debug!(topic = %place.topic, partition = place.partition, at, "out of range, and in the log: read again");
+        self.searches.in_vain.insert(place.clone(), Instant::now());
+        self.seeks.0.insert(place.clone(), at);
     }
 
     /// It is another log: what comes now under the old numbers was never sent.
@@ -181,12 +207,13 @@ impl KafkaQueue {
 
     /// The log lost its older records.
     fn pass_over(&mut self, index: usize, low: i64) {
-        let partition = &self.partitions[index];
+        let partition = &mut self.partitions[index];
         let origin = partition.origin.clone();
         let mut ledger = partition.assignment.ledger.lock();
         let skipped = (low - ledger.next()).max(0) + ledger.abandon(low);
         let again = ledger.read_from().max(low);
         drop(ledger);
+        partition.reads_on_at(again);
         partition.set_dirty();
         self.lost_by_the_log(&origin, low, skipped);
         self.seeks.to(&origin, again);

@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use super::client::{fatal, is_hopeless};
 use super::context::Event;
 use super::kafka::KafkaQueue;
-use super::partition::{Partition, Turn};
+use super::partition::Partition;
 use super::scout::Report;
 use super::{Lent, QueueError};
 
@@ -17,6 +17,30 @@ use super::{Lent, QueueError};
 const BURST: usize = 64;
 /// Events served in one turn, so that a flood of them does not keep messages waiting.
 const EVENTS: usize = 32;
+
+/// What a partition's queue came to in one turn.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing readable now.
+    Empty,
+    /// More may be readable: its turn was used up.
+    More,
+    /// Readable, but there is no room for it: its app's share or its map is full.
+    Full,
+    /// Readable, but as much of its app is lent as is of use.
+    Enough,
+    /// Nothing of its app, or of this lane of it, is to be sent for now.
+    Paused,
+    /// The log does not have the offset that comes next.
+    OutOfRange,
+    /// The log is another one than that of which something is known; its record was not lent.
+    OtherLog {
+        /// When the last record was written that is known to be of the other one, ms since the epoch.
+        seen_ms: i64,
+    },
+    /// The client is broken for good.
+    Fatal(String),
+}
 
 impl KafkaQueue {
     /// Everything but messages: callbacks, rebalances, topics, commits.

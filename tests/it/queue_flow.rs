@@ -179,28 +179,33 @@ fn a_committed_offset_that_the_log_does_not_have_any_more_goes_to_its_first() {
     reader.close();
 }
 
-/// A long outage: the backlog was given back, and the log lost the first of it before it was read again.
+/// A long outage: the backlog was given back, and the logs lost the first of it before it was read again. Where all partitions are
+/// assigned at once, going on in one makes the client fail once more in those whose turn is still to come.
 #[test]
 fn what_is_deleted_of_what_was_given_back_is_passed_over_and_the_rest_is_lent_again() {
-    let mock = Mock::start(&[(TOPIC, 1)]);
-    let large = |count| (0..count).map(|_| vec![b'x'; 900_000]);
-    mock.produce(TOPIC, 0, large(4));
-    let mut reader = start(&mock, &[]);
-    let lent = reader.read(4);
+    const PARTITIONS: i32 = 3;
+    let mock = Mock::start(&[(TOPIC, PARTITIONS)]);
     // The cluster keeps 5 MiB: the oldest go.
-    mock.produce(TOPIC, 0, large(3));
+    let produce = |count| (0..PARTITIONS).for_each(|one| mock.produce(TOPIC, one, vec![vec![b'x'; 900_000]; count]));
+    produce(4);
+    let mut reader = start(&mock, &[]);
+    let lent = reader.read(4 * PARTITIONS as usize);
+    produce(3);
     let (low, high) = mock.ends(TOPIC, 0);
     assert!((1..4).contains(&low) && high == 7, "{low} {high}");
     for lent in lent {
         lent.receipt.release();
     }
-    let again = reader.read((high - low) as usize);
-    let mut read = offsets(&again);
+    let again = reader.read((high - low) as usize * PARTITIONS as usize);
+    let mut read: Vec<_> = again.iter().map(|lent| (lent.message.origin.partition, lent.message.offset)).collect();
     read.sort_unstable();
-    assert_eq!(read, (low..high).collect::<Vec<_>>());
-    assert_eq!(reader.told().out_of_range, [low as u64]);
+    let expected = (0..PARTITIONS).flat_map(|one| (low..high).map(move |offset| (one, offset)));
+    assert_eq!(read, expected.collect::<Vec<_>>());
+    assert_eq!(reader.told().out_of_range, [low as u64; PARTITIONS as usize]);
     resolve(again);
-    until_committed(&mut reader, &mock, TOPIC, high);
+    let committed = |one| mock.committed("test", TOPIC, one).is_some_and(|(now, _)| now == high);
+    let more = reader.until("commits", |_, _| (0..PARTITIONS).all(committed));
+    assert!(more.is_empty(), "{:?}", offsets(&more));
     reader.close();
 }
 
