@@ -82,7 +82,7 @@ mod tests {
         let (mut flow, mut now) = (Flow::default(), Instant::now());
         for _ in 0..100 {
             flow.look(300, FIRST_WINDOW as i64 - 30_000, now);
-            now += Duration::from_secs(60);
+            now += Duration::from_mins(1);
         }
         flow.look(60_000, 0, now);
         flow.look(60_000, FIRST_WINDOW as i64, now + Duration::from_millis(2));
