@@ -52,6 +52,8 @@ impl Mock {
         let producer: BaseProducer = ClientConfig::new()
             .set("test.mock.num.brokers", brokers.to_string())
             .set("linger.ms", "1")
+            // A broker that was down for long is found again soon.
+            .set("reconnect.backoff.max.ms", "500")
             .create()
             .expect("a mock cluster");
         // SAFETY: the client lives, and was created with a mock cluster, which lives as long.
