@@ -82,7 +82,7 @@ impl Places {
             self.judge();
         }
         if self.bytes * 2 >= self.budget {
-            self.is_bound &= self.most() < self.budget.saturating_mul(2);
+            self.is_bound = self.is_bound && self.most() < self.budget.saturating_mul(2);
             let step = if self.is_bound { bytes * bytes / self.budget + 1 } else { bytes };
             self.budget = (self.budget + step).min(MOST_BUDGET);
         }

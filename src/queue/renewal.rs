@@ -26,8 +26,7 @@ impl KafkaQueue {
         match self.stall.look(now, answer, all) {
             Found::Nothing => {}
             Found::Still(still) => self.renew(&still),
-            Found::Unknown(places) if self.reading => drop(places),
-            Found::Unknown(places) => self.reading = self.scout.ask(Question::Readable { places }),
+            Found::Unknown(places) => self.reading = self.reading || self.scout.ask(Question::Readable { places }),
         }
     }
 

@@ -180,7 +180,7 @@ impl KafkaQueue {
         if !is_other && at < log.low {
             self.pass_over(index, log.low);
         } else if !is_other && at <= log.high && is_moved {
-            self.read_again(place, at);
+            self.read_again(index, at);
         } else {
             self.begin_anew(index, log);
         }
@@ -189,10 +189,11 @@ impl KafkaQueue {
 
     /// The log has it, and nothing was read since the place was changed: the client tells late what was wrong with the one before, and
     /// again when others are changed.
-    fn read_again(&mut self, place: &Place, at: i64) {
-        tracing::debug!(topic = %place.topic, partition = place.partition, at, "out of range, and in the log: read again");
-        self.searches.in_vain.insert(place.clone(), Instant::now());
-        self.seeks.0.insert(place.clone(), at);
+    fn read_again(&mut self, index: usize, at: i64) {
+        let origin = self.partitions[index].origin.clone();
+        tracing::debug!(topic = %origin.topic, partition = origin.partition, at, "out of range, and in the log: read again");
+        self.searches.in_vain.insert(Place::from(&*origin), Instant::now());
+        self.seeks.to(&origin, at);
     }
 
     /// It is another log: what comes now under the old numbers was never sent.

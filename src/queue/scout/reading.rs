@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::queue::place::Place;
 
