@@ -21,7 +21,8 @@ pub(super) struct Plan {
 /// A map is of use only with the time of the record at its base. There is none when the position has not been read: between
 /// two stragglers of an earlier owner, what it resolved in between is passed over first. A commit without the map would
 /// make a crash repeat all that lies beyond, and one at the next straggler cannot carry it. So the commit stays at its old
-/// offset and says that everything behind it is resolved: that repeats one message. This holds on the clock as at the end.
+/// offset and says that it is resolved, with everything behind it: that repeats nothing. This holds on the clock as at the
+/// end.
 pub(super) fn plan(
     ledger: &Ledger,
     anchors: &Anchors,
@@ -50,8 +51,7 @@ pub(super) fn plan(
     }
     let anchor = anchors.accepted();
     let base_timestamp_ms = anchor.timestamp.filter(|timestamp| *timestamp >= 0 && anchor.offset < position)?;
-    let behind = Some(anchor.offset + 1..position).filter(|range| !range.is_empty());
-    let resolved = behind.into_iter().chain(resolved).collect();
+    let resolved = std::iter::once(anchor.offset..position).chain(resolved).collect();
     let map = OffsetMap { base: anchor.offset, base_timestamp_ms, cluster, resolved };
     Some(Plan { anchor, metadata: map::encode(&map)?, is_provisional: true })
 }
@@ -119,7 +119,7 @@ mod tests {
         assert!(case.ledger.resolve(3));
         assert_eq!(case.ledger.position(), 57);
         assert!(case.plan().is_some_and(|plan| plan.is_provisional));
-        assert_eq!(case.commit(), (3, vec![4..57, 58..100]), "one message is repeated, not all of the claims");
+        assert_eq!(case.commit(), (3, vec![3..57, 58..100]), "nothing is repeated");
         let read: Vec<_> = (4..=57).filter(|offset| case.read(*offset, *offset) == Lend::New).collect();
         assert_eq!(read, [57]);
         assert!(case.plan().is_some_and(|plan| !plan.is_provisional));

@@ -5,7 +5,8 @@
 //! bytes behind base64; what is written here never exceeds that.
 //!
 //! Layout behind base64: mark (3), version (1), CRC-32 of the rest (4), base (8), base timestamp (8), cluster (4), all
-//! big-endian; then parts, each a varint whose lowest bits say what it is, counting offsets on from base + 1:
+//! big-endian; then parts, each a varint whose lowest bits say what it is, counting offsets on from base + 1 in version 1,
+//! from base in version 2:
 //! - `n·0`: n resolved, then one that is not. Stragglers far behind cost two or three bytes each.
 //! - `n·11`: n that are not.
 //! - `n·01`: n offsets as bits, lowest bit first, in whole bytes. Dense random resolution costs a bit per offset.
@@ -25,7 +26,11 @@ const LONGEST: usize = 4096;
 /// Four characters that all our texts begin with; as base64 they stand for the first three bytes.
 const MARK: &str = "pmap";
 
-const VERSION: u8 = 1;
+/// The base is not resolved, the parts begin behind it.
+const BEHIND_BASE: u8 = 1;
+
+/// The parts begin at the base, which is resolved too.
+const FROM_BASE: u8 = 2;
 
 /// Version, checksum, base, timestamp, cluster.
 const HEADER: usize = 1 + 4 + 8 + 8 + 4;
@@ -38,15 +43,32 @@ const _: () = assert!((CAPACITY + HEADER).div_ceil(3) * 4 + MARK.len() <= LONGES
 /// What is resolved beyond a committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetMap {
-    /// The committed offset: the first that is not resolved.
+    /// The committed offset: the first that is not resolved, unless the ranges begin with it.
     pub base: i64,
     /// Timestamp of the record at `base`, ms since the epoch, -1 when unknown: tells a topic that was deleted and created
     /// again from the one that the map is about.
     pub base_timestamp_ms: i64,
     /// CRC-32 of the cluster's id: offsets mean nothing in another cluster.
     pub cluster: u32,
-    /// Resolved offsets, ascending and disjoint, all above `base`.
+    /// Resolved offsets, ascending and disjoint, from `base` on.
     pub resolved: Vec<Range<i64>>,
+}
+
+impl OffsetMap {
+    fn version(&self) -> u8 {
+        let is_base_resolved = self.resolved.first().is_some_and(|first| first.start == self.base);
+        if is_base_resolved { FROM_BASE } else { BEHIND_BASE }
+    }
+}
+
+/// The offset that the parts of this version begin at; `None` for a base that no log has, or an unknown version.
+fn first_part(version: u8, base: i64) -> Option<i64> {
+    match version {
+        FROM_BASE => Some(base),
+        BEHIND_BASE => base.checked_add(1),
+        _ => None,
+    }
+    .filter(|_| base >= 0)
 }
 
 /// Why a text is no map. None of these is dangerous: without a map, what it names is sent again.
@@ -69,10 +91,11 @@ pub enum Refused {
     Malformed,
 }
 
-/// The text of a map; empty when nothing is resolved beyond its base. `None` when it does not fit, or when the ranges are
-/// not ascending and above the base.
+/// The text of a map; empty when nothing is resolved from its base on. `None` when it does not fit, or when the ranges are
+/// not ascending or begin before the base.
 pub fn encode(map: &OffsetMap) -> Option<String> {
-    let atoms = Atom::all(map.base, &map.resolved)?;
+    let version = map.version();
+    let atoms = Atom::all(first_part(version, map.base)?, &map.resolved)?;
     if atoms.is_empty() {
         return Some(String::new());
     }
@@ -86,7 +109,7 @@ pub fn encode(map: &OffsetMap) -> Option<String> {
     body.extend(map.cluster.to_be_bytes());
     plan.write(&atoms, &mut body);
     let mut raw = Vec::with_capacity(body.len() + 5);
-    raw.push(VERSION);
+    raw.push(version);
     raw.extend(crc32fast::hash(&body).to_be_bytes());
     raw.extend(body);
     let mut text = String::with_capacity(LONGEST);
@@ -109,7 +132,7 @@ pub fn decode(text: &str) -> Result<Option<OffsetMap>, Refused> {
     }
     let raw = BASE64.decode(text).map_err(|_| Refused::Malformed)?;
     let (&version, raw) = raw.split_first().ok_or(Refused::Truncated)?;
-    if version != VERSION {
+    if !matches!(version, BEHIND_BASE | FROM_BASE) {
         return Err(Refused::Version);
     }
     let (checksum, body) = raw.split_first_chunk().ok_or(Refused::Truncated)?;
@@ -124,7 +147,7 @@ pub fn decode(text: &str) -> Result<Option<OffsetMap>, Refused> {
         base,
         base_timestamp_ms: i64::from_be_bytes(*timestamp),
         cluster: u32::from_be_bytes(*cluster),
-        resolved: parts::read(base, parts).ok_or(Refused::Malformed)?,
+        resolved: first_part(version, base).and_then(|from| parts::read(from, parts)).ok_or(Refused::Malformed)?,
     }))
 }
 
@@ -169,6 +192,12 @@ mod tests {
     }
 
     #[test]
+    fn a_base_that_is_resolved_too_costs_nothing_more() {
+        assert_eq!(round_trip(&map(41, ranges(41..1_000_042))), 42);
+        assert_eq!(round_trip(&map(0, vec![0..1])), round_trip(&map(0, vec![1..2])));
+    }
+
+    #[test]
     fn a_window_of_24_000_offsets_in_any_order_fits() {
         let mut random = fastrand::Rng::with_seed(3);
         for chance in [0.05, 0.5, 0.95] {
@@ -202,8 +231,8 @@ mod tests {
     fn what_makes_no_sense_is_no_text() {
         for wrong in [
             vec![5..6],
-            vec![6..7],
             vec![4..7],
+            vec![6..6, 5..7],
             vec![9..8],
             vec![20..30, 25..40],
             vec![20..30, 10..15],
@@ -225,14 +254,14 @@ mod tests {
         assert_eq!(decode("some metadata of somebody"), Err(Refused::NotOurs));
         assert_eq!(decode("pmap"), Err(Refused::Truncated));
         assert_eq!(decode("pmap!"), Err(Refused::Malformed));
-        assert_eq!(decode("pmapAg"), Err(Refused::Version));
+        assert_eq!(decode("pmapAw"), Err(Refused::Version));
         assert_eq!(decode(&format!("pmap{}", "A".repeat(1_000_000))), Err(Refused::Malformed));
     }
 
     /// A text that is right in form, whatever its parts are.
-    fn sealed(base: i64, parts: &[u8]) -> String {
+    fn sealed(version: u8, base: i64, parts: &[u8]) -> String {
         let body = [&base.to_be_bytes()[..], &[0; 12], parts].concat();
-        let raw = [&[VERSION][..], &crc32fast::hash(&body).to_be_bytes(), &body].concat();
+        let raw = [&[version][..], &crc32fast::hash(&body).to_be_bytes(), &body].concat();
         format!("{MARK}{}", BASE64.encode(raw))
     }
 
@@ -241,18 +270,20 @@ mod tests {
         let endless = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         let farthest = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         for parts in [&[0x80][..], &endless, &[37, 1], &[farthest, farthest, farthest].concat()] {
-            assert_eq!(decode(&sealed(1 << 59, parts)), Err(Refused::Malformed), "{parts:?}");
+            assert_eq!(decode(&sealed(BEHIND_BASE, 1 << 59, parts)), Err(Refused::Malformed), "{parts:?}");
         }
-        assert_eq!(decode(&sealed(-5, &[2])), Err(Refused::Malformed));
+        for version in [BEHIND_BASE, FROM_BASE] {
+            assert_eq!(decode(&sealed(version, -5, &[2])), Err(Refused::Malformed));
+        }
     }
 
     /// Runs of resolved and not resolved offsets, from one to very long ones, sometimes dense.
     fn maps() -> impl Strategy<Value = OffsetMap> {
         let length = prop_oneof![4 => 1_i64..4, 2 => 1_i64..300, 1 => 1_i64..3_000_000];
         let runs = prop::collection::vec((length.clone(), length), 1..400);
-        (0_i64..1 << 50, any::<i64>(), any::<u32>(), 0_i64..3, runs).prop_map(
+        (0_i64..1 << 50, any::<i64>(), any::<u32>(), 0_i64..4, runs).prop_map(
             |(base, base_timestamp_ms, cluster, lead, runs)| {
-                let mut at = base + 1 + lead;
+                let mut at = base + lead;
                 let resolved = runs.into_iter().map(|(run, skip)| {
                     let range = at..at + run;
                     at = range.end + skip;
@@ -277,7 +308,7 @@ mod tests {
             let costs = costs_from_each(&map.resolved);
             prop_assert_eq!(costs.len(), map.resolved.len() + 1);
             let resolved = map.resolved[cut..].to_vec();
-            let text = encode(&OffsetMap { base: resolved[0].start - 1, resolved, ..map }).unwrap();
+            let text = encode(&OffsetMap { base: (resolved[0].start - 1).max(0), resolved, ..map }).unwrap();
             let written = (text.len() - MARK.len()) * 3 / 4 - HEADER;
             prop_assert!(written <= costs[cut], "{} > {}", written, costs[cut]);
         }
@@ -300,10 +331,14 @@ mod tests {
         }
 
         #[test]
-        fn any_parts_are_survived(base in any::<i64>(), parts in prop::collection::vec(any::<u8>(), 0..3000)) {
-            if let Ok(Some(map)) = decode(&sealed(base, &parts)) {
+        fn any_parts_are_survived(
+            version in BEHIND_BASE..=FROM_BASE,
+            base in any::<i64>(),
+            parts in prop::collection::vec(any::<u8>(), 0..3000),
+        ) {
+            if let Ok(Some(map)) = decode(&sealed(version, base, &parts)) {
                 prop_assert!(map.resolved.len() <= parts.len() * 8);
-                prop_assert!(map.resolved.iter().all(|range| range.start > base && range.start < range.end));
+                prop_assert!(map.resolved.iter().all(|range| range.start >= base && range.start < range.end));
                 prop_assert!(map.resolved.windows(2).all(|pair| pair[0].end < pair[1].start));
             }
         }

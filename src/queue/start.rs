@@ -118,14 +118,13 @@ pub(super) fn decide(facts: &Facts<'_>, reset: Reset) -> Start {
 /// A map is believed only when it was made for this very offset of this very cluster. The last check, against the first
 /// record itself, is made when that record has been read.
 fn believe(facts: &Facts<'_>, committed: i64) -> Result<Option<OffsetMap>, &'static str> {
-    let Some(mut map) = map::decode(facts.metadata).map_err(|_| "not readable")? else { return Ok(None) };
+    let Some(map) = map::decode(facts.metadata).map_err(|_| "not readable")? else { return Ok(None) };
     if map.base != committed {
         return Err("of another offset");
     }
     if facts.cluster != map.cluster {
         return Err("of another cluster");
     }
-    map.resolved.retain(|range| range.start > committed);
     Ok(Some(map))
 }
 

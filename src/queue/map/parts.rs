@@ -23,11 +23,10 @@ pub(super) struct Atom {
 }
 
 impl Atom {
-    /// What leads from `base` to the end of the ranges, adjacent ranges joined; `None` when they are not ascending, not
-    /// above the base, too far or too many.
-    pub(super) fn all(base: i64, ranges: &[Range<i64>]) -> Option<Vec<Atom>> {
+    /// What leads from offset `at` to the end of the ranges, adjacent ranges joined; `None` when they are not ascending,
+    /// begin before it, or are too far or too many.
+    pub(super) fn all(mut at: i64, ranges: &[Range<i64>]) -> Option<Vec<Atom>> {
         let mut atoms: Vec<Atom> = Vec::with_capacity(ranges.len().min(MOST_RANGES) + 1);
-        let mut at = base.checked_add(1).filter(|_| base >= 0)?;
         for range in ranges.iter().filter(|range| range.start != range.end) {
             if range.start < at || range.start > range.end || range.end > FARTHEST || atoms.len() > MOST_RANGES {
                 return None;
@@ -134,9 +133,9 @@ fn write_bits(atoms: &[Atom], out: &mut Vec<u8>) {
     }
 }
 
-/// The resolved ranges that the parts name, counted from `base` + 1; `None` when they make no sense.
-pub(super) fn read(base: i64, mut parts: &[u8]) -> Option<Vec<Range<i64>>> {
-    let mut ranges = Ranges { at: base.checked_add(1).filter(|_| (0..FARTHEST).contains(&base))?, found: Vec::new() };
+/// The resolved ranges that the parts name, counted on from offset `at`; `None` when they make no sense.
+pub(super) fn read(at: i64, mut parts: &[u8]) -> Option<Vec<Range<i64>>> {
+    let mut ranges = Ranges { at: Some(at).filter(|at| (0..=FARTHEST).contains(at))?, found: Vec::new() };
     while !parts.is_empty() {
         let part = take_varint(&mut parts)?;
         match part & 0b11 {
@@ -188,7 +187,7 @@ impl Ranges {
 /// For each of these ranges, the bytes that it and those behind it take in a map at most; one more entry, 0, ends the list.
 /// The ranges are ascending and do not touch; for others the costs are those of what can never fit.
 pub(in crate::queue) fn costs_from_each(ranges: &[Range<i64>]) -> Vec<usize> {
-    let atoms = ranges.first().and_then(|first| Atom::all(first.start.checked_sub(1)?, ranges));
+    let atoms = ranges.first().and_then(|first| Atom::all(first.start, ranges));
     match atoms.filter(|atoms| atoms.len() == ranges.len()) {
         Some(atoms) => Plan::of(&atoms).steps.iter().map(|step| step.cost.div_ceil(8) as usize).collect(),
         None if ranges.is_empty() => vec![0],
