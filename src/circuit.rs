@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::concurrency::Concurrency;
+use crate::concurrency::{Concurrency, Rival};
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
 use crate::handlers::pace::Pace;
 use crate::handlers::retry::{RetryShare, ShareSettings};
@@ -88,7 +88,8 @@ impl Circuit {
             cause: None,
             recovered: false,
         };
-        let (concurrency, under_way) = (Arc::new(Concurrency::new(Some(share.clone()))), UnderWay::new(share.clone()));
+        let under_way = UnderWay::new(share.clone());
+        let concurrency = Arc::new(Concurrency::new(Some(share.clone()), None));
         Circuit {
             app,
             platform,
@@ -107,10 +108,11 @@ impl Circuit {
         }
     }
 
-    /// The same for an app whose requests leave at a pace.
+    /// The same for an app beside others, whose requests leave at a pace.
     #[must_use]
-    pub fn at_pace(self, pace: Option<Arc<Pace>>) -> Self {
-        Circuit { pace, ..self }
+    pub fn beside(self, rival: Rival, pace: Option<Arc<Pace>>) -> Self {
+        let concurrency = Arc::new(Concurrency::new(Some(self.share.clone()), Some(rival)));
+        Circuit { pace, concurrency, ..self }
     }
 
     /// How fast its requests may leave, with those who share its limit; `None`: as fast as they can.

@@ -62,6 +62,7 @@ pub const ALL_KEYS: &[&[Key]] = &[
     crate::shutdown::KEYS,
     crate::telemetry::KEYS,
     KEYS,
+    crate::concurrency::settings::KEYS,
     crate::admin::KEYS,
     crate::queue::config::KEYS,
     crate::handlers::retry::KEYS,

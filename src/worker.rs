@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::admin::Admin;
 use crate::admission;
 use crate::circuit::Circuit;
+use crate::concurrency::Rivals;
 use crate::config::Config;
 use crate::delivery::FeedbackSwitches;
 use crate::desk::{AppTools, Desk, Waiting};
@@ -82,8 +83,19 @@ impl Worker {
     /// queue fails for good.
     pub fn start(config: &Config, platform: &str, production: bool, shutdown: Shutdown) -> Result<Worker, StartError> {
         let house = clocks::house()?;
-        let Configured { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin } =
-            Configured::read(config, platform, production, &house)?;
+        let Configured {
+            settings,
+            weights,
+            queue,
+            feedback,
+            breaker,
+            retries,
+            control,
+            reporters,
+            provider,
+            admission,
+            admin,
+        } = Configured::read(config, platform, production, &house)?;
         // First of all: who watches must not take a slow start for a hanging one.
         let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
         let apps = provider.apps();
@@ -104,19 +116,21 @@ impl Worker {
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         // The queue has told the bounds which apps share them.
-        let circuit = |app: &Arc<str>| {
-            let (share, stats) = (in_flight.share(app), reporters.stats().clone());
+        let rivals = Arc::new(Rivals::default());
+        let circuit = |(app, weight): (Arc<str>, u32)| {
+            let (share, stats) = (in_flight.share(&app), reporters.stats().clone());
             let circuit = Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats);
-            Arc::new(circuit.at_pace(provider.pace(app)))
+            let circuit = circuit.beside(rivals.enter(weight), provider.pace(&app));
+            (app, Arc::new(circuit))
         };
-        let circuits: HashMap<_, _> = apps.iter().map(|app| (app.clone(), circuit(app))).collect();
+        let circuits: HashMap<_, _> = weights.into_iter().map(circuit).collect();
         if let Some(admin) = &admin {
             let (provider, reporters, in_flight) = (provider.clone(), reporters.clone(), in_flight.clone());
             let (circuits, jobs, shutdown) = (circuits.clone(), jobs.clone(), shutdown.clone());
             let levers = Levers::new(control, handlers::providers().iter().map(|known| known.platform));
             admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, levers, jobs, shutdown }));
         }
-        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, admission, jobs };
+        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, rivals, admission, jobs };
         parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
@@ -182,6 +196,7 @@ struct Parts {
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    rivals: Arc<Rivals>,
     admission: Option<Arc<admission::Plan>>,
     jobs: Arc<Jobs>,
 }
@@ -239,6 +254,7 @@ impl Parts {
         waiting_room: mpsc::Sender<Waiting>,
         turns: &Turns,
     ) -> Desk {
+        self.rivals.watch(tokio::runtime::Handle::current().metrics());
         let tools = |(app, load): (Arc<str>, Load)| {
             let (handler, circuit) = (self.provider.handler(&app, sender), self.circuits[&app].clone());
             let (pace, concurrency) = (circuit.pace().cloned(), circuit.concurrency().clone());

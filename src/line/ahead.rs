@@ -13,7 +13,7 @@ use crate::spread::Load;
 pub(super) const AHEAD: usize = 256;
 /// More are begun when so few are left: in bursts, not one by one as streams come free.
 pub(super) const LOW: usize = AHEAD / 2;
-/// Attempts beyond the limit while something urgent waits.
+/// Attempts beyond the limit while something urgent waits, and no more than as many again.
 const RESERVE: usize = 64;
 
 /// How many attempts of an app have begun on a sender: those that have no stream yet, and all that have not ended.
@@ -99,7 +99,8 @@ impl Ahead {
             return false;
         }
         self.count_anew();
-        let most = self.0.tools.concurrency.part() + if urgent { RESERVE } else { 0 };
+        let part = self.0.tools.concurrency.part();
+        let most = part + if urgent { RESERVE.min(part) } else { 0 };
         let has_room = self.0.under_way.load(Relaxed) < most;
         if !has_room {
             self.0.tools.concurrency.press(now);

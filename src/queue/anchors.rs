@@ -12,17 +12,19 @@ pub(super) struct Anchor {
     pub(super) timestamp: Option<i64>,
 }
 
-/// The latest commit that was accepted, and the one after it of which no acceptance is known.
+/// The latest commit that was accepted, the one after it of which no acceptance is known, and what a commit can be put on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Anchors {
     accepted: Anchor,
     asked: Option<Anchor>,
+    /// The farthest record that was read.
+    read: Option<Anchor>,
 }
 
 impl Anchors {
     /// A partition that begins at a committed offset.
     pub(super) fn new(offset: i64) -> Self {
-        Anchors { accepted: Anchor { offset, timestamp: None }, asked: None }
+        Anchors { accepted: Anchor { offset, timestamp: None }, asked: None, read: None }
     }
 
     /// A commit is on its way. One before it that was never answered was not accepted, or this one is newer.
@@ -44,6 +46,14 @@ impl Anchors {
                 anchor.timestamp = Some(timestamp);
             }
         }
+        if self.read.is_none_or(|read| read.offset < offset) {
+            self.read = Some(Anchor { offset, timestamp: Some(timestamp) });
+        }
+    }
+
+    /// The farthest record that was read; with none, or one without a time, what is committed for sure.
+    pub(super) fn farthest(&self) -> Anchor {
+        self.read.filter(|read| read.timestamp >= Some(0)).unwrap_or(self.accepted)
     }
 
     /// What is committed for sure.

@@ -20,9 +20,9 @@ pub(super) struct Plan {
 ///
 /// A map is of use only with the time of the record at its base. There is none when the position has not been read: between
 /// two stragglers of an earlier owner, what it resolved in between is passed over first. A commit without the map would
-/// make a crash repeat all that lies beyond, and one at the next straggler cannot carry it. So the commit stays at its old
-/// offset and says that it is resolved, with everything behind it: that repeats nothing. This holds on the clock as at the
-/// end.
+/// make a crash repeat all that lies beyond, and one at the next straggler cannot carry it. So the commit is put on the last
+/// record that was read and says that it is resolved, with everything behind it: that repeats nothing. This holds on the
+/// clock as at the end.
 pub(super) fn plan(
     ledger: &Ledger,
     anchors: &Anchors,
@@ -49,7 +49,7 @@ pub(super) fn plan(
         // It fits: no more is lent than does. If it did not, the offset would be worth more than the map.
         return Some(Plan { metadata: map::encode(&map).unwrap_or_default(), ..plain(Some(base_timestamp_ms)) });
     }
-    let anchor = anchors.accepted();
+    let anchor = anchors.farthest();
     let base_timestamp_ms = anchor.timestamp.filter(|timestamp| *timestamp >= 0 && anchor.offset < position)?;
     let resolved = std::iter::once(anchor.offset..position).chain(resolved).collect();
     let map = OffsetMap { base: anchor.offset, base_timestamp_ms, cluster, resolved };
@@ -113,14 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn between_two_stragglers_the_commit_stays_where_it_was_and_grows_its_map() {
+    fn between_two_stragglers_the_commit_is_put_on_the_last_that_was_read() {
         let mut case = Case::new(3, vec![4..57, 58..100]);
         case.read(3, 30);
         assert!(case.ledger.resolve(3));
         assert_eq!(case.ledger.position(), 57);
         assert!(case.plan().is_some_and(|plan| plan.is_provisional));
         assert_eq!(case.commit(), (3, vec![3..57, 58..100]), "nothing is repeated");
-        let read: Vec<_> = (4..=57).filter(|offset| case.read(*offset, *offset) == Lend::New).collect();
+        (4..20).for_each(|offset| assert_ne!(case.read(offset, offset), Lend::New));
+        assert_eq!(case.commit(), (19, vec![19..57, 58..100]), "the log may lose what lies before");
+        let read: Vec<_> = (20..=57).filter(|offset| case.read(*offset, *offset) == Lend::New).collect();
         assert_eq!(read, [57]);
         assert!(case.plan().is_some_and(|plan| !plan.is_provisional));
         assert_eq!(case.commit(), (57, vec![58..100]));
@@ -129,8 +131,8 @@ mod tests {
     #[test]
     fn without_an_anchor_it_waits() {
         let mut case = Case::new(3, vec![5..9, 20..30]);
-        // The record at the start is gone from the log.
-        case.read(4, 40);
+        // The record at the start is gone from the log, and the next one has no time.
+        case.read(4, -1);
         assert!(case.ledger.resolve(4));
         assert_eq!((case.ledger.position(), case.plan()), (9, None));
     }

@@ -1,5 +1,6 @@
 //! What the configuration says, as a start needs it: whole.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
@@ -21,6 +22,7 @@ use crate::settings::WorkerSettings;
 /// What the configuration says, room by room.
 pub(super) struct Configured {
     pub(super) settings: WorkerSettings,
+    pub(super) weights: HashMap<Arc<str>, u32>,
     pub(super) queue: queue::config::Settings,
     pub(super) feedback: feedback::Settings,
     pub(super) breaker: breaker::Settings,
@@ -45,6 +47,7 @@ impl Configured {
         config.check(problems)?;
         let Readings {
             settings: Some(settings),
+            weights: Some(weights),
             queue: Some(queue),
             feedback: Some(feedback),
             breaker: Some(breaker),
@@ -61,7 +64,19 @@ impl Configured {
         control.start();
         let provider = provider.inspect_err(|error| tell_initialize_failure(&reporters, error))?;
         let (reporters, admission) = (Arc::new(reporters), admission.map(Arc::new));
-        Ok(Configured { settings, queue, feedback, breaker, retries, control, reporters, provider, admission, admin })
+        Ok(Configured {
+            settings,
+            weights,
+            queue,
+            feedback,
+            breaker,
+            retries,
+            control,
+            reporters,
+            provider,
+            admission,
+            admin,
+        })
     }
 }
 

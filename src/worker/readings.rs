@@ -1,12 +1,14 @@
 //! What the configuration says, room by room, as far as it can be read. A start and a check read the same in the same way: the
 //! one gives up where something is missing, the other goes on with what is there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::admin;
 use crate::admission::Plan;
+use crate::concurrency::settings::weights;
 use crate::config::{Config, ConfigError, Problems};
 use crate::control::{self, Control};
 use crate::handlers::breaker;
@@ -20,6 +22,8 @@ use crate::settings::WorkerSettings;
 pub struct Readings {
     /// The worker as a whole.
     pub settings: Option<WorkerSettings>,
+    /// The weights of the platform's apps.
+    pub weights: Option<HashMap<Arc<str>, u32>>,
     /// The queue.
     pub queue: Option<queue::config::Settings>,
     /// Which feedback is written.
@@ -60,8 +64,22 @@ impl Readings {
             Some(provider) => Plan::from_config(config, &provider.admission_keys(), &provider.apps()),
             None => Ok(None),
         });
+        let apps = built.map(|provider| provider.apps()).unwrap_or_default();
+        let weights = problems.take(weights(config, &apps));
         let admin = problems.take(admin::Settings::from_config(config));
-        Readings { settings, queue, feedback, breaker, retries, control, reporters, provider, admin, admission }
+        Readings {
+            settings,
+            weights,
+            queue,
+            feedback,
+            breaker,
+            retries,
+            control,
+            reporters,
+            provider,
+            admin,
+            admission,
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod flow_reload;
 mod flow_reload_gcm;
 mod flow_reload_signal;
 mod flow_sentry;
+mod flow_shares;
 mod flow_worker;
 mod fuzz_corpus;
 mod gcm_flow;
