@@ -106,8 +106,9 @@ fn taken_away_before_it_was_settled(assignment: &str) {
             }
             resolve(lent);
         }
+        // A client that a group has left without partitions is replaced after 45 s.
         assert!(
-            began.elapsed() < LONG,
+            began.elapsed() < LONG * 3,
             "{} of 40, {:?}",
             times.len(),
             readers.iter().map(Reader::told).collect::<Vec<_>>()
