@@ -135,6 +135,10 @@ mod tests {
         case.read(4, -1);
         assert!(case.ledger.resolve(4));
         assert_eq!((case.ledger.position(), case.plan()), (9, None));
+        let mut case = Case::new(3, vec![5..9, 20..30]);
+        case.read(4, 40);
+        assert!(case.ledger.resolve(4));
+        assert_eq!(case.commit(), (4, vec![4..9, 20..30]), "that one is an anchor too");
     }
 
     #[test]

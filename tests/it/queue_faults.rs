@@ -177,7 +177,8 @@ fn fill(reader: &Reader, app: &str, n: usize) -> Vec<Receipt> {
     (0..n).map(|offset| lend(&assignment, &share, offset as i64, None, 1)).collect()
 }
 
-/// What a crash repeats when it comes between two stragglers of which the second is not read yet.
+/// What an end repeats when it comes between two stragglers of which the second is not read yet: the time of that one is not known,
+/// which a map at it would need.
 fn between_two_stragglers(end: impl FnOnce(Reader)) -> Vec<i64> {
     let mock = Mock::start(&[(TOPIC, 1)]);
     mock.produce(TOPIC, 0, numbers(100));
@@ -191,16 +192,7 @@ fn between_two_stragglers(end: impl FnOnce(Reader)) -> Vec<i64> {
     let first = reader.read(1);
     assert_eq!(offsets(&first), [3]);
     resolve(first);
-    let in_the_way = fill(&reader, "game", 2);
-    // Several strikes of the commit clock.
-    let began = Instant::now();
-    let mut none = Vec::new();
-    while began.elapsed() < Duration::from_millis(500) {
-        reader.turn(&mut none);
-    }
-    assert!(none.is_empty(), "{:?}", offsets(&none));
     end(reader);
-    drop(in_the_way);
     let mut reader = start(&mock, &[]);
     let mut lent = reader.until("the second straggler", |_, lent| offsets(lent).contains(&57));
     mock.produce(TOPIC, 0, ["the end"]);
@@ -212,16 +204,28 @@ fn between_two_stragglers(end: impl FnOnce(Reader)) -> Vec<i64> {
     repeated
 }
 
+/// Several strikes of the commit clock, with no room for the second straggler.
+fn after_strikes(mut reader: Reader, end: impl FnOnce(Reader)) {
+    let _in_the_way = fill(&reader, "game", 2);
+    let began = Instant::now();
+    let mut none = Vec::new();
+    while began.elapsed() < Duration::from_millis(500) {
+        reader.turn(&mut none);
+    }
+    assert!(none.is_empty(), "{:?}", offsets(&none));
+    end(reader);
+}
+
 #[test]
 fn a_crash_between_two_stragglers_does_not_repeat_their_neighbours() {
-    let repeated = between_two_stragglers(drop);
+    let repeated = between_two_stragglers(|reader| after_strikes(reader, drop));
     assert!([vec![57, 100], vec![3, 57, 100]].contains(&repeated), "{repeated:?}");
 }
 
 #[test]
-fn an_end_between_two_stragglers_does_not_repeat_their_neighbours() {
-    let repeated = between_two_stragglers(Reader::close);
-    assert!([vec![57, 100], vec![3, 57, 100]].contains(&repeated), "{repeated:?}");
+fn an_end_between_two_stragglers_repeats_nothing() {
+    assert_eq!(between_two_stragglers(Reader::close), [57, 100]);
+    assert_eq!(between_two_stragglers(|reader| after_strikes(reader, Reader::close)), [57, 100]);
 }
 
 #[test]

@@ -93,31 +93,6 @@ fn a_restart_repeats_what_was_in_flight_and_nothing_else() {
     assert_eq!(mock.committed("test", TOPIC, 0), Some((101, String::new())));
 }
 
-/// A short life that ends with all resolved that it was lent, and with the next record that is not far ahead and unread: the
-/// time of that one is not known, which a map at it would need.
-#[test]
-fn an_end_between_two_stragglers_repeats_neither() {
-    let mock = Mock::start(&[(TOPIC, 1)]);
-    mock.produce(TOPIC, 0, numbers(100));
-    let mut reader = start(&mock, &[]);
-    let (stragglers, done): (Vec<_>, Vec<_>) =
-        reader.read(100).into_iter().partition(|lent| [3, 57].contains(&lent.message.offset));
-    resolve(done);
-    reader.close();
-    drop(stragglers);
-    let mut reader = bounded(&mock, &[], 2); // one for each app
-    let lent = reader.read(1);
-    assert_eq!(offsets(&lent), [3]);
-    resolve(lent);
-    reader.close();
-    let mut reader = start(&mock, &[]);
-    let lent = reader.read(1);
-    assert_eq!(offsets(&lent), [57]);
-    resolve(lent);
-    reader.close();
-    assert_eq!(mock.committed("test", TOPIC, 0), Some((100, String::new())));
-}
-
 #[test]
 fn a_crash_repeats_what_was_resolved_after_the_last_commit_and_no_more() {
     let mock = Mock::start(&[(TOPIC, 1)]);
