@@ -7,7 +7,7 @@
 //! Vegas and BBR. What "as soon" means, the reference, is measured anew from time to time, with a quarter of the requests; all
 //! that wait for one provider do so at the same moments by the clock on the wall, or each would measure the others' queue. An app
 //! whose requests are not answered falls back to the least, and leaves the connections to those that it shares them with.
-//! What delays cannot tell, how apps share what they all wait for, is decided by weight ([`rivals`]).
+//! What delays cannot tell, how apps share what they all wait for, is decided by weight (`rivals`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
