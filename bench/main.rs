@@ -217,7 +217,9 @@ fn row(name: &str, rounds: &[Round], floor: f64) -> [String; 10] {
 fn median(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> f64 {
     let mut figures: Vec<_> = rounds.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    // Of an even number the two in the middle count.
+    let middle = figures.len().saturating_sub(1) / 2..figures.len() / 2 + 1;
+    figures.get(middle.clone()).map_or(f64::NAN, |of| of.iter().sum::<f64>() / middle.len() as f64)
 }
 
 fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64 + Copy) -> String {

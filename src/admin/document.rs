@@ -161,7 +161,7 @@ pub struct Ledger {
     /// Messages read from Kafka.
     pub consumed: u64,
     /// What became of them: `delivered`, `rejected`, `expired`, `limited`, `deduplicated`, `cancelled`, `failed`, `released` (given back),
-    /// `skipped` (resolved before a restart), `handled` (no pushes).
+    /// `skipped` (resolved before, or in flight already), `handled` (no pushes).
     pub outcomes: BTreeMap<String, u64>,
     /// Messages without an outcome yet.
     pub in_flight: u64,

@@ -47,7 +47,7 @@ macro_rules! families {
 families! {
     /// Messages read from Kafka: the sum of all outcomes and of what is in flight, in every scrape.
     CONSUMED: Counter "pusher_consumed_messages" [app, platform, lane],
-    /// What became of them: `delivered`, `rejected`, `expired`, `limited`, `deduplicated`, `cancelled` (job stopped by hand), `failed`, `released` (given back unresolved), `skipped` (resolved before a restart), `handled` (no pushes).
+    /// What became of them: `delivered`, `rejected`, `expired`, `limited`, `deduplicated`, `cancelled` (job stopped by hand), `failed`, `released` (given back unresolved), `skipped` (resolved before, or in flight already), `handled` (no pushes).
     OUTCOMES: Counter "pusher_outcomes" [app, platform, lane, outcome],
     /// Those that were not delivered, by the reason's key in feedback records.
     REASONS: Counter "pusher_outcome_reasons" [app, platform, lane, outcome, reason],

@@ -63,7 +63,7 @@ pub use view::View;
 pub const LISTEN: Key = Key::new(
     "admin.listen",
     "127.0.0.1:8080",
-    "host:port of the HTTP server with the status page, /healthz, /readyz and /metrics; off (or \"\"): none; when this default is taken: none, with a warning",
+    "host:port of the HTTP server with the status page, /healthz, /readyz and /metrics; off (in a file also \"\"): none; when this default is taken: none, with a warning",
 );
 
 /// The keys of this room.

@@ -19,7 +19,7 @@ use crate::proof::{Finding, Proof};
 use crate::queue;
 use crate::queue::probe::{Expected, Probe};
 use crate::queue::topic::PushTopics;
-use crate::settings::catalogue;
+use crate::settings::{WorkerSettings, catalogue};
 use crate::telemetry;
 use crate::worker::readings::Readings;
 
@@ -31,8 +31,9 @@ use report::Report;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a proof may take that does not keep to that.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The sections that the listener reads besides the lists of apps, its own first.
-const LISTENERS: [&str; 5] = ["feedbackListeners", "control", "stats", "sentry", "log"];
+/// The sections and keys that the listener reads besides the lists of apps, its own first.
+const LISTENERS: [&str; 8] =
+    ["feedbackListeners", "control", "admin", "stats", "sentry", "log", "maxInFlight", "maxInFlightBytes"];
 const NOT_LOOKED: &str = "not looked at, because a key of it is wrong";
 
 /// The name of the feedback listener among what can be checked.
@@ -158,6 +159,7 @@ impl Gathered {
     fn listener(&mut self, config: &Config, runtime: &tokio::runtime::Handle) {
         let mut problems = Problems::default();
         problems.take(telemetry::Settings::from_config(config));
+        problems.take(WorkerSettings::from_config(config));
         let platforms: Vec<_> =
             handlers::providers().iter().map(|known| Apps::new(known.platform, known.apps(config))).collect();
         self.proofs.extend(feedback_listener::proofs(config, &platforms, runtime, LOOK, &mut problems));
@@ -241,7 +243,20 @@ mod tests {
         assert!(of("apns.timeout", &["apns"]) && of("queue.group", &["apns"]) && !of("gcm.timeout", &["apns"]));
         assert!(!of("feedbackListeners.queue.group", &["apns", "gcm"]) && of("gcm.timeout", &[]));
         assert!(of("feedbackListeners.queue.group", &["listener"]) && of("gcm.apps", &["listener"]));
+        assert!(of("admin.listen", &["listener"]) && of("maxInFlight", &["listener"]));
         assert!(!of("queue.group", &["listener"]) && !of("apns.timeout", &["listener"]));
+    }
+
+    #[tokio::test]
+    async fn what_would_end_the_listeners_start_is_found() {
+        for (key, value) in
+            [("admin.listen", "nowhere"), ("maxInFlight", "none"), ("feedbackListeners.invalidToken.buffer.size", "x")]
+        {
+            let mut gathered = Gathered::default();
+            gathered.listener(&Config::from_pairs([(key, value)]), &tokio::runtime::Handle::current());
+            let said: Vec<_> = gathered.findings.iter().map(ToString::to_string).collect();
+            assert!(said.iter().any(|one| one.contains(key)), "{key}: {said:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -67,7 +67,7 @@ impl Ledger {
 pub struct Totals {
     /// Records taken from the queue.
     pub lent: u64,
-    /// Records passed over because they were resolved before a restart.
+    /// Records passed over because they were resolved before, or are in flight already.
     pub skipped: u64,
     /// Records whose tokens' DELETE has committed.
     pub deleted: u64,

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::config::Configured;
 use super::topic::Apps;
 use super::wiring;
+use crate::admin;
 use crate::config::{Config, Problems};
 use crate::message::Platform;
 use crate::proof::Proof;
@@ -27,6 +28,7 @@ pub fn proofs(
 ) -> Vec<Proof> {
     let configured = Configured::read(config, problems);
     let stats = problems.take(Stats::from_config(config));
+    problems.take(admin::Settings::from_config(config));
     let mut proofs = Vec::new();
     if let Some(Configured { queue, postgres, .. }) = configured {
         problems.take(wiring::control(config, &queue));

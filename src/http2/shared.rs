@@ -16,8 +16,8 @@ use super::tls::Trust;
 use super::width::Width;
 use super::{ConnectionRef, Failure, Fate, PoolSettings, SendError, Slot, connection};
 
-/// How long a connection without a request may wait for its peer's window before it is replaced.
-const WINDOW_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection without a request may wait for its peer's window, or for its leave for a stream, before it is replaced.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What handles, slots and tasks of a pool share.
 pub(super) struct Shared {
@@ -268,8 +268,8 @@ impl Shared {
             return Some("recycled after its time");
         }
         let idle = member.idle_since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        if member.places.is_stalled() && idle >= WINDOW_PATIENCE {
-            return Some("its peer answered everything and opens no window");
+        if member.places.is_shut() && idle >= PATIENCE {
+            return Some("its peer answered everything and takes nothing more");
         }
         (idle >= self.settings.idle_timeout && living > self.settings.min_idle).then_some("idle")
     }

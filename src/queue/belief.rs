@@ -16,6 +16,13 @@ pub(super) struct Past {
     pub(super) lost: bool,
 }
 
+impl Past {
+    /// As [`Anchors::since_ms`].
+    pub(super) fn since_ms(&self) -> Option<i64> {
+        self.anchors.since_ms(&self.assignment.ledger.lock())
+    }
+}
+
 /// What would be known.
 #[derive(Debug, Default)]
 pub(super) struct Belief {
@@ -40,17 +47,25 @@ pub(super) enum Judgement {
 }
 
 impl Belief {
+    /// Our past in it is over.
+    pub(super) fn end(&self) {
+        if let Some(past) = &self.past {
+            past.assignment.end();
+        }
+    }
+
     /// Judges by the first record. `committed`: the offset at which reading began.
     pub(super) fn judge(self, committed: i64, offset: i64, timestamp: i64) -> Judgement {
-        if offset != committed {
+        // A record without a time is like any other.
+        let of_past = |past: &Past| past.anchors.first_at(committed).filter(|(_, timestamp)| *timestamp >= 0);
+        let known = self.past.as_ref().and_then(of_past);
+        if offset != committed && known != Some((offset, timestamp)) {
             return Judgement::Silent(self);
         }
-        // A record without a time is like any other.
-        let of_past = |past: &Past| past.anchors.timestamp_at(committed).filter(|timestamp| *timestamp >= 0);
-        let seen = [self.map.as_ref().map(|map| map.base_timestamp_ms), self.past.as_ref().and_then(of_past)];
-        let map = self.map.filter(|map| map.base_timestamp_ms == timestamp);
+        let seen = [self.map.as_ref().map(|map| map.base_timestamp_ms), known.map(|(_, timestamp)| timestamp)];
+        let map = self.map.filter(|map| offset == committed && map.base_timestamp_ms == timestamp);
         let past = self.past.and_then(|past| {
-            let agrees = of_past(&past) == Some(timestamp);
+            let agrees = known == Some((offset, timestamp));
             if !agrees {
                 past.assignment.end();
             }
@@ -134,5 +149,27 @@ mod tests {
     #[test]
     fn a_record_that_is_gone_tells_nothing() {
         assert_eq!(judge(Some(map(50)), None, 6, 50), (None, None, None));
+        assert_eq!(judge(None, Some(past(50)), 6, 50), (None, None, None));
+    }
+
+    #[test]
+    fn behind_the_mark_of_a_transaction_the_next_record_is_the_witness() {
+        let marked = |timestamp| {
+            let mut past = past(40);
+            past.anchors = Anchors::new(5);
+            past.anchors.read(6, timestamp);
+            past
+        };
+        assert_eq!(judge(None, Some(marked(60)), 6, 60), (Some(false), Some(true), None));
+        assert_eq!(judge(None, Some(marked(60)), 6, 61), (None, None, None));
+        assert_eq!(judge(None, Some(marked(60)), 5, 60), (None, None, Some(60)), "there was none at that offset");
+    }
+
+    #[test]
+    fn what_was_not_read_is_no_older_than_the_oldest_without_an_outcome() {
+        let past = past(50);
+        assert_eq!(past.since_ms(), Some(50));
+        past.assignment.ledger.lock().lend(5, 30, Instant::now());
+        assert_eq!(past.since_ms(), Some(30));
     }
 }

@@ -107,7 +107,7 @@ mod tests {
         assert!([1, 2, 4].into_iter().all(|offset| case.ledger.resolve(offset)));
         assert_eq!(case.commit(), (0, vec![1..3, 4..5]));
         assert!(case.ledger.resolve(0));
-        assert_eq!((case.commit(), case.anchors.timestamp_at(3)), ((3, vec![4..5]), Some(30)));
+        assert_eq!((case.commit(), case.anchors.first_at(3)), ((3, vec![4..5]), Some((3, 30))));
         assert!(case.ledger.resolve(3));
         assert_eq!(case.commit(), (5, vec![]));
     }

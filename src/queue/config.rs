@@ -48,6 +48,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "offsets move only after an outcome is final and reported"),
     ("auto.offset.reset", "use queue.offsetResetStrategy; it is resolved and committed before anything is consumed"),
     ("enable.partition.eof", "it would be taken for an error"),
+    ("check.crcs", "the client passes over a batch whose checksum is wrong, and the next commit would pass it too"),
 ];
 
 /// Longer than a broker makes a client wait in order to slow it down (30 s), and than a member of the group may be silent.

@@ -115,9 +115,7 @@ impl Partition {
         out: &mut Vec<Lent>,
     ) -> Turn {
         for _ in 0..burst {
-            if !self.share.has_room(self.origin.lane)
-                || self.fullness.refuses(&self.origin, &self.assignment.ledger.lock())
-            {
+            if !self.share.has_room(self.origin.lane) || self.refuses() {
                 return Turn::Full;
             }
             if !self.share.has_use(self.origin.lane) {
@@ -144,6 +142,13 @@ impl Partition {
         Turn::More
     }
 
+    /// Whether its map has no room for what comes next. What is read again has its place in it already.
+    fn refuses(&mut self) -> bool {
+        let ledger = self.assignment.ledger.lock();
+        let is_read_again = self.is_moved || self.last_read.is_some_and(|(_, last)| last + 1 < ledger.next());
+        !is_read_again && self.fullness.refuses(&self.origin, &ledger)
+    }
+
     /// Lends a record that was read, unless the ledger knows it as resolved or in flight. Not a record that shows that this
     /// is another log: then since when nothing of it is known.
     pub(super) fn accept(
@@ -157,13 +162,18 @@ impl Partition {
         if let Some(belief) = self.belief.take() {
             match belief.judge(self.anchors.accepted().offset, offset, timestamp_ms) {
                 Judgement::Agrees(belief) => self.believe(belief),
-                Judgement::Silent(belief) => self.disbelieve(belief, observer),
+                Judgement::Silent(belief) => self.disbelieve(&belief, observer),
                 Judgement::OtherLog { seen_ms } => {
                     observer.map_dropped(&self.origin, "of another log");
                     self.is_other_log = true;
                     return Some(seen_ms);
                 }
             }
+        }
+        if self.anchors.is_another(offset, timestamp_ms) {
+            // The log was cut off, and what was passed over on the way here was never sent.
+            self.is_other_log = true;
+            return self.anchors.since_ms(&self.assignment.ledger.lock());
         }
         (self.last_read, self.last_ms, self.is_moved) = (Some((now, offset)), record.timestamp, false);
         self.anchors.read(offset, timestamp_ms);
@@ -187,7 +197,8 @@ impl Partition {
 
     fn believe(&mut self, Belief { map, past }: Belief) {
         let claimed = map.map(|map| map.resolved).unwrap_or_default();
-        if let Some(Past { assignment, .. }) = past {
+        if let Some(Past { assignment, anchors, .. }) = past {
+            self.anchors.go_on(&anchors);
             assignment.ledger.lock().claim(claimed);
             assignment.revive();
             self.assignment = assignment;
@@ -198,13 +209,11 @@ impl Partition {
         }
     }
 
-    fn disbelieve(&self, Belief { map, past }: Belief, observer: &dyn Observer) {
-        if map.is_some() {
+    fn disbelieve(&self, belief: &Belief, observer: &dyn Observer) {
+        if belief.map.is_some() {
             observer.map_dropped(&self.origin, "without its base");
         }
-        if let Some(past) = past {
-            past.assignment.end();
-        }
+        belief.end();
     }
 
     /// Whether its records are taken as soon as they are there.
@@ -228,10 +237,11 @@ impl Partition {
     /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
     pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
         self.assignment.end();
+        self.belief.take().iter().for_each(Belief::end);
         let lane = self.assignment.lane().clone();
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.anchors = Anchors::new(offset);
-        (self.belief, self.is_other_log) = (None, false);
+        self.is_other_log = false;
         self.reads_on_at(offset);
         self.set_dirty();
     }
@@ -254,6 +264,11 @@ impl Partition {
     /// How long ago something was read of it last; `None`: nothing was.
     pub(super) fn last_read(&self, now: Instant) -> Option<Duration> {
         self.last_read.map(|(at, _)| now.saturating_duration_since(at))
+    }
+
+    /// What was known of it when it was ours before, until something is read.
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.belief.as_ref().and_then(|belief| belief.past.as_ref())
     }
 
     /// The offset that is read now: the one after the last, or one before it that was given back.

@@ -18,6 +18,7 @@ use super::partition::Partition;
 use super::place::Place;
 use super::scout::{Found, Question};
 use super::start::{self, Facts, Start};
+use super::topics::Age;
 use crate::message::Origin;
 
 /// Longest last commit when a partition is taken away.
@@ -52,7 +53,7 @@ impl KafkaQueue {
     pub(super) fn settle(&mut self, now: Instant) {
         if let Some((number, places)) = self.settling.question(now) {
             let aged = places.into_iter().map(|place| {
-                let age = self.topics.age(&place.topic, place.partition);
+                let age = self.age(&place);
                 (place, age)
             });
             if !self.scout.ask(Question::Starts { number, places: aged.collect() }) {
@@ -81,6 +82,7 @@ impl KafkaQueue {
                 Ok(found) => {
                     let start = self.decide(&place, &found);
                     self.settling.settled(&place, start);
+                    self.forget_what_was_cut_off(&place, &found);
                 }
                 Err(why) => {
                     if self.settling.failed(&place, now) {
@@ -93,16 +95,33 @@ impl KafkaQueue {
         self.settling.answered(number, now);
     }
 
+    /// Whether a partition is from before our time. Of one that was ours and is back we know up to when it was read: if the group
+    /// has no offset of it any more, its topic was made anew meanwhile.
+    fn age(&self, place: &Place) -> Age {
+        let read = self.remembered.get(place).and_then(Past::since_ms);
+        read.map_or_else(|| self.topics.age(&place.topic, place.partition), |since_ms| Age::Unknown { since_ms })
+    }
+
     /// Where a partition begins.
     fn decide(&self, place: &Place, found: &Found) -> Start {
         let Found { committed, metadata, log } = found;
-        let age = self.topics.age(&place.topic, place.partition);
+        let age = self.age(place);
         let facts = Facts { committed: *committed, metadata, log: *log, age, cluster: self.commits.cluster() };
         let start = start::decide(&facts, self.settings.reset);
         if let Some(origin) = self.origin(&place.topic, place.partition) {
             self.tell(&origin, &start);
         }
         start
+    }
+
+    /// What we know of a log that is shorter than what was read of it is over: it was cut off, or is another one.
+    fn forget_what_was_cut_off(&mut self, place: &Place, found: &Found) {
+        let is_cut_off = |past: &Past| found.log.is_some_and(|log| past.assignment.ledger.lock().next() > log.high);
+        if self.remembered.get(place).is_some_and(is_cut_off)
+            && let Some(past) = self.remembered.remove(place)
+        {
+            past.assignment.end();
+        }
     }
 
     fn tell(&self, origin: &Origin, start: &Start) {

@@ -54,12 +54,38 @@ pub(super) struct Searches {
 struct Search {
     /// It was seen to be another log. Otherwise its next offset was not there.
     is_other: bool,
+    /// That offset. What is given back while the log is asked for lies before it, and says nothing about it.
+    at: i64,
+    /// Whether nothing had been read there since its place was changed.
+    is_moved: bool,
     /// What is older was there before, ms since the epoch; `None`: nothing is known to have been.
     since_ms: Option<i64>,
     /// When to ask; `None`: it is asked.
     due: Option<Instant>,
     /// Whether it was told that there is no answer.
     told: bool,
+}
+
+/// What follows from what a log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It lost its older records.
+    PassOver,
+    /// It has what was not there: the client told late of a place before.
+    ReadAgain,
+    /// It is another log, or was cut off.
+    BeginAnew,
+}
+
+impl Search {
+    /// `next`: the offset behind the last record that was read of the partition; a log that is shorter was cut off.
+    fn judge(&self, log: &Log, next: i64) -> Verdict {
+        match self {
+            Search { is_other: false, at, .. } if *at < log.low => Verdict::PassOver,
+            Search { is_other: false, is_moved: true, at, .. } if next.max(*at) <= log.high => Verdict::ReadAgain,
+            _ => Verdict::BeginAnew,
+        }
+    }
 }
 
 impl Searches {
@@ -133,7 +159,8 @@ impl KafkaQueue {
         let since = partition.last_read(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
         // What has no outcome is to be sent, if it is still there.
         let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
-        self.search(index, false, since.map(|since| unresolved.map_or(since, |at| since.min(at))));
+        let known = since.map(|since| unresolved.map_or(since, |at| since.min(at)));
+        self.search(index, false, known.or_else(|| self.partitions[index].past()?.since_ms()));
     }
 
     /// The first record was of another log than that of which something is known.
@@ -142,9 +169,18 @@ impl KafkaQueue {
     }
 
     fn search(&mut self, index: usize, is_other: bool, last_ms: Option<i64>) {
-        let (place, now) = (Place::from(&*self.partitions[index].origin), Instant::now());
+        let (partition, now) = (&self.partitions[index], Instant::now());
+        let place = Place::from(&*partition.origin);
         let due = self.searches.in_vain.get(&place).map_or(now, |at| now.max(*at + AGAIN));
-        let search = Search { is_other, since_ms: last_ms.map(start::before), due: Some(due), told: false };
+        let search = Search {
+            is_other,
+            // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
+            at: partition.reads_at(),
+            is_moved: partition.is_moved,
+            since_ms: last_ms.map(start::before),
+            due: Some(due),
+            told: false,
+        };
         self.searches.open.insert(place, search);
     }
 
@@ -173,24 +209,21 @@ impl KafkaQueue {
                 return;
             }
         };
-        let is_other = search.is_other;
+        let next = self.partitions[index].assignment.ledger.lock().next();
+        let verdict = search.judge(&log, next);
         self.searches.open.remove(place);
-        // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
-        let (at, is_moved) = (self.partitions[index].reads_at(), self.partitions[index].is_moved);
-        if !is_other && at < log.low {
-            self.pass_over(index, log.low);
-        } else if !is_other && at <= log.high && is_moved {
-            self.read_again(index, at);
-        } else {
-            self.begin_anew(index, log);
+        match verdict {
+            Verdict::PassOver => self.pass_over(index, log.low),
+            Verdict::ReadAgain => self.read_again(index),
+            Verdict::BeginAnew => self.begin_anew(index, log),
         }
         self.seek();
     }
 
     /// The log has it, and nothing was read since the place was changed: the client tells late what was wrong with the one before, and
     /// again when others are changed.
-    fn read_again(&mut self, index: usize, at: i64) {
-        let origin = self.partitions[index].origin.clone();
+    fn read_again(&mut self, index: usize) {
+        let (origin, at) = (self.partitions[index].origin.clone(), self.partitions[index].reads_at());
         tracing::debug!(topic = %origin.topic, partition = origin.partition, at, "out of range, and in the log: read again");
         self.searches.in_vain.insert(Place::from(&*origin), Instant::now());
         self.seeks.to(&origin, at);
@@ -246,6 +279,21 @@ mod tests {
 
     fn origin(partition: i32) -> Origin {
         Origin { topic: "t".into(), partition, app: "a".into(), platform: Platform("apns"), lane: Lane::Single }
+    }
+
+    #[test]
+    fn a_log_that_does_not_have_what_comes_next_was_cut_off_unless_the_client_tells_late() {
+        let judge = |is_other, at, is_moved, next| {
+            let search = Search { is_other, at, is_moved, since_ms: None, due: None, told: false };
+            search.judge(&Log { low: 10, high: 100, newer: None }, next)
+        };
+        assert_eq!(judge(false, 5, false, 100), Verdict::PassOver);
+        assert_eq!(judge(false, 50, true, 100), Verdict::ReadAgain);
+        assert_eq!(judge(false, 100, true, 100), Verdict::ReadAgain, "its end is in order");
+        assert_eq!(judge(false, 101, false, 101), Verdict::BeginAnew);
+        assert_eq!(judge(false, 50, false, 100), Verdict::BeginAnew, "it was not there, and is: it has grown since");
+        assert_eq!(judge(false, 50, true, 101), Verdict::BeginAnew, "what was read is not there any more");
+        assert_eq!([5, 50].map(|at| judge(true, at, true, 100)), [Verdict::BeginAnew; 2]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ macro_rules! ends {
         pub struct Totals {
             /// Taken from the queue with a receipt.
             pub lent: u64,
-            /// Passed over because they were resolved before a restart.
+            /// Passed over because they were resolved before, or are in flight already.
             pub skipped: u64,
             $($(#[doc = $doc])+ pub $field: u64,)+
             /// Given back unresolved.

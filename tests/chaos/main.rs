@@ -5,7 +5,7 @@
 //!
 //! - The world: [`world`] (neighbours), [`side`] (one app's worker, topics and books), [`home`], [`provider`] (APNs or FCM and what
 //!   can be wrong with them), [`traffic`].
-//! - The judgement: [`pulse`] (over time), [`resident`] (memory), [`processors`] (load), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
+//! - The judgement: [`pulse`] (over time), [`resident`] (memory), [`processors`] (load), [`times`] (latency), [`books`] and [`log`] (what was produced), [`audit`], [`report`].
 //! - The run: [`faults`], [`episode`] (one of them), [`rows`] (longer looks at one promise), [`options`].
 
 #[path = "../it/support/mod.rs"]
@@ -25,6 +25,7 @@ mod report;
 mod resident;
 mod rows;
 mod side;
+mod times;
 mod traffic;
 mod world;
 
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Some(Row::Stragglers(row)) => rows::stragglers::run(row, &options),
         Some(Row::Memory(row)) => rows::memory::run(row, &options),
         Some(Row::Beside(row)) => rows::beside::run(row, &options),
+        Some(Row::Shares(row)) => rows::shares::run(row, &options),
     };
     for promise in &broken {
         eprintln!("BROKEN: {promise} (seed {})", options.seed);

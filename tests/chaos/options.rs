@@ -106,6 +106,8 @@ pub(crate) enum Row {
     Memory(Memory),
     /// One of a worker's two apps is refused in every way: what the other app feels of it.
     Beside(Beside),
+    /// Two apps of different weight have more than the worker can send; then one is steady beside the other's backlog.
+    Shares(Shares),
 }
 
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +158,16 @@ pub(crate) struct Memory {
 
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Beside {
+    /// The platform.
+    #[arg(long, value_enum, default_value_t = Platform::Apns)]
+    pub(crate) platform: Platform,
+}
+
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Messages of each app that wait in Kafka when the worker starts.
+    #[arg(long, default_value_t = 600_000)]
+    pub(crate) backlog: u64,
     /// The platform.
     #[arg(long, value_enum, default_value_t = Platform::Apns)]
     pub(crate) platform: Platform,

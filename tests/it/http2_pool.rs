@@ -514,6 +514,22 @@ async fn the_width_is_what_latency_bodies_streams_and_window_ask_for() {
 }
 
 #[tokio::test]
+async fn a_connection_that_allows_no_stream_any_more_is_left_for_another() {
+    let server = Server::start(Manner::default(), |seen| {
+        let answer = Act::Answer(seen.stream, 200, vec![]);
+        if (seen.connection, seen.nth) == (0, 9) { vec![Act::MaxStreams(0), answer] } else { vec![answer] }
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 1);
+    for serial in serials(10) {
+        assert!(push(&pool, serial).await.is_ok());
+    }
+    let answer = tokio::time::timeout(SOON, push(&pool, "next")).await;
+    assert!(answer.is_ok_and(|answer| answer.is_ok()));
+    assert_eq!(server.books.lock().connections, 2);
+}
+
+#[tokio::test]
 async fn a_connection_whose_window_never_opens_is_left_for_another() {
     let manner = Manner { window_delay: None, ..Manner::default() };
     let server = Server::start(manner, |seen| vec![Act::Answer(seen.stream, 200, vec![])]).await;

@@ -68,6 +68,11 @@ fn a_full_map_holds_up_its_own_partition_alone() {
     let none =
         reader.until("its commit", |_, _| mock.committed("test", TOPIC, 0).and_then(resolved) == Some((0, done)));
     assert!(none.is_empty(), "{:?}", places(&none));
+    // Given back, as when their app is paused, and read again: they have their place in the map.
+    let (ours, released) = (stuck.len(), stuck.drain(..));
+    released.for_each(|lent| lent.receipt.release());
+    stuck = reader.read(ours);
+    assert!(stuck.iter().all(|lent| lent.message.offset % 8 == 0), "{:?}", places(&stuck));
     stuck.drain(..20).for_each(|lent| lent.receipt.resolve());
     let on = reader.until("room for more", |_, lent| !lent.is_empty());
     assert_eq!(places(&on[..1]), [(0, (done + stuck.len() + 20) as i64)], "on where it stopped");

@@ -62,7 +62,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// A message's first request left us.
+    /// A message's first request left us, once each time that it is taken from Kafka.
     Sent: Original Counter "sent" [platform, game, topic],
     /// The provider accepted a message.
     Ack: Original Counter "ack" [platform, game],
@@ -94,7 +94,7 @@ metrics! {
     Expired: Ours Counter "expired" [platform, game],
     /// Messages given back unresolved (shutdown, revoked partition, paused app).
     Released: Ours Counter "released" [platform, game],
-    /// Messages that the offset map knows as resolved.
+    /// Messages read past: they are resolved, as the offset map knows, or in flight already.
     Skipped: Ours Counter "skipped" [platform, game],
     /// Messages that wait for their next attempt.
     RetryWaiting: Ours Gauge "retry_waiting" [platform, game],
@@ -108,7 +108,7 @@ metrics! {
     BreakerProbes: Ours Counter "breaker_probes" [platform, game],
     /// Requests per second that the app, and others of its project, may send from this process now (FCM).
     QuotaRate: Ours Gauge "quota_rate" [platform, game],
-    /// Attempts of the app that may be under way in this process now, learned from how long answers take.
+    /// Attempts of the app that may be under way in this process now, learned from how long answers take and, while the process is busy all the time, from the app's weight.
     ConcurrencyLimit: Ours Gauge "concurrency_limit" [platform, game],
     /// Files of credentials or trusted certificates taken into use while running; `key` names the file in the configuration.
     CredentialsReloaded: Ours Counter "credentials_reloaded" [platform, key],
@@ -178,7 +178,7 @@ metrics! {
     InFlightOldestSeconds: Ours Gauge "in_flight_oldest_seconds" [],
     /// Topics that look like ours and are of other apps or platforms.
     IgnoredTopics: Ours Gauge "ignored_topics" [],
-    /// Partitions with something to read and no room for it, the most at once in the last second.
+    /// Partitions that are ours and not read for want of room, or because their app or lane is paused, the most at once in the last second.
     PausedPartitions: Ours Gauge "paused_partitions" [],
     /// Partitions of which nothing more is read until stragglers have their outcome, because their map of resolved offsets is full.
     FullPartitions: Ours Gauge "full_partitions" [],

@@ -2,25 +2,21 @@
 //! it, at a fixed load. Apps of one host share its connections (APNs) or their threads alone (FCM); what befalls a whole host
 //! befalls both, and has no place here.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::generate::Mix;
-use pusher::message::identity;
-use uuid::Uuid;
 
 use super::{broken, until};
-use crate::audit::pusher_id;
 use crate::episode::{PATIENCE, pause};
-use crate::log::Log;
 use crate::options::{Beside, Options};
 use crate::plan;
 use crate::processors::Processors;
 use crate::provider::Ill;
-use crate::side::{FEEDBACK_PARTITIONS, Side};
+use crate::side::Side;
+use crate::times::{Times, now_ms};
 use crate::world::World;
 
 /// Pushes per second of each app: two of them cost a worker less than a quarter of a core.
@@ -58,14 +54,6 @@ struct Phase {
     /// What part of the machine was in use, and by the worker.
     busy: f64,
     worker: f64,
-}
-
-/// How an app fared in some phases.
-struct Fared {
-    per_second: f64,
-    /// From produced to told, ms.
-    p50: i64,
-    p99: i64,
 }
 
 pub(crate) fn run(row: Beside, options: &Options) -> Vec<String> {
@@ -139,41 +127,8 @@ fn until_caught_up(sides: &mut [Side; 2], rate: u32) {
     }
 }
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// When each push of an app was produced and when its end was told, Unix ms, in the order of production.
-struct Times(Vec<(i64, i64)>);
-
-impl Times {
-    fn read(brokers: &str, side: &Side) -> Times {
-        let mut produced: HashMap<Uuid, i64> = HashMap::new();
-        let partitions = side.committed().len();
-        Log::open(brokers, &side.topic, vec![0; partitions]).read(|record| {
-            produced.insert(identity(&side.topic, record.partition, record.offset), record.at_ms);
-        });
-        let mut times = Vec::new();
-        Log::open(brokers, &side.feedback, vec![0; FEEDBACK_PARTITIONS as usize]).read(|record| {
-            let id = serde_json::from_slice(record.value).ok().and_then(|value| pusher_id(&value));
-            // A second record about the same push says nothing new.
-            times.extend(id.and_then(|id| produced.remove(&id)).map(|at_ms| (at_ms, record.at_ms)));
-        });
-        times.sort_unstable();
-        Times(times)
-    }
-
-    /// How the pushes produced in these phases fared; the speed is that of the ends told in them.
-    fn fared(&self, phases: &[&Phase]) -> Fared {
-        let within = |at: i64| phases.iter().any(|phase| phase.time.contains(&at));
-        let mut took: Vec<i64> =
-            self.0.iter().filter(|(produced, _)| within(*produced)).map(|(produced, told)| told - produced).collect();
-        took.sort_unstable();
-        let told = self.0.iter().filter(|(_, told)| within(*told)).count();
-        let ms: i64 = phases.iter().map(|phase| phase.time.end - phase.time.start).sum();
-        let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(i64::MAX);
-        Fared { per_second: told as f64 * 1e3 / ms as f64, p50: at(0.5), p99: at(0.99) }
-    }
+fn ranges(phases: &[&Phase]) -> Vec<Range<i64>> {
+    phases.iter().map(|phase| phase.time.clone()).collect()
 }
 
 fn mean(phases: &[&Phase], of: fn(&Phase) -> f64) -> f64 {
@@ -201,7 +156,7 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
         "by the worker",
     ]);
     for (name, phases) in rows(phases) {
-        let [sick, well] = times.each_ref().map(|times| times.fared(&phases));
+        let [sick, well] = times.each_ref().map(|times| times.fared(&ranges(&phases)));
         let most = phases.iter().map(|phase| phase.resident).max().unwrap_or(0);
         let percent = |of: fn(&Phase) -> f64| format!("{:.0} %", 100.0 * mean(&phases, of));
         let cells = [
@@ -223,7 +178,7 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
 fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> {
     let mut all = Vec::new();
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
-    let well_calm = well.fared(&calm);
+    let well_calm = well.fared(&ranges(&calm));
     assert!(
         well_calm.per_second > 0.5 * f64::from(rate),
         "{:.0} pushes/s of the healthy app when calm",
@@ -238,14 +193,14 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> 
     }
     for phase in phases {
         let Some((name, ill)) = phase.ill else { continue };
-        let (now, mut what) = (well.fared(&[phase]), String::new());
+        let (now, mut what) = (well.fared(&ranges(&[phase])), String::new());
         if (now.per_second / well_calm.per_second - 1.0).abs() > NEAR {
             write!(what, "{:.0} pushes/s, {:.0} when calm; ", now.per_second, well_calm.per_second).expect("a text");
         }
         if now.p99 as f64 > well_calm.p99 as f64 * (1.0 + NEAR) {
             write!(what, "p99 {} ms, {} ms when calm; ", now.p99, well_calm.p99).expect("a text");
         }
-        let ours = sick.fared(&[phase]).per_second;
+        let ours = sick.fared(&ranges(&[phase])).per_second;
         if ill == PARTLY && ours < UNCHANGED * f64::from(rate) {
             write!(what, "the app itself {ours:.0} pushes/s of {rate}; ").expect("a text");
         }

@@ -3,6 +3,7 @@
 pub(crate) mod beside;
 pub(crate) mod kills;
 pub(crate) mod memory;
+pub(crate) mod shares;
 pub(crate) mod stragglers;
 pub(crate) mod stuck;
 

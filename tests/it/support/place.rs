@@ -50,11 +50,34 @@ impl Place {
         self.producer.flush(LONG).expect("all records in the log");
     }
 
+    /// Records of these times, ms since the epoch.
+    pub(crate) fn produce_at(&self, partition: i32, times: impl Iterator<Item = i64>) {
+        times.for_each(|time| self.append_at(&self.topic, partition, time));
+        self.producer.flush(LONG).expect("all records in the log");
+    }
+
     /// Gives one record to the producer.
     pub(crate) fn append(&self, topic: &str, partition: i32, age: Duration) {
-        let record = BaseRecord::<(), str>::to(topic).partition(partition).timestamp(made_before(age)).payload("push");
+        self.append_at(topic, partition, made_before(age));
+    }
+
+    fn append_at(&self, topic: &str, partition: i32, time_ms: i64) {
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).timestamp(time_ms).payload("push");
         self.producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
         self.producer.poll(Duration::ZERO);
+    }
+
+    /// Records of one transaction, which leaves its mark behind them.
+    pub(crate) fn produce_at_once(&self, partition: i32, n: usize) {
+        let producer: BaseProducer =
+            kafka().config().set("transactional.id", unique("transaction")).create().expect("a producer");
+        producer.init_transactions(LONG).expect("a coordinator");
+        producer.begin_transaction().expect("a transaction");
+        for _ in 0..n {
+            let record = BaseRecord::<(), str>::to(&self.topic).partition(partition).payload("push");
+            producer.send(record).map_err(|(error, _)| error).expect("room in the producer");
+        }
+        producer.commit_transaction(LONG).expect("its end");
     }
 
     /// What is committed for partition 0.
