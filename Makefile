@@ -102,6 +102,10 @@ bench-lanes: deps-test kafka ## how long urgent pushes take beside a campaign of
 	$(CARGO) test --locked --release --test it -- --nocapture --ignored --exact \
 		real_lanes::a_campaign_of_a_million_delays_urgent_pushes_little
 
+bench-memory: deps-test kafka ## resident memory with 10,000 pushes in flight, on real Kafka
+	$(CARGO) test --locked --release --test it -- --nocapture --ignored --exact \
+		real_memory::ten_thousand_pushes_in_flight_take_little_memory
+
 bench-quota: deps-build ## how a campaign finds an FCM quota that is half of the configured one: eight minutes
 	$(CARGO) test --locked --release --test it -- --nocapture --ignored --exact \
 		flow_outages_gcm::a_quota_lower_than_configured_is_found
@@ -137,4 +141,4 @@ deps-build:
 deps-test:
 	@tools/deps check build test
 
-.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast test-page check kafka chaos fuzz bench bench-quick profile bench-lanes bench-quota bench-listener bench-produce clean deps-build deps-test
+.PHONY: help deps demo build release release-tools sbom docker docker-multi chart test test-fast test-page check kafka chaos fuzz bench bench-quick profile bench-lanes bench-memory bench-quota bench-listener bench-produce clean deps-build deps-test

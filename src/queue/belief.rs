@@ -48,8 +48,8 @@ pub(super) enum Judgement {
 
 impl Belief {
     /// Our past in it is over.
-    pub(super) fn end(&self) {
-        if let Some(past) = &self.past {
+    pub(super) fn forget(&mut self) {
+        if let Some(past) = self.past.take() {
             past.assignment.end();
         }
     }

@@ -40,6 +40,8 @@ pub struct KafkaQueue {
     pub(super) settling: Settling,
     /// Partitions that were ours, in case they come back untouched.
     pub(super) remembered: BTreeMap<Place, Past>,
+    /// When each partition began that has ever been ours, ms since the epoch.
+    pub(super) begun: BTreeMap<Place, i64>,
     pub(super) commits: Commits,
     pub(super) last_poll: Arc<LastPoll>,
     pub(super) wakeup: Wakeup,
@@ -95,6 +97,7 @@ impl KafkaQueue {
             partitions: Vec::new(),
             settling: Settling::default(),
             remembered: BTreeMap::new(),
+            begun: BTreeMap::new(),
             commits: Commits::new(settings.commit_interval),
             last_poll: LastPoll::new(settings.session_timeout, Instant::now()),
             wakeup,

@@ -4,7 +4,7 @@
 //! only what really was unresolved. A broker takes 4096 bytes of metadata (`offset.metadata.max.bytes`), which is 3072
 //! bytes behind base64; what is written here never exceeds that.
 //!
-//! Layout behind base64: mark (3), version (1), CRC-32 of the rest (4), base (8), base timestamp (8), cluster (4), all
+//! Layout behind base64: mark (3), version (1), CRC-32 of the rest, and of the version since 2 (4), base (8), base timestamp (8), cluster (4), all
 //! big-endian; then parts, each a varint whose lowest bits say what it is, counting offsets on from base + 1 in version 1,
 //! from base in version 2:
 //! - `n·0`: n resolved, then one that is not. Stragglers far behind cost two or three bytes each.
@@ -71,6 +71,16 @@ fn first_part(version: u8, base: i64) -> Option<i64> {
     .filter(|_| base >= 0)
 }
 
+/// Since version 2 the version is under it too: one damaged letter can make a 2 of a 1, and the rest would be right.
+fn checksum(version: u8, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    if version != BEHIND_BASE {
+        crc.update(&[version]);
+    }
+    crc.update(body);
+    crc.finalize()
+}
+
 /// Why a text is no map. None of these is dangerous: without a map, what it names is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -110,7 +120,7 @@ pub fn encode(map: &OffsetMap) -> Option<String> {
     plan.write(&atoms, &mut body);
     let mut raw = Vec::with_capacity(body.len() + 5);
     raw.push(version);
-    raw.extend(crc32fast::hash(&body).to_be_bytes());
+    raw.extend(checksum(version, &body).to_be_bytes());
     raw.extend(body);
     let mut text = String::with_capacity(LONGEST);
     text.push_str(MARK);
@@ -136,7 +146,7 @@ pub fn decode(text: &str) -> Result<Option<OffsetMap>, Refused> {
         return Err(Refused::Version);
     }
     let (checksum, body) = raw.split_first_chunk().ok_or(Refused::Truncated)?;
-    if u32::from_be_bytes(*checksum) != crc32fast::hash(body) {
+    if u32::from_be_bytes(*checksum) != self::checksum(version, body) {
         return Err(Refused::Checksum);
     }
     let (base, rest) = body.split_first_chunk().ok_or(Refused::Truncated)?;
@@ -261,8 +271,18 @@ mod tests {
     /// A text that is right in form, whatever its parts are.
     fn sealed(version: u8, base: i64, parts: &[u8]) -> String {
         let body = [&base.to_be_bytes()[..], &[0; 12], parts].concat();
-        let raw = [&[version][..], &crc32fast::hash(&body).to_be_bytes(), &body].concat();
+        let raw = [&[version][..], &checksum(version, &body).to_be_bytes(), &body].concat();
         format!("{MARK}{}", BASE64.encode(raw))
+    }
+
+    #[test]
+    fn a_version_is_not_taken_for_another() {
+        for resolved in [vec![12..14], vec![10..14]] {
+            let text = encode(&map(10, resolved)).unwrap();
+            let mut raw = BASE64.decode(text.strip_prefix(MARK).unwrap()).unwrap();
+            raw[0] = BEHIND_BASE + FROM_BASE - raw[0];
+            assert_eq!(decode(&format!("{MARK}{}", BASE64.encode(raw))), Err(Refused::Checksum));
+        }
     }
 
     #[test]

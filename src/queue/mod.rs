@@ -37,6 +37,7 @@ mod commit_plan;
 mod complaints;
 pub mod config;
 mod context;
+mod cursor;
 mod fullness;
 pub mod in_flight;
 mod in_vain;

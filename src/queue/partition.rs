@@ -12,6 +12,7 @@ use super::anchors::Anchors;
 use super::belief::{Belief, Judgement, Past};
 use super::commit_plan::{self, Plan};
 use super::context::Context;
+use super::cursor::Cursor;
 use super::fullness::Fullness;
 use super::in_flight::{Assignment, LastPoll, Share, lend};
 use super::offsets::{Ledger, Lend};
@@ -43,10 +44,8 @@ pub(super) struct Partition {
     pub(super) readable: Readable,
     /// There until the first record is read.
     belief: Option<Belief>,
-    /// When the last record was read, and its offset.
-    last_read: Option<(Instant, i64)>,
-    /// Whether its place was changed and nothing has been read there yet.
-    pub(super) is_moved: bool,
+    /// Where it is read.
+    pub(super) cursor: Cursor,
     fullness: Fullness,
     /// Whether the first record has shown that this is another log, and where to begin in it is not known yet.
     is_other_log: bool,
@@ -77,8 +76,7 @@ impl Partition {
             queue,
             readable,
             belief: Some(belief),
-            last_read: None,
-            is_moved: false,
+            cursor: Cursor::default(),
             fullness: Fullness::default(),
             is_other_log: false,
         }
@@ -145,8 +143,7 @@ impl Partition {
     /// Whether its map has no room for what comes next. What is read again has its place in it already.
     fn refuses(&mut self) -> bool {
         let ledger = self.assignment.ledger.lock();
-        let is_read_again = self.is_moved || self.last_read.is_some_and(|(_, last)| last + 1 < ledger.next());
-        !is_read_again && self.fullness.refuses(&self.origin, &ledger)
+        !self.cursor.is_behind(&ledger) && self.fullness.refuses(&self.origin, &ledger)
     }
 
     /// Lends a record that was read, unless the ledger knows it as resolved or in flight. Not a record that shows that this
@@ -162,7 +159,7 @@ impl Partition {
         if let Some(belief) = self.belief.take() {
             match belief.judge(self.anchors.accepted().offset, offset, timestamp_ms) {
                 Judgement::Agrees(belief) => self.believe(belief),
-                Judgement::Silent(belief) => self.disbelieve(&belief, observer),
+                Judgement::Silent(belief) => self.disbelieve(belief, observer),
                 Judgement::OtherLog { seen_ms } => {
                     observer.map_dropped(&self.origin, "of another log");
                     self.is_other_log = true;
@@ -175,7 +172,8 @@ impl Partition {
             self.is_other_log = true;
             return self.anchors.since_ms(&self.assignment.ledger.lock());
         }
-        (self.last_read, self.last_ms, self.is_moved) = (Some((now, offset)), record.timestamp, false);
+        self.cursor.read(now, offset);
+        self.last_ms = record.timestamp;
         self.anchors.read(offset, timestamp_ms);
         let (lend, redrive_of) = {
             let mut ledger = self.assignment.ledger.lock();
@@ -209,17 +207,18 @@ impl Partition {
         }
     }
 
-    fn disbelieve(&self, belief: &Belief, observer: &dyn Observer) {
+    fn disbelieve(&self, mut belief: Belief, observer: &dyn Observer) {
         if belief.map.is_some() {
             observer.map_dropped(&self.origin, "without its base");
         }
-        belief.end();
+        belief.forget();
     }
 
     /// Whether its records are taken as soon as they are there.
     pub(super) fn is_read(&self) -> bool {
         let share = &self.share;
-        let is_wanted = share.has_room(self.origin.lane) && share.has_use(self.origin.lane) && !self.fullness.is_full();
+        let is_full = self.fullness.is_full() && !self.cursor.is_behind(&self.assignment.ledger.lock());
+        let is_wanted = share.has_room(self.origin.lane) && share.has_use(self.origin.lane) && !is_full;
         is_wanted && !share.is_paused() && !share.holds_back(&self.origin)
     }
 
@@ -237,18 +236,13 @@ impl Partition {
     /// The log was exchanged under us: a new epoch begins at `offset`, and is committed.
     pub(super) fn begin_anew(&mut self, offset: i64, last_poll: Arc<LastPoll>) {
         self.assignment.end();
-        self.belief.take().iter().for_each(Belief::end);
+        self.belief.take().iter_mut().for_each(Belief::forget);
         let lane = self.assignment.lane().clone();
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
         self.anchors = Anchors::new(offset);
         self.is_other_log = false;
-        self.reads_on_at(offset);
+        self.cursor.goes_on_at(offset);
         self.set_dirty();
-    }
-
-    /// What is before `offset` is not read any more.
-    pub(super) fn reads_on_at(&mut self, offset: i64) {
-        self.last_read = self.last_read.map(|(at, _)| (at, offset - 1));
     }
 
     /// The partition is taken away: what we know of it, in case it comes back untouched.
@@ -261,20 +255,9 @@ impl Partition {
         Some(Past { assignment: self.assignment, anchors: self.anchors, lost })
     }
 
-    /// How long ago something was read of it last; `None`: nothing was.
-    pub(super) fn last_read(&self, now: Instant) -> Option<Duration> {
-        self.last_read.map(|(at, _)| now.saturating_duration_since(at))
-    }
-
-    /// What was known of it when it was ours before, until something is read.
-    pub(super) fn past(&self) -> Option<&Past> {
-        self.belief.as_ref().and_then(|belief| belief.past.as_ref())
-    }
-
-    /// The offset that is read now: the one after the last, or one before it that was given back.
+    /// As [`Cursor::at`].
     pub(super) fn reads_at(&self) -> i64 {
-        let from = self.assignment.ledger.lock().read_from();
-        self.last_read.map_or(from, |(_, last)| from.min(last + 1))
+        self.cursor.at(&self.assignment.ledger.lock())
     }
 
     /// Whether nothing more is lent of it, for its map to fit into a commit, since that was told.

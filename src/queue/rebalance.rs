@@ -17,8 +17,9 @@ use super::offsets::Ledger;
 use super::partition::Partition;
 use super::place::Place;
 use super::scout::{Found, Question};
-use super::start::{self, Facts, Start};
+use super::start::{self, Facts, Known, Start};
 use super::topics::Age;
+use crate::clock::now_ms;
 use crate::message::Origin;
 
 /// Longest last commit when a partition is taken away.
@@ -52,11 +53,11 @@ impl KafkaQueue {
     /// Takes each pending partition a step on.
     pub(super) fn settle(&mut self, now: Instant) {
         if let Some((number, places)) = self.settling.question(now) {
-            let aged = places.into_iter().map(|place| {
-                let age = self.age(&place);
-                (place, age)
+            let with_known = places.into_iter().map(|place| {
+                let known = self.known(&place);
+                (place, known)
             });
-            if !self.scout.ask(Question::Starts { number, places: aged.collect() }) {
+            if !self.scout.ask(Question::Starts { number, places: with_known.collect() }) {
                 self.settling.answered(number, now);
             }
         }
@@ -82,7 +83,6 @@ impl KafkaQueue {
                 Ok(found) => {
                     let start = self.decide(&place, &found);
                     self.settling.settled(&place, start);
-                    self.forget_what_was_cut_off(&place, &found);
                 }
                 Err(why) => {
                     if self.settling.failed(&place, now) {
@@ -95,33 +95,29 @@ impl KafkaQueue {
         self.settling.answered(number, now);
     }
 
-    /// Whether a partition is from before our time. Of one that was ours and is back we know up to when it was read: if the group
-    /// has no offset of it any more, its topic was made anew meanwhile.
-    fn age(&self, place: &Place) -> Age {
-        let read = self.remembered.get(place).and_then(Past::since_ms);
-        read.map_or_else(|| self.topics.age(&place.topic, place.partition), |since_ms| Age::Unknown { since_ms })
+    /// What we know of a partition. Before it began here an offset of it was committed: if the group has none any more, its topic
+    /// was made anew since.
+    fn known(&self, place: &Place) -> Known {
+        let past = self.remembered.get(place);
+        let since_ms = past.and_then(Past::since_ms);
+        let age = match (self.topics.age(&place.topic, place.partition), self.begun.get(place)) {
+            (Age::New, _) => Age::New,
+            (_, Some(begun_ms)) => Age::Unknown { since_ms: since_ms.unwrap_or(*begun_ms) },
+            (age, None) => age,
+        };
+        Known { age, read_to: past.map(|past| past.assignment.ledger.lock().next()), since_ms }
     }
 
     /// Where a partition begins.
     fn decide(&self, place: &Place, found: &Found) -> Start {
         let Found { committed, metadata, log } = found;
-        let age = self.age(place);
-        let facts = Facts { committed: *committed, metadata, log: *log, age, cluster: self.commits.cluster() };
+        let (known, cluster) = (self.known(place), self.commits.cluster());
+        let facts = Facts { committed: *committed, metadata, log: *log, known, cluster };
         let start = start::decide(&facts, self.settings.reset);
         if let Some(origin) = self.origin(&place.topic, place.partition) {
             self.tell(&origin, &start);
         }
         start
-    }
-
-    /// What we know of a log that is shorter than what was read of it is over: it was cut off, or is another one.
-    fn forget_what_was_cut_off(&mut self, place: &Place, found: &Found) {
-        let is_cut_off = |past: &Past| found.log.is_some_and(|log| past.assignment.ledger.lock().next() > log.high);
-        if self.remembered.get(place).is_some_and(is_cut_off)
-            && let Some(past) = self.remembered.remove(place)
-        {
-            past.assignment.end();
-        }
     }
 
     fn tell(&self, origin: &Origin, start: &Start) {
@@ -132,8 +128,8 @@ impl KafkaQueue {
         if start.skipped > 0 {
             self.lost_by_the_log(origin, start.offset, start.skipped);
         }
-        if let Some(committed) = start.beyond {
-            self.exchanged(origin, committed, start.offset);
+        if let Some(known) = start.beyond.or_else(|| start.is_cut_off.then_some(start.offset)) {
+            self.exchanged(origin, known, start.offset);
         }
     }
 
@@ -199,7 +195,11 @@ impl KafkaQueue {
         let lane = self.in_flight.tally().lane(&origin);
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
-        let belief = Belief { map: start.map, past: self.remembered.remove(place) };
+        self.begun.insert(place.clone(), now_ms());
+        let mut belief = Belief { map: start.map, past: self.remembered.remove(place) };
+        if start.is_cut_off {
+            belief.forget();
+        }
         Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
     }
 

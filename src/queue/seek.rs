@@ -106,7 +106,9 @@ impl KafkaQueue {
             return;
         }
         for partition in &mut self.partitions {
-            partition.is_moved |= self.seeks.0.contains_key(&Place::from(&*partition.origin));
+            if self.seeks.0.contains_key(&Place::from(&*partition.origin)) {
+                partition.cursor.moved();
+            }
         }
         let (consumer, partitions, until) = (&self.consumer, &self.partitions, Instant::now() + CALL);
         self.seeks.0.retain(|place, offset| {
@@ -156,11 +158,10 @@ impl KafkaQueue {
     /// The log does not have what comes next.
     pub(super) fn on_out_of_range(&mut self, index: usize) {
         let partition = &self.partitions[index];
-        let since = partition.last_read(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
+        let since = partition.cursor.ago(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
         // What has no outcome is to be sent, if it is still there.
         let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
-        let known = since.map(|since| unresolved.map_or(since, |at| since.min(at)));
-        self.search(index, false, known.or_else(|| self.partitions[index].past()?.since_ms()));
+        self.search(index, false, since.map(|since| unresolved.map_or(since, |at| since.min(at))));
     }
 
     /// The first record was of another log than that of which something is known.
@@ -176,7 +177,7 @@ impl KafkaQueue {
             is_other,
             // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
             at: partition.reads_at(),
-            is_moved: partition.is_moved,
+            is_moved: partition.cursor.is_moved(),
             since_ms: last_ms.map(start::before),
             due: Some(due),
             told: false,
@@ -247,7 +248,7 @@ impl KafkaQueue {
         let skipped = (low - ledger.next()).max(0) + ledger.abandon(low);
         let again = ledger.read_from().max(low);
         drop(ledger);
-        partition.reads_on_at(again);
+        partition.cursor.goes_on_at(again);
         partition.set_dirty();
         self.lost_by_the_log(&origin, low, skipped);
         self.seeks.to(&origin, again);

@@ -8,6 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use super::Owner;
 use super::kafka::KafkaQueue;
 use super::membership::Membership;
+use super::place::Place;
 use super::prefetch::Prefetch;
 use super::topics::Listing;
 use crate::clock::now_ms;
@@ -47,8 +48,9 @@ impl KafkaQueue {
         };
         match done {
             Ok(()) => {
-                self.remembered
-                    .retain(|place, _| topics.binary_search_by(|topic| topic.as_str().cmp(&place.topic)).is_ok());
+                let is_ours = |place: &Place| topics.binary_search_by(|one| one.as_str().cmp(&place.topic)).is_ok();
+                self.remembered.retain(|place, _| is_ours(place));
+                self.begun.retain(|place, _| is_ours(place));
                 let awaited = self.partitions.is_empty() && !topics.is_empty();
                 self.unassigned_since = awaited.then(|| *self.unassigned_since.get_or_insert_with(Instant::now));
                 self.subscribed = Some(topics);

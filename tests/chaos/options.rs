@@ -166,7 +166,7 @@ pub(crate) struct Beside {
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Messages of each app that wait in Kafka when the worker starts.
-    #[arg(long, default_value_t = 600_000)]
+    #[arg(long, default_value_t = 800_000)]
     pub(crate) backlog: u64,
     /// The platform.
     #[arg(long, value_enum, default_value_t = Platform::Apns)]

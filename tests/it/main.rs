@@ -56,6 +56,7 @@ mod real_levers;
 mod real_listener;
 mod real_logs;
 mod real_malformed;
+mod real_memory;
 mod real_migration;
 mod real_outages;
 mod real_queue;

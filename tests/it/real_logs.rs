@@ -103,14 +103,13 @@ fn watchful(place: &Place, strategy: &str) -> Reader {
     reader
 }
 
-/// With `latest`, when Kafka has forgotten what was committed of the topic before.
-#[test]
-fn a_topic_that_was_made_anew_before_the_group_shared_anew_is_read_from_its_beginning() {
+/// With `latest`, when so many were read before, and Kafka has forgotten what was committed of them.
+fn made_anew_before_the_group_shared_anew(read: usize) {
     let place = Place::new(1);
     let mut reader = watchful(&place, "latest");
-    place.produce(0, 10);
-    resolve(reader.read(10));
-    reader.until("its commit", |_, _| place.committed().0 == Some(10));
+    place.produce(0, read);
+    resolve(reader.read(read));
+    reader.until("its commit", |_, _| place.committed().0 == Some(read as i64));
     reader.in_flight.hold_back(vec![(place.app.clone(), Lane::Single)]);
     delete(&place.topic);
     create(&place.topic, 1);
@@ -121,6 +120,16 @@ fn a_topic_that_was_made_anew_before_the_group_shared_anew_is_read_from_its_begi
     resolve(lent);
     reader.until("its commit", |_, _| place.committed().0 == Some(20));
     reader.close();
+}
+
+#[test]
+fn a_topic_that_was_made_anew_before_the_group_shared_anew_is_read_from_its_beginning() {
+    made_anew_before_the_group_shared_anew(100);
+}
+
+#[test]
+fn so_is_one_of_which_nothing_had_been_read() {
+    made_anew_before_the_group_shared_anew(0);
 }
 
 /// A hundred records are read, of which these two stay in flight; then the log is cut off behind the first of them, by making it

@@ -41,7 +41,8 @@ pub(crate) fn run(row: Shares, options: &Options) -> Vec<String> {
         side.ebb();
     }
     let produced = now_ms();
-    light.start_with(&[(&format!("weights.{}", heavy.app), &WEIGHT.to_string())]);
+    // One sender is what both wait for, and not Kafka or the provider, which share the machine with it.
+    light.start_with(&[(&format!("weights.{}", heavy.app), &WEIGHT.to_string()), ("workers", "1")]);
     until_settled(&mut light, &heavy);
     heavy.flow(Some(rate), u64::MAX, Mix::CALM);
     pass(&mut light, SETTLED);
