@@ -70,7 +70,7 @@ pub(crate) fn run(row: Shares, options: &Options) -> Vec<String> {
         row.platform.name(),
         options.seed
     );
-    let [of_light, of_heavy] = times.each_ref().map(|times| times.fared(&[both.clone()]).per_second);
+    let [of_light, of_heavy] = times.each_ref().map(|times| times.fared(std::slice::from_ref(&both)).per_second);
     let part = of_light / (of_light + of_heavy);
     if (part / PART - 1.0).abs() > NEAR {
         all.push(format!("the light app has {:.0} % of all, {:.0} % are its part", 100.0 * part, 100.0 * PART));
