@@ -10,7 +10,14 @@ pub(super) struct Cursor {
     /// When the last record was read, and its offset.
     last: Option<(Instant, i64)>,
     is_moved: bool,
+    /// Up to where it had been read at a moment.
+    noted: Option<(Instant, i64)>,
+    /// Looks in a row by which its log was shorter than that.
+    short: u32,
 }
+
+/// So many looks are believed: a broker that is no leader any more may answer one.
+const LOOKS: u32 = 2;
 
 impl Cursor {
     /// A record was read.
@@ -31,6 +38,20 @@ impl Cursor {
     /// What is before `offset` is not read any more.
     pub(super) fn goes_on_at(&mut self, offset: i64) {
         self.last = self.last.map(|(at, _)| (at, offset - 1));
+        (self.noted, self.short) = (None, 0);
+    }
+
+    /// Whether its log is shorter than what was read of it, up to `next` by now: it was cut off. `end`: where it ends by the last
+    /// look at it, and when that began; only what had been read by then is compared.
+    pub(super) fn is_cut_off(&mut self, next: i64, end: (i64, Instant), now: Instant) -> bool {
+        let (end, asked) = end;
+        match self.noted {
+            Some((at, _)) if asked <= at => return false,
+            Some((_, read)) => self.short = if end < read { self.short + 1 } else { 0 },
+            None => {}
+        }
+        self.noted = Some((now, next));
+        self.short >= LOOKS
     }
 
     /// How long ago something was read last; `None`: nothing was.
@@ -54,6 +75,24 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_cut_off_when_two_looks_find_it_shorter_than_what_was_read_before_them() {
+        let (mut cursor, start) = (Cursor::default(), Instant::now());
+        let at = |second| start + Duration::from_secs(second);
+        // Noted at even seconds, asked at odd ones.
+        assert!(!cursor.is_cut_off(100, (50, at(1)), at(2)), "nothing was noted before it was asked");
+        assert!(!cursor.is_cut_off(120, (110, at(3)), at(4)), "what was read since does not count");
+        assert!(!cursor.is_cut_off(120, (110, at(3)), at(6)), "the same look once more");
+        assert!(!cursor.is_cut_off(120, (110, at(7)), at(8)));
+        assert!(cursor.is_cut_off(120, (119, at(9)), at(10)));
+        cursor.goes_on_at(90);
+        assert!(!cursor.is_cut_off(90, (119, at(11)), at(12)));
+        assert!(!cursor.is_cut_off(119, (119, at(13)), at(14)));
+        assert!(!cursor.is_cut_off(119, (118, at(15)), at(16)));
+        assert!(!cursor.is_cut_off(119, (119, at(17)), at(18)));
+        assert!(!cursor.is_cut_off(119, (118, at(19)), at(20)), "not in a row");
+    }
 
     #[test]
     fn what_was_given_back_is_read_again_once_the_place_is_changed() {

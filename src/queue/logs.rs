@@ -1,5 +1,5 @@
 //! What is known of the logs that we read: where they end, and for how long they keep their records. The scout asks, on its
-//! thread; the poll thread reads, and waits for nobody. Nothing but metrics depends on it.
+//! thread; the poll thread reads, and waits for nobody. Metrics depend on it, and whether a log was cut off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub(super) struct Logs(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     ours: Vec<Place>,
-    ends: BTreeMap<Place, i64>,
+    /// And when each was asked for.
+    ends: BTreeMap<Place, (i64, Instant)>,
     retention: HashMap<String, Duration>,
     /// Of which topics retention was asked for, and when.
     asked: Option<(Vec<String>, Instant)>,
@@ -43,8 +44,8 @@ impl Logs {
         ends.retain(|place, _| ours.contains(place));
     }
 
-    /// One past the last offset of a partition, as of the last look.
-    pub(super) fn end(&self, place: &Place) -> Option<i64> {
+    /// One past the last offset of a partition, as of the last look, and when that began.
+    pub(super) fn end(&self, place: &Place) -> Option<(i64, Instant)> {
         self.0.lock().ends.get(place).copied()
     }
 
@@ -58,12 +59,12 @@ impl Logs {
         self.0.lock().ours.iter().map(|place| (place.clone(), None)).collect()
     }
 
-    /// What was found; of what was not, the last is kept.
-    pub(super) fn note_ends(&self, found: BTreeMap<Place, Answer<Log>>) {
+    /// What was found by a look that began at `asked`; of what was not, the last is kept.
+    pub(super) fn note_ends(&self, asked: Instant, found: BTreeMap<Place, Answer<Log>>) {
         let mut state = self.0.lock();
         for (place, log) in found {
             match log {
-                Ok(log) if state.ours.contains(&place) => drop(state.ends.insert(place, log.high)),
+                Ok(log) if state.ours.contains(&place) => drop(state.ends.insert(place, (log.high, asked))),
                 Ok(_) => {}
                 Err(why) => tracing::debug!(why, topic = %place.topic, "asking where a log ends"),
             }
@@ -136,15 +137,16 @@ mod tests {
     #[test]
     fn what_is_not_ours_any_more_is_forgotten_and_what_was_not_found_is_kept() {
         let (logs, places) = (Logs::default(), [0, 1].map(|partition| Place::new("t", partition)));
-        let ends = || places.each_ref().map(|place| logs.end(place));
+        let ends = || places.each_ref().map(|place| logs.end(place).map(|(end, _)| end));
+        let now = Instant::now();
         logs.watch(places.iter().cloned());
         let log = |high| Ok(Log { low: 0, high, newer: None });
-        logs.note_ends([(places[0].clone(), log(7)), (places[1].clone(), log(8))].into());
+        logs.note_ends(now, [(places[0].clone(), log(7)), (places[1].clone(), log(8))].into());
         assert_eq!(ends(), [Some(7), Some(8)]);
-        logs.note_ends([(places[1].clone(), Err("away".into()))].into());
+        logs.note_ends(now, [(places[1].clone(), Err("away".into()))].into());
         assert_eq!(ends(), [Some(7), Some(8)]);
         logs.watch(places[1..].iter().cloned());
-        logs.note_ends([(places[0].clone(), log(9))].into());
+        logs.note_ends(now, [(places[0].clone(), log(9))].into());
         assert_eq!(ends(), [None, Some(8)], "an answer may come late");
     }
 }

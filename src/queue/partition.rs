@@ -170,7 +170,7 @@ impl Partition {
         if self.anchors.is_another(offset, timestamp_ms) {
             // The log was cut off, and what was passed over on the way here was never sent.
             self.is_other_log = true;
-            return self.anchors.since_ms(&self.assignment.ledger.lock());
+            return self.since_ms();
         }
         self.cursor.read(now, offset);
         self.last_ms = record.timestamp;
@@ -239,8 +239,7 @@ impl Partition {
         self.belief.take().iter_mut().for_each(Belief::forget);
         let lane = self.assignment.lane().clone();
         self.assignment = Assignment::new(Ledger::new(offset, Vec::new()), last_poll, lane);
-        self.anchors = Anchors::new(offset);
-        self.is_other_log = false;
+        (self.anchors, self.is_other_log) = (Anchors::new(offset), false);
         self.cursor.goes_on_at(offset);
         self.set_dirty();
     }
@@ -253,6 +252,24 @@ impl Partition {
             return past;
         }
         Some(Past { assignment: self.assignment, anchors: self.anchors, lost })
+    }
+
+    /// What was known of it when it was ours before, until something is read.
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.belief.as_ref().and_then(|belief| belief.past.as_ref())
+    }
+
+    /// As [`Anchors::since_ms`].
+    pub(super) fn since_ms(&self) -> Option<i64> {
+        self.anchors.since_ms(&self.assignment.ledger.lock())
+    }
+
+    /// As [`Cursor::is_cut_off`]; then nothing more is committed of it until it begins anew.
+    pub(super) fn is_cut_off(&mut self, end: (i64, Instant), now: Instant) -> bool {
+        let next = self.assignment.ledger.lock().next();
+        // Before the first record it is known by what that says.
+        self.is_other_log |= self.belief.is_none() && self.cursor.is_cut_off(next, end, now);
+        self.is_other_log
     }
 
     /// As [`Cursor::at`].

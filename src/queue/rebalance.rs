@@ -17,7 +17,7 @@ use super::offsets::Ledger;
 use super::partition::Partition;
 use super::place::Place;
 use super::scout::{Found, Question};
-use super::start::{self, Facts, Known, Start};
+use super::start::{self, Facts, Start};
 use super::topics::Age;
 use crate::clock::now_ms;
 use crate::message::Origin;
@@ -53,11 +53,11 @@ impl KafkaQueue {
     /// Takes each pending partition a step on.
     pub(super) fn settle(&mut self, now: Instant) {
         if let Some((number, places)) = self.settling.question(now) {
-            let with_known = places.into_iter().map(|place| {
-                let known = self.known(&place);
-                (place, known)
+            let aged = places.into_iter().map(|place| {
+                let age = self.age(&place);
+                (place, age)
             });
-            if !self.scout.ask(Question::Starts { number, places: with_known.collect() }) {
+            if !self.scout.ask(Question::Starts { number, places: aged.collect() }) {
                 self.settling.answered(number, now);
             }
         }
@@ -95,24 +95,24 @@ impl KafkaQueue {
         self.settling.answered(number, now);
     }
 
-    /// What we know of a partition. Before it began here an offset of it was committed: if the group has none any more, its topic
-    /// was made anew since.
-    fn known(&self, place: &Place) -> Known {
-        let past = self.remembered.get(place);
-        let since_ms = past.and_then(Past::since_ms);
-        let age = match (self.topics.age(&place.topic, place.partition), self.begun.get(place)) {
+    /// Whether a partition is from before our time. Before it began here an offset of it was committed: if the group has none any
+    /// more, its topic was made anew since, or the group's offsets are lost.
+    fn age(&self, place: &Place) -> Age {
+        match (self.topics.age(&place.topic, place.partition), self.begun.get(place)) {
             (Age::New, _) => Age::New,
-            (_, Some(begun_ms)) => Age::Unknown { since_ms: since_ms.unwrap_or(*begun_ms) },
             (age, None) => age,
-        };
-        Known { age, read_to: past.map(|past| past.assignment.ledger.lock().next()), since_ms }
+            (_, Some(begun_ms)) => {
+                let since = self.remembered.get(place).and_then(Past::since_ms);
+                Age::Unknown { since_ms: since.map_or(*begun_ms, |since| since.min(now_ms())) }
+            }
+        }
     }
 
     /// Where a partition begins.
     fn decide(&self, place: &Place, found: &Found) -> Start {
         let Found { committed, metadata, log } = found;
-        let (known, cluster) = (self.known(place), self.commits.cluster());
-        let facts = Facts { committed: *committed, metadata, log: *log, known, cluster };
+        let (age, cluster) = (self.age(place), self.commits.cluster());
+        let facts = Facts { committed: *committed, metadata, log: *log, age, cluster };
         let start = start::decide(&facts, self.settings.reset);
         if let Some(origin) = self.origin(&place.topic, place.partition) {
             self.tell(&origin, &start);
@@ -128,8 +128,8 @@ impl KafkaQueue {
         if start.skipped > 0 {
             self.lost_by_the_log(origin, start.offset, start.skipped);
         }
-        if let Some(known) = start.beyond.or_else(|| start.is_cut_off.then_some(start.offset)) {
-            self.exchanged(origin, known, start.offset);
+        if let Some(committed) = start.beyond {
+            self.exchanged(origin, committed, start.offset);
         }
     }
 
@@ -196,10 +196,7 @@ impl KafkaQueue {
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
         self.begun.insert(place.clone(), now_ms());
-        let mut belief = Belief { map: start.map, past: self.remembered.remove(place) };
-        if start.is_cut_off {
-            belief.forget();
-        }
+        let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
     }
 

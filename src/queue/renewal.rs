@@ -42,7 +42,7 @@ impl KafkaQueue {
     /// A partition whose log goes on.
     fn unread(&self, partition: &Partition) -> Option<Waiting> {
         let (place, at) = (Place::from(&*partition.origin), partition.reads_at());
-        let is_behind = self.logs.end(&place).is_some_and(|end| end > at);
+        let is_behind = self.logs.end(&place).is_some_and(|(end, _)| end > at);
         let is_read =
             partition.is_read() && !self.searches.contains(&partition.origin) && !self.last_poll.is_in_doubt();
         (is_behind && is_read).then_some(Waiting::Partition(place, at))

@@ -13,8 +13,8 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use super::logs::Logs;
 use super::native;
 use super::place::Place;
-use super::start::{self, Known, Log};
-use super::topics::Listing;
+use super::start::{self, Log};
+use super::topics::{Age, Listing};
 
 mod client;
 mod reading;
@@ -42,7 +42,7 @@ const SERVE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Question {
     /// Where these partitions begin.
-    Starts { number: u64, places: Vec<(Place, Known)> },
+    Starts { number: u64, places: Vec<(Place, Age)> },
     /// What a log holds, and which record is its first since a moment in ms since the epoch.
     Log { place: Place, since_ms: Option<i64> },
     /// Whether there is something to read in these partitions from these offsets on.
@@ -201,8 +201,9 @@ impl<Wake: Fn()> Errand<Wake> {
 
     /// Notes where our logs end, and now and then for how long they keep.
     fn look_at_logs(&self) {
-        let survey = Survey { client: &self.client, until: Instant::now() + GLANCE };
-        self.logs.note_ends(survey.logs(self.logs.ours()));
+        let asked = Instant::now();
+        let survey = Survey { client: &self.client, until: asked + GLANCE };
+        self.logs.note_ends(asked, survey.logs(self.logs.ours()));
         self.logs.note_retention(self.client.config());
     }
 
@@ -212,7 +213,7 @@ impl<Wake: Fn()> Errand<Wake> {
     }
 
     /// And whether the group's coordinator has answered.
-    fn starts(&self, places: Vec<(Place, Known)>) -> (bool, Vec<(Place, Answer<Found>)>) {
+    fn starts(&self, places: Vec<(Place, Age)>) -> (bool, Vec<(Place, Answer<Found>)>) {
         let survey = self.survey();
         let committed = match self.client.committed_offsets(list(places.iter().map(|(place, _)| place)), CALL) {
             Ok(committed) => committed,
@@ -222,12 +223,12 @@ impl<Wake: Fn()> Errand<Wake> {
             }
         };
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
-        for (place, known) in places {
+        for (place, age) in places {
             let answer = committed_at(&committed, &place);
             if let Ok(Found { committed, metadata, .. }) = &answer
-                && start::needs_log(*committed, metadata, &known)
+                && start::needs_log(*committed, metadata)
             {
-                wanted.push((place.clone(), start::look_back(*committed, metadata, &known)));
+                wanted.push((place.clone(), start::look_back(*committed, metadata, age)));
             }
             found.push((place, answer));
         }

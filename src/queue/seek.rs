@@ -161,7 +161,8 @@ impl KafkaQueue {
         let since = partition.cursor.ago(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
         // What has no outcome is to be sent, if it is still there.
         let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
-        self.search(index, false, since.map(|since| unresolved.map_or(since, |at| since.min(at))));
+        let known = since.map(|since| unresolved.map_or(since, |at| since.min(at)));
+        self.search(index, false, known.or_else(|| self.partitions[index].past()?.since_ms()));
     }
 
     /// The first record was of another log than that of which something is known.
@@ -169,6 +170,19 @@ impl KafkaQueue {
         self.search(index, true, Some(seen_ms));
     }
 
+    /// Looks for logs that were cut off, and have grown since or not at all: no fetch tells that.
+    pub(super) fn look_for_what_was_cut_off(&mut self, now: Instant) {
+        for index in 0..self.partitions.len() {
+            let partition = &mut self.partitions[index];
+            let end = self.logs.end(&Place::from(&*partition.origin));
+            if !self.searches.contains(&partition.origin) && end.is_some_and(|end| partition.is_cut_off(end, now)) {
+                let since = partition.since_ms();
+                self.search(index, true, since);
+            }
+        }
+    }
+
+    /// `last_ms`: what is newer may not have been read, as records say; a record of the future says nothing.
     fn search(&mut self, index: usize, is_other: bool, last_ms: Option<i64>) {
         let (partition, now) = (&self.partitions[index], Instant::now());
         let place = Place::from(&*partition.origin);
@@ -178,7 +192,7 @@ impl KafkaQueue {
             // What is read now, not what was read last: back at what was given back, the log may have lost that alone.
             at: partition.reads_at(),
             is_moved: partition.cursor.is_moved(),
-            since_ms: last_ms.map(start::before),
+            since_ms: last_ms.map(|last| start::before(last.min(now_ms()))),
             due: Some(due),
             told: false,
         };

@@ -71,7 +71,7 @@ impl KafkaQueue {
 
     fn standing_of(&self, partition: &Partition) -> TopicStanding {
         let origin = &partition.origin;
-        let end = self.logs.end(&Place::from(&**origin));
+        let end = self.logs.end(&Place::from(&**origin)).map(|(end, _)| end);
         let ledger = partition.assignment.ledger.lock();
         let backlog = end.map(|end| (end - ledger.next()).max(0) as u64);
         let waiting = backlog.is_some_and(|backlog| backlog > 0);

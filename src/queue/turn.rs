@@ -148,6 +148,7 @@ impl KafkaQueue {
                 self.seeks.back_to(&partition.origin, partition.assignment.ledger.lock().read_from());
             }
         }
+        self.look_for_what_was_cut_off(now);
         self.seek();
         if self.last_poll.is_in_doubt() {
             // The group is asked whether it still calls us its member, also when there is nothing to commit.
