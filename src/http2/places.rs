@@ -142,9 +142,9 @@ impl Places {
         self.stalled
     }
 
-    /// Whether the peer takes nothing more for now: no bytes, or no stream.
+    /// Whether the peer allows no stream.
     pub(super) fn is_shut(&self) -> bool {
-        self.stalled || self.limit == 0
+        self.limit == 0
     }
 
     pub(super) fn is_proven(&self) -> bool {

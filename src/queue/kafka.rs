@@ -40,7 +40,7 @@ pub struct KafkaQueue {
     pub(super) settling: Settling,
     /// Partitions that were ours, in case they come back untouched.
     pub(super) remembered: BTreeMap<Place, Past>,
-    /// When each partition began that has ever been ours, ms since the epoch.
+    /// When each partition began first that has ever been ours, ms since the epoch.
     pub(super) begun: BTreeMap<Place, i64>,
     pub(super) commits: Commits,
     pub(super) last_poll: Arc<LastPoll>,

@@ -98,14 +98,11 @@ impl KafkaQueue {
     /// Whether a partition is from before our time. Before it began here an offset of it was committed: if the group has none any
     /// more, its topic was made anew since, or the group's offsets are lost.
     fn age(&self, place: &Place) -> Age {
-        match (self.topics.age(&place.topic, place.partition), self.begun.get(place)) {
-            (Age::New, _) => Age::New,
-            (age, None) => age,
-            (_, Some(begun_ms)) => {
-                let since = self.remembered.get(place).and_then(Past::since_ms);
-                Age::Unknown { since_ms: since.map_or(*begun_ms, |since| since.min(now_ms())) }
-            }
-        }
+        let (age, begun) = (self.topics.age(&place.topic, place.partition), self.begun.get(place).copied());
+        let (Some(begun_ms), Age::Old | Age::Unknown { .. }) = (begun, age) else { return age };
+        let read_ms = self.remembered.get(place).and_then(Past::since_ms).map(|since| since.min(now_ms()));
+        let first_ms = if let Age::Unknown { since_ms } = age { since_ms.min(begun_ms) } else { begun_ms };
+        Age::Unknown { since_ms: read_ms.unwrap_or(first_ms) }
     }
 
     /// Where a partition begins.
@@ -195,7 +192,7 @@ impl KafkaQueue {
         let lane = self.in_flight.tally().lane(&origin);
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
-        self.begun.insert(place.clone(), now_ms());
+        self.begun.entry(place.clone()).or_insert_with(now_ms);
         let belief = Belief { map: start.map, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
     }

@@ -9,6 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context;
 use super::kafka::KafkaQueue;
+use super::partition::Partition;
 use super::place::Place;
 use super::scout::Question;
 use super::start::{self, Log};
@@ -158,11 +159,8 @@ impl KafkaQueue {
     /// The log does not have what comes next.
     pub(super) fn on_out_of_range(&mut self, index: usize) {
         let partition = &self.partitions[index];
-        let since = partition.cursor.ago(Instant::now()).map(|ago| now_ms().saturating_sub(ago.as_millis() as i64));
-        // What has no outcome is to be sent, if it is still there.
-        let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
-        let known = since.map(|since| unresolved.map_or(since, |at| since.min(at)));
-        self.search(index, false, known.or_else(|| self.partitions[index].past()?.since_ms()));
+        let since = since_by_the_clock(partition).or_else(|| partition.past()?.since_ms());
+        self.search(index, false, since);
     }
 
     /// The first record was of another log than that of which something is known.
@@ -176,7 +174,7 @@ impl KafkaQueue {
             let partition = &mut self.partitions[index];
             let end = self.logs.end(&Place::from(&*partition.origin));
             if !self.searches.contains(&partition.origin) && end.is_some_and(|end| partition.is_cut_off(end, now)) {
-                let since = partition.since_ms();
+                let since = partition.since_ms().or_else(|| since_by_the_clock(partition));
                 self.search(index, true, since);
             }
         }
@@ -285,6 +283,16 @@ impl KafkaQueue {
         );
         self.observer.out_of_range(origin, 0);
     }
+}
+
+/// Since when its log may hold what was not read, ms since the epoch: since something was read last, or the oldest that has no
+/// outcome was written. `None`: nothing was read.
+fn since_by_the_clock(partition: &Partition) -> Option<i64> {
+    let ago = partition.cursor.ago(Instant::now())?;
+    let since = now_ms().saturating_sub(ago.as_millis() as i64);
+    // What has no outcome is to be sent, if it is still there.
+    let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
+    Some(unresolved.map_or(since, |at| since.min(at)))
 }
 
 #[cfg(test)]
