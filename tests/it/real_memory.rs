@@ -11,8 +11,9 @@ use crate::support::scrape::Scrape;
 /// How long the provider takes: with it a backlog fills all places.
 const PROCESSING_MS: u64 = 600;
 const PUSHES: u64 = 300_000;
-/// `maxInFlight`, unless told otherwise.
 const PLACES: u64 = 10_000;
+/// `maxInFlight`, of which a campaign may fill three quarters.
+const ALL_PLACES: &str = "13400";
 const LOOK: Duration = Duration::from_millis(100);
 /// What they may take, MiB.
 const MOST: u64 = 64;
@@ -23,7 +24,7 @@ const MOST: u64 = 64;
 fn ten_thousand_pushes_in_flight_take_little_memory() {
     let mut rig = Rig::new("memory", 8);
     rig.simulator.levers().change(|faults| faults.processing_ms = PROCESSING_MS).expect("a lever");
-    let mut worker = rig.worker(&[("ADMIN_LISTEN", "127.0.0.1:0")]);
+    let mut worker = rig.worker(&[("ADMIN_LISTEN", "127.0.0.1:0"), ("MAXINFLIGHT", ALL_PLACES)]);
     let few = rig.generate(Settings { count: 200, mix: Mix::CALM, ..Settings::default() });
     rig.produce(&few, None);
     rig.settle(&mut worker, PATIENCE);
