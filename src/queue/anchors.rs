@@ -102,7 +102,7 @@ impl Anchors {
     /// Since when the log may hold what was not read, ms since the epoch: since the farthest record that was, or the oldest that
     /// has no outcome. `None`: no time of a record is known.
     pub(super) fn since_ms(&self, ledger: &Ledger) -> Option<i64> {
-        let unresolved = ledger.position_time().known().filter(|timestamp| *timestamp >= 0);
+        let unresolved = ledger.position_time().ms();
         let last = self.read.map(|(_, timestamp)| timestamp).filter(|timestamp| *timestamp >= 0);
         last.map(|last| unresolved.map_or(last, |oldest| last.min(oldest)))
     }

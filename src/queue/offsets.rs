@@ -59,6 +59,11 @@ impl PositionTime {
             PositionTime::At(timestamp_ms) => Some(timestamp_ms),
         }
     }
+
+    /// As a moment, ms since the epoch: `None` when unread or without one.
+    pub fn ms(self) -> Option<i64> {
+        if let PositionTime::At(timestamp_ms) = self { Some(timestamp_ms) } else { None }
+    }
 }
 
 /// See the module.

@@ -291,7 +291,7 @@ fn since_by_the_clock(partition: &Partition) -> Option<i64> {
     let ago = partition.cursor.ago(Instant::now())?;
     let since = now_ms().saturating_sub(ago.as_millis() as i64);
     // What has no outcome is to be sent, if it is still there.
-    let unresolved = partition.assignment.ledger.lock().position_time().known().filter(|at| *at >= 0);
+    let unresolved = partition.assignment.ledger.lock().position_time().ms();
     Some(unresolved.map_or(since, |at| since.min(at)))
 }
 
