@@ -107,7 +107,7 @@ mod tests {
         let names =
             ["queued.min.messages", "queued.max.messages.kbytes", "fetch.message.max.bytes", "fetch.queue.backoff.ms"];
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(options(&[], names), [text("512"), text("512"), text("524288"), text("5")]);
+        assert_eq!(options(&[], names), [text("256"), text("512"), text("262144"), text("5")]);
         let chosen = [("queue.kafka.queued.min.messages", "9"), ("queue.kafka.max.partition.fetch.bytes", "99999")];
         assert_eq!(options(&chosen, names), [text("9"), text("512"), None, text("5")]);
     }

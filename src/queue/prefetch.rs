@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 /// Least bytes of a partition's part: some messages of the largest kind.
 const LEAST: u64 = 64 << 10;
-/// Most bytes of its queue, and of one fetch beyond it: more makes nothing faster.
-const QUEUE: u64 = 2 << 20;
-const FETCH: u64 = 1 << 20;
-/// Fewest and most messages of its queue; each costs some hundred bytes beside its own.
+/// Most bytes of its queue, and of one fetch beyond it: more makes nothing faster. A fetch counts as the broker sends it, and
+/// four times that may stand in the queue when batches are compressed.
+const QUEUE: u64 = 1 << 20;
+const FETCH: u64 = 256 << 10;
+/// Fewest and most messages of its queue; each costs some hundred bytes beside its own. The most last a worker at full speed for five
+/// milliseconds when it has a single partition, and the next are fetched meanwhile.
 const FEWEST: u64 = 64;
-const MOST: u64 = 2_000;
+const MOST: u64 = 256;
 const COST: u64 = 1 << 10;
 
 /// Bounds of one partition.
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn few_partitions_have_what_makes_them_fast_and_many_share_the_bound() {
-        assert_eq!(Prefetch::of(BOUND, 4), Prefetch { messages: 2_000, queue_bytes: 2 << 20, fetch_bytes: 1 << 20 });
+        assert_eq!(Prefetch::of(BOUND, 4), Prefetch { messages: 256, queue_bytes: 1 << 20, fetch_bytes: 256 << 10 });
         for partitions in [0, 1, 16, 64, 100, 500, 1_000] {
             assert!(Prefetch::of(BOUND, partitions).total(partitions) <= BOUND, "{partitions}");
         }
@@ -76,9 +78,9 @@ mod tests {
             Prefetch::of(BOUND, 64).options(&chosen).collect::<Vec<_>>()
         };
         let [messages, queue, fetch] = [
-            ("queued.min.messages", "512"),
+            ("queued.min.messages", "256"),
             ("queued.max.messages.kbytes", "512"),
-            ("fetch.message.max.bytes", "524288"),
+            ("fetch.message.max.bytes", "262144"),
         ]
         .map(|(name, value)| (name, value.to_owned()));
         assert_eq!(options(&[]), [messages, queue.clone(), fetch]);

@@ -125,7 +125,7 @@ impl Section {
             prefetch_bytes: Key::new(
                 prefetch,
                 "67108864",
-                "bytes that are fetched ahead at most, shared by all partitions; each has 64 KiB at least",
+                "bytes that are fetched ahead at most, shared by all partitions; each has from 64 KiB to 1.25 MiB, a fifth of it for a fetch as the broker sends it (compressed)",
             ),
             options: Key::optional(options, "any other option of librdkafka's consumer"),
         }
