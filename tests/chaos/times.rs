@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pusher::message::identity;
 use uuid::Uuid;
@@ -47,8 +47,17 @@ impl Times {
         took.sort_unstable();
         let told = self.0.iter().filter(|(_, told)| within(*told)).count();
         let ms: i64 = times.iter().map(|time| time.end - time.start).sum();
-        let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(i64::MAX);
-        Fared { per_second: told as f64 * 1e3 / ms as f64, p50: at(0.5), p99: at(0.99) }
+        Fared { per_second: told as f64 * 1e3 / ms as f64, p50: quantile(&took, 0.5), p99: quantile(&took, 0.99) }
+    }
+
+    /// The p99 of each whole window of these times, ms, in their order.
+    pub(crate) fn p99s(&self, times: &[Range<i64>], window: Duration) -> Vec<i64> {
+        let step = window.as_millis() as i64;
+        let windows = times.iter().flat_map(|time| {
+            let count = (time.end - time.start) / step;
+            (0..count).map(|nth| time.start + nth * step..time.start + (nth + 1) * step)
+        });
+        windows.map(|window| self.fared(&[window]).p99).collect()
     }
 
     /// When so many ends of pushes produced before a moment had been told, Unix ms.
@@ -58,6 +67,11 @@ impl Times {
         told.sort_unstable();
         told.get(count.checked_sub(1)?).copied()
     }
+}
+
+/// Of sorted values.
+pub(crate) fn quantile(sorted: &[i64], share: f64) -> i64 {
+    sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(i64::MAX)
 }
 
 pub(crate) fn now_ms() -> i64 {

@@ -16,7 +16,7 @@ use crate::plan;
 use crate::processors::Processors;
 use crate::provider::Ill;
 use crate::side::Side;
-use crate::times::{Times, now_ms};
+use crate::times::{Times, now_ms, quantile};
 use crate::world::World;
 
 /// Pushes per second of each app: two of them cost a worker less than a quarter of a core.
@@ -27,8 +27,14 @@ const HALF: f64 = 0.5;
 const FULL: f64 = 0.9;
 /// Before each ill both are well for so long.
 const CALM: Duration = Duration::from_secs(20);
+/// A machine that stands still for half a second makes the p99 of a minute its own. So p99 is that of most windows of this length
+/// (or of the shortest phase), and the window in which an ill begins is compared with nearly the worst calm one.
+const WINDOW: Duration = Duration::from_secs(5);
 /// What the healthy app's speed and p99 may differ from those of calm times.
 const NEAR: f64 = 0.15;
+/// So many windows are most of them, and are all but those in which the machine stood still.
+const MOST: f64 = 0.75;
+const NEARLY_ALL: f64 = 0.95;
 /// With a part of its devices refused, an app's other pushes go on as before; so many are accepted at the first attempt or
 /// within the time that is looked at.
 const UNCHANGED: f64 = 0.95;
@@ -135,6 +141,30 @@ fn mean(phases: &[&Phase], of: fn(&Phase) -> f64) -> f64 {
     phases.iter().map(|phase| of(phase)).sum::<f64>() / phases.len() as f64
 }
 
+/// The p99 of an app in windows, ms: not exceeded by most of them, by nearly all, in the first.
+struct Felt {
+    most: i64,
+    nearly_all: i64,
+    first: i64,
+}
+
+impl Felt {
+    fn of(times: &Times, phases: &[&Phase], window: Duration) -> Felt {
+        let windows = times.p99s(&ranges(phases), window);
+        let first = *windows.first().expect("a phase has a window");
+        let mut sorted = windows;
+        sorted.sort_unstable();
+        assert!(sorted.last() < Some(&i64::MAX), "a window without a push of the healthy app");
+        Felt { most: quantile(&sorted, MOST), nearly_all: quantile(&sorted, NEARLY_ALL), first }
+    }
+}
+
+/// An outage may be set to less than a window.
+fn window(phases: &[Phase]) -> Duration {
+    let shortest = phases.iter().map(|phase| phase.time.end - phase.time.start).min().unwrap_or(0);
+    WINDOW.min(Duration::from_millis(shortest.unsigned_abs()))
+}
+
 /// What the apps met, one phase after the other: all calm ones together first.
 fn rows(phases: &[Phase]) -> Vec<(&'static str, Vec<&Phase>)> {
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
@@ -151,12 +181,17 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
         "the other's",
         "p50 ms",
         "p99 ms",
+        "most windows",
+        "nearly all",
+        "the first",
         "resident MiB",
         "machine busy",
         "by the worker",
     ]);
+    let window = window(phases);
     for (name, phases) in rows(phases) {
         let [sick, well] = times.each_ref().map(|times| times.fared(&ranges(&phases)));
+        let felt = Felt::of(&times[1], &phases, window);
         let most = phases.iter().map(|phase| phase.resident).max().unwrap_or(0);
         let percent = |of: fn(&Phase) -> f64| format!("{:.0} %", 100.0 * mean(&phases, of));
         let cells = [
@@ -165,6 +200,9 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
             format!("{:.0}", well.per_second),
             well.p50.to_string(),
             well.p99.to_string(),
+            felt.most.to_string(),
+            felt.nearly_all.to_string(),
+            felt.first.to_string(),
             (most >> 20).to_string(),
             percent(|phase| phase.busy),
             percent(|phase| phase.worker),
@@ -176,9 +214,9 @@ fn table(phases: &[Phase], times: &[Times; 2]) -> Table {
 }
 
 fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> {
-    let mut all = Vec::new();
+    let (mut all, window) = (Vec::new(), window(phases));
     let calm: Vec<_> = phases.iter().filter(|phase| phase.ill.is_none()).collect();
-    let well_calm = well.fared(&ranges(&calm));
+    let (well_calm, felt_calm) = (well.fared(&ranges(&calm)), Felt::of(well, &calm, window));
     assert!(
         well_calm.per_second > 0.5 * f64::from(rate),
         "{:.0} pushes/s of the healthy app when calm",
@@ -197,8 +235,12 @@ fn judge(phases: &[Phase], [sick, well]: &[Times; 2], rate: u32) -> Vec<String> 
         if (now.per_second / well_calm.per_second - 1.0).abs() > NEAR {
             write!(what, "{:.0} pushes/s, {:.0} when calm; ", now.per_second, well_calm.per_second).expect("a text");
         }
-        if now.p99 as f64 > well_calm.p99 as f64 * (1.0 + NEAR) {
-            write!(what, "p99 {} ms, {} ms when calm; ", now.p99, well_calm.p99).expect("a text");
+        let felt = Felt::of(well, &[phase], window);
+        let compared = [("", felt.most, felt_calm.most), (" as it begins", felt.first, felt_calm.nearly_all)];
+        for (when, p99, calm) in compared {
+            if p99 as f64 > calm as f64 * (1.0 + NEAR) {
+                write!(what, "p99{when} {p99} ms, {calm} ms when calm; ").expect("a text");
+            }
         }
         let ours = sick.fared(&ranges(&[phase])).per_second;
         if ill == PARTLY && ours < UNCHANGED * f64::from(rate) {
