@@ -15,9 +15,9 @@ use futures_util::FutureExt as _;
 
 use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
-use crate::gate::{Admitted, DeliveryGate, settle};
+use crate::gate::{Admitted, DeliveryGate};
 use crate::handlers::retry::Budget;
-use crate::handlers::{BoxFuture, Gate, MessageHandler};
+use crate::handlers::{Gate, MessageHandler};
 use crate::jobs::Job;
 use crate::line::Begun;
 use crate::message::QueueMessage;
@@ -26,7 +26,10 @@ use crate::queue::{Lent, Receipt};
 use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::Metric;
 
+mod finish;
 mod report;
+
+use finish::{Report, finish};
 
 /// A message on its way, with what its earlier attempts left behind.
 #[derive(Debug)]
@@ -190,35 +193,6 @@ pub async fn cancel(push: Push, desk: Arc<Desk>) {
     }
 }
 
-/// What of a message's end must be waited for. Most are deliveries that nobody must confirm.
-type Report = BoxFuture<'static, ()>;
-
-/// A message's end: told to everybody, then resolved.
-fn finish(push: Push, outcome: Outcome, handler: &Arc<dyn MessageHandler>, desk: &Arc<Desk>) -> Option<Report> {
-    let wants_report = wants_report(&outcome, desk);
-    if wants_report && !push.receipt.may_report() {
-        // Nobody has been told, and who takes the partition over will come to the same end.
-        desk.give_back(push);
-        return None;
-    }
-    count(&push, &outcome, desk);
-    if wants_report {
-        return Some(Box::pin(report_and_resolve(push, outcome, handler.clone(), desk.clone())));
-    }
-    push.receipt.resolve_as(&outcome);
-    None
-}
-
-async fn report_and_resolve(push: Push, outcome: Outcome, handler: Arc<dyn MessageHandler>, desk: Arc<Desk>) {
-    report::report(&push, &outcome, handler.as_ref(), &desk).await;
-    push.receipt.resolve_as(&outcome);
-}
-
-/// Whether somebody must confirm that they know of it.
-fn wants_report(outcome: &Outcome, desk: &Desk) -> bool {
-    desk.feedback.success || !matches!(outcome, Outcome::Delivered(_))
-}
-
 /// The handler's attempt; a panic in it ends this message with reason `internal`, and nothing else.
 async fn attempt(handler: &dyn MessageHandler, push: &Push, gate: &dyn Gate) -> Attempt {
     let attempt = async { handler.handle(&push.message, push.attempts, gate).await };
@@ -266,28 +240,6 @@ fn with_history(outcome: Outcome, last: Option<&Refusal>) -> Outcome {
     }
 }
 
-/// Statistics of an outcome, true as of now.
-fn count(push: &Push, outcome: &Outcome, desk: &Desk) {
-    let origin = &push.message.origin;
-    settle(push, outcome, desk);
-    if let Some(job) = &push.job {
-        job.ended(outcome.into(), outcome.key(), Instant::now());
-    }
-    match outcome.key() {
-        None => desk.reporters.stats().success(origin),
-        Some(reason) => desk.reporters.stats().failure(origin, reason),
-    }
-    if push.message.redrive_of.is_some() {
-        desk.reporters.stats().count(Metric::Redriven, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
-    }
-    if let Outcome::Expired(_) = outcome {
-        desk.reporters.stats().count(Metric::Expired, &[("platform", origin.platform.0), ("game", &*origin.app)], 1);
-    }
-    if push.sent {
-        desk.reporters.observe(origin, outcome.invalid_token().is_some());
-    }
-}
-
 /// Which feedback is written.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedbackSwitches {
@@ -309,9 +261,9 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::handlers::RecordForm;
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
+    use crate::handlers::{BoxFuture, RecordForm};
     use crate::line::{Ahead, Tools, Turns};
     use crate::message::{Lane, Origin, Platform};
     use crate::outcome::Acceptance;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::circuit::{Circuit, Pass};
@@ -71,6 +72,8 @@ pub struct Desk {
     pub admission: Option<Admission>,
     /// Which message belongs to which job, and which jobs are stopped.
     pub jobs: Arc<Jobs>,
+    /// What is under way here: attempts and reports. The sender's end waits for it.
+    pub tasks: TaskTracker,
     apps: BTreeMap<Arc<str>, AppTools>,
     retry: Policy,
     waiting_room: mpsc::Sender<Waiting>,
@@ -85,7 +88,8 @@ impl Desk {
         retry: Policy,
         waiting_room: mpsc::Sender<Waiting>,
     ) -> Self {
-        Desk { reporters, feedback, admission: None, jobs: Arc::default(), apps, retry, waiting_room }
+        let (jobs, tasks) = (Arc::default(), TaskTracker::new());
+        Desk { reporters, feedback, admission: None, jobs, tasks, apps, retry, waiting_room }
     }
 
     /// The same desk, where pushes are admitted or not.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::time::DelayQueue;
 
 use crate::delivery::{cancel, deliver, deliver_again, give_up};
@@ -83,7 +82,7 @@ async fn run(
     desk: Arc<Desk>,
     stop: CancellationToken,
 ) {
-    let pushes = TaskTracker::new();
+    let pushes = desk.tasks.clone();
     let mut room: DelayQueue<Waiting> = DelayQueue::new();
     let mut line: Line<Lent> = Line::new(turns.clone());
     loop {

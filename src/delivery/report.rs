@@ -1,14 +1,19 @@
 //! What of a message's end must be confirmed by others: its feedback, the deletion of a dead token, its dead letter.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use tokio::runtime::Handle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::Push;
+use super::finish::report_and_resolve;
 use crate::desk::Desk;
 use crate::handlers::{MessageHandler, RecordForm};
-use crate::message::QueueMessage;
+use crate::message::{Origin, QueueMessage};
 use crate::outcome::{Outcome, Refusal};
-use crate::reporters::{DeadLetter, FeedbackFate, RecordSource};
+use crate::reporters::{DeadLetter, FeedbackFate, Owed, RecordSource};
 
 /// Tells those who must confirm it, and waits until they have.
 pub(super) async fn report(push: &Push, outcome: &Outcome, handler: &dyn MessageHandler, desk: &Desk) {
@@ -50,6 +55,53 @@ fn dead_letter<'a>(push: &'a Push, why: &'a Refusal) -> DeadLetter<'a> {
         attempts: push.attempts,
         first_attempt: wall(push.message.lent_at),
         last_attempt: wall(last),
+    }
+}
+
+/// A message's end that waits for its feedback alone, and holds no task meanwhile.
+pub(super) struct Debt {
+    push: Push,
+    outcome: Outcome,
+    handler: Arc<dyn MessageHandler>,
+    desk: Arc<Desk>,
+    /// Where it is reported when it is refused.
+    sender: Handle,
+    /// The sender's end waits for it.
+    under_way: TaskTrackerToken,
+}
+
+impl Debt {
+    /// To be called on the sender.
+    pub(super) fn of(push: Push, outcome: Outcome, handler: &Arc<dyn MessageHandler>, desk: &Arc<Desk>) -> Box<Self> {
+        push.receipt.set_reporting();
+        let (sender, under_way) = (Handle::current(), desk.tasks.token());
+        Box::new(Debt { push, outcome, handler: handler.clone(), desk: desk.clone(), sender, under_way })
+    }
+}
+
+impl RecordSource for Debt {
+    fn record(&self, truncated: bool) -> Vec<u8> {
+        let Debt { push, outcome, handler, desk, .. } = self;
+        let (message, metadata) = (&push.message, desk.feedback.metadata);
+        Record { message, outcome, handler: handler.as_ref(), metadata }.record(truncated)
+    }
+}
+
+impl Owed for Debt {
+    fn origin(&self) -> &Origin {
+        &self.push.message.origin
+    }
+
+    fn acknowledged(self: Box<Self>) {
+        self.push.receipt.lane().feedback(true);
+        self.push.receipt.resolve_as(&self.outcome);
+    }
+
+    fn refused(self: Box<Self>) {
+        let Debt { push, outcome, handler, desk, sender, under_way } = *self;
+        let tasks = desk.tasks.clone();
+        tasks.spawn_on(report_and_resolve(push, outcome, handler, desk), &sender);
+        drop(under_way);
     }
 }
 

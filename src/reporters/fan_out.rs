@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::stats::{Metric, Stats};
 use super::{
     Backlog, CheckError, DeadLetter, DeadLetterReporter, Deletion, FeedbackFate, FeedbackReporter, InvalidTokenHandler,
-    RecordSource, StatsReporter, dead_letter, feedback, invalid_token,
+    Post, RecordSource, StatsReporter, dead_letter, feedback, invalid_token,
 };
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
@@ -144,6 +144,14 @@ impl Reporters {
                 let fates = join_all(all.iter().map(|reporter| reporter.send_feedback(origin, record))).await;
                 fates.into_iter().find(|fate| *fate == FeedbackFate::Lost).unwrap_or(FeedbackFate::Acknowledged)
             }
+        }
+    }
+
+    /// The way for records that are not waited for; `None` when there is none, or more than one reporter.
+    pub fn post(&self) -> Option<&dyn Post> {
+        match &*self.feedback {
+            [only] => only.post(),
+            _ => None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Records by an idempotent Kafka producer: acknowledged by all in-sync replicas before a message's offset may move, never
 //! ordered against each other, no key. Shared by the reporters whose records are waited for: feedback and dead letters.
 //!
-//! One producer for all topics of a reporter. Its delivery reports run on a thread of its own and end in a oneshot channel
-//! per record, so that any number of records can be waited for at once. While a record is refused, this file alone decides:
+//! One producer for all topics of a reporter. Its delivery reports run on a thread of its own. A record is posted, and whoever
+//! owes it is told on that thread, or it is waited for by a task; so is one that was posted and refused. While a record is
+//! refused, this file alone decides:
 //! try again (broker away, timed out, topic missing or forbidden, queue full), send it truncated (too large), build the
 //! producer anew (fatal: librdkafka INTRODUCTION.md, "Fatal errors"; or it stands still: after a restart of the brokers an
 //! idempotent producer has been seen to send nothing any more), or call it lost. A record that is tried again is
@@ -15,25 +16,26 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
+mod given;
+mod life;
 mod next;
 mod producer;
 mod settings;
 mod state;
 mod topics;
 
+use given::Waiter;
+use life::Life;
 use next::Next;
-use producer::{Producer, Report};
 pub(super) use settings::{Section, Settings, refuse};
 use state::State;
 use topics::Topics;
 
 use super::stats::{Metric, Stats};
-use super::{Backlog, FeedbackFate, RecordSource, StatsReporter};
-use crate::clock;
+use super::{Backlog, FeedbackFate, Owed, RecordSource, StatsReporter};
 use crate::config::ConfigError;
 use crate::message::Origin;
 use crate::proof::Finding;
@@ -61,13 +63,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const REPORT_GRACE: Duration = Duration::from_secs(15);
 /// A fatal producer is replaced at most this often.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
-
-/// One life of the producer; a fatal error ends it.
-struct Life {
-    number: u64,
-    since: Instant,
-    producer: Producer,
-}
 
 /// A reporter's way to its topics.
 pub(super) struct Records {
@@ -120,16 +115,15 @@ impl Records {
         let mut truncated = false;
         let mut pause = PAUSE.0;
         loop {
+            // It may have been refused before, when it was posted.
+            self.replace_one_that_stands_still();
             let life = self.life();
             let refused = match &life {
                 Ok(life) => self.once(life, topic, source, truncated).await,
                 Err(_) => Err(None),
             };
             let refused = match refused {
-                Ok(()) => {
-                    self.state.acknowledged(topic);
-                    return FeedbackFate::Acknowledged;
-                }
+                Ok(()) => return FeedbackFate::Acknowledged,
                 Err(code) => code,
             };
             let fatal = life.as_ref().is_ok_and(|life| life.producer.client().fatal_error().is_some());
@@ -149,11 +143,7 @@ impl Records {
                 }
                 Next::Rebuild => life.iter().for_each(|life| self.rebuild(life)),
                 Next::AgainWithAlarm => self.state.topic_refused(topic, refused),
-                Next::Again => {
-                    self.state.unreachable(refused);
-                    let stands_still = |life: &&Arc<Life>| self.state.stands_still(life.since.elapsed());
-                    life.iter().filter(stands_still).for_each(|life| self.rebuild(life));
-                }
+                Next::Again => self.state.unreachable(refused),
             }
             tokio::time::sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(PAUSE.1);
@@ -175,6 +165,11 @@ impl Records {
         Ok(made)
     }
 
+    fn replace_one_that_stands_still(&self) {
+        let life = self.life.read().clone();
+        life.filter(|life| self.state.stands_still(life.since.elapsed())).iter().for_each(|life| self.rebuild(life));
+    }
+
     /// One record to the broker and its report.
     async fn once(
         &self,
@@ -183,24 +178,27 @@ impl Records {
         source: &dyn RecordSource,
         truncated: bool,
     ) -> Result<(), Option<Code>> {
-        let reported = {
-            let bytes = source.record(truncated);
-            let (report, reported) = oneshot::channel::<Report>();
-            let mut record: BaseRecord<'_, (), Vec<u8>, _> =
-                BaseRecord::with_opaque_to(topic, Box::new(report)).payload(&bytes).timestamp(clock::now_ms());
-            let headers = source.headers(truncated);
-            if !headers.is_empty() {
-                let add =
-                    |all: OwnedHeaders, (key, value): &(&str, String)| all.insert(Header { key, value: Some(value) });
-                record = record.headers(headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), add));
-            }
-            life.producer.send(record).map_err(|(error, _)| error.rdkafka_error_code())?;
-            reported
-        };
-        match tokio::time::timeout(self.settings.message_timeout() + REPORT_GRACE, reported).await {
+        let (told, report) = oneshot::channel();
+        let (bytes, headers) = (source.record(truncated), source.headers(truncated));
+        life.give(topic, &bytes, &headers, Waiter::Task(told)).map_err(|(code, _)| code)?;
+        match tokio::time::timeout(self.settings.message_timeout() + REPORT_GRACE, report).await {
             Ok(Ok(report)) => report.map_err(|error| error.rdkafka_error_code()),
-            // The report's channel was dropped with its producer, or the report never came.
+            // It does not come, or there will be none.
             Ok(Err(_)) | Err(_) => Err(None),
+        }
+    }
+
+    /// Whether records may be posted: none is, where each is given up after its time.
+    pub(super) fn may_post(&self) -> bool {
+        self.settings.give_up_after.is_none()
+    }
+
+    /// One record to `topic`, without anybody's waiting.
+    pub(super) fn post(&self, topic: &str, owed: Box<dyn Owed>) {
+        let Ok(life) = self.life() else { return owed.refused() };
+        let (bytes, headers) = (owed.record(false), owed.headers(false));
+        if let Err((_, Some(waiter))) = life.give(topic, &bytes, &headers, Waiter::Post(owed)) {
+            waiter.no_report();
         }
     }
 
@@ -270,7 +268,7 @@ impl Records {
         let flushed = tokio::task::spawn_blocking(move || life.producer.flush(deadline));
         let flushed = matches!(flushed.await, Ok(Ok(())));
         if !flushed {
-            let (records, waiting) = (self.kind.name, self.waiting.load(Ordering::Relaxed));
+            let (records, waiting) = (self.kind.name, self.backlog().waiting);
             tracing::warn!(records, waiting, "records are left unacknowledged: their messages will come again");
         }
         flushed
@@ -278,7 +276,8 @@ impl Records {
 
     /// What is not acknowledged.
     pub(super) fn backlog(&self) -> Backlog {
-        let waiting = self.waiting.load(Ordering::Relaxed);
+        let posted = self.life.read().as_ref().map_or(0, |life| life.producer.given().posted());
+        let waiting = self.waiting.load(Ordering::Relaxed) + posted;
         // A broker that nobody waits for stalls nothing.
         let stalled_for = if waiting == 0 { Duration::ZERO } else { self.state.stalled_for() };
         let refused_topics = self.state.refused_topics().len();

@@ -63,6 +63,22 @@ pub trait RecordSource: Send + Sync {
     }
 }
 
+/// A record that nobody waits for: what it is made of, and who is told what became of it.
+pub trait Owed: RecordSource {
+    /// Where its message came from.
+    fn origin(&self) -> &Origin;
+    /// The broker has acknowledged it. Called on a thread of the reporter's: short.
+    fn acknowledged(self: Box<Self>);
+    /// It was not taken, or refused. It is to be sent by [`FeedbackReporter::send_feedback`], which knows what mends that.
+    fn refused(self: Box<Self>);
+}
+
+/// A reporter that takes records without being waited for: a push that waits for its record alone costs no task then.
+pub trait Post: Send + Sync {
+    /// Takes one; its end is told once, here or later on another thread.
+    fn post(&self, owed: Box<dyn Owed>);
+}
+
 /// What became of a feedback record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedbackFate {
@@ -78,6 +94,10 @@ pub trait FeedbackReporter: Send + Sync {
     /// Completes when the record is acknowledged, or lost by configuration. Waits as long as that takes: the message's
     /// offset waits with it.
     async fn send_feedback(&self, origin: &Origin, record: &dyn RecordSource) -> FeedbackFate;
+    /// The way for records that are not waited for, if it has one.
+    fn post(&self) -> Option<&dyn Post> {
+        None
+    }
     /// Whether records of these apps can be written: one finding per place. What is missing or forbidden is wrong; a neighbour
     /// that does not answer is away, and records will wait for it. Bounded by `deadline`.
     async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {

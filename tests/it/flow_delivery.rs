@@ -22,7 +22,7 @@ use pusher::queue::memory::MemoryLog;
 use pusher::queue::{InFlight, Queue as _};
 use pusher::reporters::stats::Stats;
 use pusher::reporters::{
-    Backlog, DeadLetter, DeadLetterReporter, FeedbackFate, FeedbackReporter, RecordSource, Reporters,
+    Backlog, DeadLetter, DeadLetterReporter, FeedbackFate, FeedbackReporter, Owed, Post, RecordSource, Reporters,
 };
 use pusher::sender::SenderHandle;
 use pusher::shutdown::Shutdown;
@@ -139,10 +139,30 @@ struct Records {
     waiting: AtomicUsize,
     written: Mutex<Vec<String>>,
     letters: Mutex<Vec<String>>,
+    /// Whether records may be posted; they are kept until the test tells their ends.
+    takes_posts: AtomicBool,
+    posted: Mutex<Vec<Box<dyn Owed>>>,
+}
+
+impl Records {
+    /// What was posted, when there is something.
+    fn take_posted(&self) -> Option<Box<dyn Owed>> {
+        self.posted.lock().pop()
+    }
+}
+
+impl Post for Records {
+    fn post(&self, owed: Box<dyn Owed>) {
+        self.posted.lock().push(owed);
+    }
 }
 
 #[async_trait]
 impl FeedbackReporter for Records {
+    fn post(&self) -> Option<&dyn Post> {
+        self.takes_posts.load(SeqCst).then_some(self)
+    }
+
     async fn send_feedback(&self, _: &Origin, record: &dyn RecordSource) -> FeedbackFate {
         self.waiting.fetch_add(1, SeqCst);
         self.door.pass().await;
@@ -300,6 +320,54 @@ fn every_kind_of_verdict_comes_to_its_end_once() {
     assert_eq!((totals.retries, totals.released, totals.unaccounted(), totals.feedback), (3, 0, 0, 4));
     assert_eq!(totals.dead_letters, 1, "the panic's message is kept");
     assert_eq!(log.committed(0).metadata, "");
+}
+
+/// What is posted is nobody's task: its end is told on this thread.
+#[test]
+fn what_is_posted_holds_its_offset_until_its_end_is_told() {
+    let log = log();
+    let middle = Middle::with(&log, 100, GRACE, 2);
+    middle.records.takes_posts.store(true, SeqCst);
+    for payload in ["reject", "reject", "deliver", "reject"] {
+        log.push(0, payload);
+    }
+    let posted = || middle.records.take_posted();
+    let first = eventually("a record", LONG, posted);
+    let offset =
+        |owed: &dyn Owed| String::from_utf8(owed.record(false)).expect("text")[..1].parse::<i64>().expect("one");
+    let (mut open, next) = (vec![offset(&*first)], eventually("another", LONG, posted));
+    open.push(offset(&*next));
+    middle.until("the delivery beside them", |totals| totals.delivered == 1);
+    first.acknowledged();
+    middle.until("its end", |totals| (totals.rejected, totals.feedback) == (1, 1));
+    assert!(log.committed(0).offset <= open[1], "the other one's is not told");
+    next.refused();
+    eventually("it is sent again, and waited for", LONG, || (middle.records.waiting.load(SeqCst) == 1).then_some(()));
+    assert_eq!(middle.tally.totals().rejected, 1);
+    middle.records.door.open();
+    middle.until("its end", |totals| (totals.rejected, totals.feedback) == (2, 2));
+    let last = eventually("the last", LONG, posted);
+    middle.shutdown.begin("the end waits for what is posted");
+    assert!(!middle.poll.is_finished());
+    std::thread::spawn(|| last.acknowledged()).join().expect("no panic");
+    let (totals, drained) = middle.stop();
+    assert!(drained, "nothing is left");
+    assert_eq!((totals.rejected, totals.feedback, totals.unaccounted()), (3, 3, 0));
+    assert_eq!(log.committed(0).offset, 4);
+}
+
+/// Nobody else would tell of what is at its end when the time is up: it comes again.
+#[test]
+fn what_is_posted_and_not_told_before_the_deadline_stays_uncommitted() {
+    let log = log();
+    let middle = Middle::with(&log, 100, Duration::from_millis(300), 1);
+    middle.records.takes_posts.store(true, SeqCst);
+    log.push(0, "reject");
+    let records = middle.records.clone();
+    let posted = eventually("a record", LONG, || records.take_posted());
+    let (totals, drained) = middle.stop();
+    assert_eq!((drained, totals.rejected, log.committed(0).offset), (false, 0, 0));
+    drop(posted);
 }
 
 #[test]

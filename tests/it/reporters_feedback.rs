@@ -10,7 +10,7 @@ use pusher::proof::State;
 use pusher::reporters::feedback::kafka::{KafkaFeedback, Settings};
 use pusher::reporters::feedback::{self, topic};
 use pusher::reporters::stats::{Metric, Stats};
-use pusher::reporters::{FeedbackFate, FeedbackReporter, RecordSource, Reporters, StatsReporter};
+use pusher::reporters::{FeedbackFate, FeedbackReporter, Owed, RecordSource, Reporters, StatsReporter};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -18,6 +18,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
 
 const APNS: Platform = Platform("apns");
 type Mock = MockCluster<'static, DefaultProducerContext>;
@@ -41,6 +42,27 @@ impl RecordSource for Huge {
 
 fn origin() -> Origin {
     Origin { topic: "push-game_apns".into(), partition: 0, app: "game".into(), platform: APNS, lane: Lane::Single }
+}
+
+/// A record of some size that is not waited for, and where its end is told: whether it was acknowledged.
+struct Posted(usize, Origin, mpsc::Sender<bool>);
+
+impl RecordSource for Posted {
+    fn record(&self, truncated: bool) -> Vec<u8> {
+        Record(self.0).record(truncated)
+    }
+}
+
+impl Owed for Posted {
+    fn origin(&self) -> &Origin {
+        &self.1
+    }
+    fn acknowledged(self: Box<Self>) {
+        self.2.try_send(true).unwrap();
+    }
+    fn refused(self: Box<Self>) {
+        self.2.try_send(false).unwrap();
+    }
 }
 
 fn cluster() -> Mock {
@@ -145,6 +167,36 @@ async fn records_are_acknowledged_and_many_can_be_waited_for_at_once() {
     }
     assert_eq!(reporter.backlog().waiting, 0);
     assert_eq!(records(&mock, 2_000).len(), 2_000);
+}
+
+#[tokio::test]
+async fn who_posts_a_record_is_told_of_its_end_once() {
+    let mock = cluster();
+    let reporter = reporter(&mock, &[("feedback.kafka.options.message.max.bytes", "1000")]);
+    let (told, mut ends) = mpsc::channel(2_000);
+    let post = FeedbackReporter::post(&*reporter).expect("it takes them");
+    (0..2_000).for_each(|_| post.post(Box::new(Posted(100, origin(), told.clone()))));
+    for _ in 0..2_000 {
+        assert_eq!(within(30, ends.recv()).await, Some(true));
+    }
+    assert_eq!((reporter.backlog().waiting, records(&mock, 2_000).len()), (0, 2_000));
+    post.post(Box::new(Posted(5_000, origin(), told.clone())));
+    assert_eq!(ends.recv().await, Some(false), "too large for the client");
+    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    post.post(Box::new(Posted(100, origin(), told.clone())));
+    assert_eq!(within(30, ends.recv()).await, Some(false), "too large for the broker");
+    mock.broker_down(1).unwrap();
+    post.post(Box::new(Posted(100, origin(), told)));
+    assert_eq!(reporter.backlog().waiting, 1);
+    drop(reporter);
+    assert_eq!(within(30, ends.recv()).await, Some(false), "its producer is gone");
+    assert_eq!(within(30, ends.recv()).await, None, "nobody is told twice");
+}
+
+#[tokio::test]
+async fn records_that_are_given_up_after_a_time_are_not_posted() {
+    let reporter = reporter(&cluster(), &[("feedback.required", "false")]);
+    assert!(FeedbackReporter::post(&*reporter).is_none());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::message::{Origin, Platform};
 use crate::proof::Finding;
 use crate::reporters::kafka::{Kind, Records};
 use crate::reporters::stats::{Metric, Stats};
-use crate::reporters::{Backlog, FeedbackFate, FeedbackReporter, RecordSource};
+use crate::reporters::{Backlog, FeedbackFate, FeedbackReporter, Owed, Post, RecordSource};
 
 const KIND: Kind = Kind {
     name: "feedback",
@@ -52,6 +52,10 @@ impl FeedbackReporter for KafkaFeedback {
         self.0.send(&topic_of(origin), origin, record).await
     }
 
+    fn post(&self) -> Option<&dyn Post> {
+        self.0.may_post().then_some(self)
+    }
+
     async fn inspect(&self, apps: &[(Arc<str>, Platform)], deadline: Duration) -> Vec<Finding> {
         self.0.inspect(apps.iter().map(|(app, platform)| super::topic(app, *platform)).collect(), deadline).await
     }
@@ -62,5 +66,11 @@ impl FeedbackReporter for KafkaFeedback {
 
     fn backlog(&self) -> Backlog {
         self.0.backlog()
+    }
+}
+
+impl Post for KafkaFeedback {
+    fn post(&self, owed: Box<dyn Owed>) {
+        self.0.post(&topic_of(owed.origin()), owed);
     }
 }

@@ -3,25 +3,25 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
-use tokio::sync::oneshot;
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use super::Settings;
+use super::given::Given;
+use super::next::Next;
 use super::state::State;
+use super::{REPORT_GRACE, Settings};
 use crate::kafka_acl;
-
-/// What a record's delivery report says.
-pub(super) type Report = Result<(), KafkaError>;
 
 /// How long one poll for reports waits. The crate's poll ends with up to a millisecond of looking again and again, for the
 /// client counts in milliseconds: with the 100 ms of its `ThreadedProducer` an idle producer takes a hundredth of a core.
 const POLL: Duration = Duration::from_secs(1);
+/// How often it is looked for records whose report does not come.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// The producer with a polling thread of its own, which ends soon after it was dropped.
 pub(super) struct Producer {
@@ -30,15 +30,26 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    fn start(client: BaseProducer<Context>) -> std::io::Result<Self> {
+    /// `limit` bounds how long a report may take.
+    fn start(client: BaseProducer<Context>, limit: Duration) -> std::io::Result<Self> {
         let (client, is_over) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
-        let (polled, ended) = (client.clone(), is_over.clone());
+        let (polled, ended, most) = (client.clone(), is_over.clone(), limit.as_secs().div_ceil(LOOK.as_secs()) as u32);
         std::thread::Builder::new().name("producer".into()).spawn(move || {
+            let mut looked = Instant::now();
             while !ended.load(Relaxed) {
                 polled.poll(POLL);
+                if looked.elapsed() > LOOK {
+                    polled.context().look(most);
+                    looked = Instant::now();
+                }
             }
         })?;
         Ok(Producer { client, is_over })
+    }
+
+    /// What it has not reported on.
+    pub(super) fn given(&self) -> &Given {
+        &self.client.context().given
     }
 }
 
@@ -56,9 +67,19 @@ impl Drop for Producer {
     }
 }
 
-/// Where the producer's events go. Called on its polling thread: short.
+/// Where the producer's events go. Called on its polling thread, and at its end on whichever flushes or drops it: short.
 pub(super) struct Context {
     state: Arc<State>,
+    given: Given,
+}
+
+impl Context {
+    /// Looks for records whose report does not come.
+    fn look(&self, most: u32) {
+        if self.given.look(most) {
+            self.state.unreachable(None);
+        }
+    }
 }
 
 impl ClientContext for Context {
@@ -75,22 +96,36 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<oneshot::Sender<Report>>;
+    /// Its number in [`Given`].
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         self.state.made_room();
-        // Nobody waits any more when the record was given up or the process is ending.
-        let _ = report.send(match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.clone()),
-        });
+        let report = match result {
+            Ok(record) => {
+                self.state.acknowledged(record.topic());
+                Ok(())
+            }
+            Err((error, _)) => {
+                // Told here, for who posted a record hears only that it is not acknowledged.
+                let code = error.rdkafka_error_code();
+                if Next::after(code) == Next::Again {
+                    self.state.unreachable(code);
+                }
+                Err(error.clone())
+            }
+        };
+        if let Some(waiter) = self.given.leave(number) {
+            waiter.tell(report);
+        }
     }
 }
 
 /// A new producer; it begins to connect.
 pub(super) fn create(name: &str, settings: &Settings, state: Arc<State>) -> KafkaResult<Producer> {
-    let client = options(name, settings).create_with_context(Context { state })?;
-    Producer::start(client).map_err(|error| KafkaError::ClientCreation(format!("no thread for its reports: {error}")))
+    let client = options(name, settings).create_with_context(Context { state, given: Given::default() })?;
+    Producer::start(client, settings.message_timeout() + REPORT_GRACE)
+        .map_err(|error| KafkaError::ClientCreation(format!("no thread for its reports: {error}")))
 }
 
 /// Whether the client library knows and takes the options.
