@@ -26,6 +26,7 @@
 //! - [`admin`]: health, readiness, metrics and the status page over HTTP. [`status`]: the same in a terminal. [`pulse`]: signs of life. [`histogram`]: durations in ranges.
 //!   [`journal`]: the last changes of state, for the status page.
 //! - [`config`], [`settings`], [`cli`], [`telemetry`], [`shutdown`], [`clock`], [`notify`], [`registry`], [`tls`]: what every program needs.
+//!   [`mod@members`]: the members of a JSON object in place.
 //!   [`reload`]: files that are taken into use anew when they change.
 //! - [`worker`]: the wiring of all that; [`pusher`], [`simulate`], [`valve`], [`on_call`], [`redrive`], [`peek`]: what each command runs.
 //! - [`simulator`], [`generate`], [`demo`]: the far ends, for staging, tests, the benchmark and newcomers.
@@ -63,6 +64,7 @@ pub mod journal;
 pub mod kafka_acl;
 pub mod levers;
 pub mod line;
+pub mod members;
 pub mod message;
 pub mod notify;
 pub mod observer;

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::clock;
-use crate::handlers::json::{Members, push_member, push_text_member};
+use crate::handlers::json::{Members, key, push_entry, push_member, push_text_member};
 use crate::message::QueueMessage;
 
 /// In a truncated record: longest device token and longest value of the producer's metadata, bytes.
@@ -60,18 +60,18 @@ impl<'a> About<'a> {
 
     /// Appends the member `metadata`: ours, then the producer's own.
     pub(in crate::handlers) fn write_metadata(&self, json: &mut Vec<u8>, metadata: &Metadata<'_>) {
-        push_member(json, "metadata", "{");
+        push_member(json, key!("metadata"), "{");
         if metadata.deletes_token {
-            push_member(json, "deleteToken", "true");
+            push_member(json, key!("deleteToken"), "true");
         }
-        push_text_member(json, "deviceToken", metadata.token);
-        push_text_member(json, "game", self.app);
-        push_text_member(json, "platform", metadata.platform);
-        push_text_member(json, "hostname", self.hostname);
+        push_text_member(json, key!("deviceToken"), metadata.token);
+        push_text_member(json, key!("game"), self.app);
+        push_text_member(json, key!("platform"), metadata.platform);
+        push_text_member(json, key!("hostname"), self.hostname);
         let mut buffer = Uuid::encode_buffer();
-        push_text_member(json, "pusherId", self.pusher_id.hyphenated().encode_lower(&mut buffer));
+        push_text_member(json, key!("pusherId"), self.pusher_id.hyphenated().encode_lower(&mut buffer));
         if self.redriven {
-            push_member(json, "redriven", "true");
+            push_member(json, key!("redriven"), "true");
         }
         if self.form.metadata {
             self.write_producers(json, metadata.producers);
@@ -84,12 +84,12 @@ impl<'a> About<'a> {
         let members = metadata.and_then(Members::of);
         let mut left = TRUNCATED_METADATA;
         for (key, value) in members.iter().flat_map(|members| &members.0) {
-            let size = key.len() + value.get().len();
+            let size = key.len() + value.len();
             if OURS.contains(&key.as_ref()) || (self.form.truncated && (size > TRUNCATED_VALUE || size > left)) {
                 continue;
             }
             left = left.saturating_sub(size);
-            push_member(json, key, value.get());
+            push_entry(json, key, value);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::support::root;
 const COMMON: &[&str] = &[
     "clock",
     "message",
+    "members",
     "outcome",
     "proof",
     "config",
@@ -76,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const LEAVES: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("message", &[]),
+    ("members", &[]),
     ("proof", &[]),
     ("outcome", &["message"]), // an outcome names its message's origin
     ("config", &[]),

@@ -1,8 +1,10 @@
 //! The feedback record of an outcome: the original's shape, and more. Described in docs/feedback.md.
 
+use uuid::Uuid;
+
 use super::fields::Fields;
 use super::message;
-use crate::handlers::json::{push_member, push_text_member};
+use crate::handlers::json::{key, push_member, push_number_member, push_text_member};
 use crate::handlers::record::{About, Metadata};
 use crate::outcome::{Outcome, Refusal};
 
@@ -83,7 +85,9 @@ pub(super) fn record(fields: &Fields<'_>, outcome: &Outcome, about: &About<'_>) 
     let head = Head::of(outcome);
     let token = message::token(fields).unwrap_or_default();
     let token = about.token(&token);
-    let id = message::apns_id(fields).ok().flatten().unwrap_or(about.pusher_id).to_string();
+    let own_id = || message::apns_id(fields).ok().flatten().unwrap_or(about.pusher_id);
+    let mut buffer = Uuid::encode_buffer();
+    let id = head.provider_id.unwrap_or_else(|| own_id().hyphenated().encode_lower(&mut buffer));
 
     let sent = if about.form.truncated {
         0
@@ -92,27 +96,27 @@ pub(super) fn record(fields: &Fields<'_>, outcome: &Outcome, about: &About<'_>) 
     };
     let mut json = Vec::with_capacity(640 + sent);
     json.push(b'{');
-    push_member(&mut json, "Sent", if head.sent { "true" } else { "false" });
-    push_member(&mut json, "StatusCode", &head.status.to_string());
-    push_text_member(&mut json, "Reason", head.reason);
-    push_text_member(&mut json, "ApnsID", head.provider_id.unwrap_or(&id));
+    push_member(&mut json, key!("Sent"), if head.sent { "true" } else { "false" });
+    push_number_member(&mut json, key!("StatusCode"), head.status);
+    push_text_member(&mut json, key!("Reason"), head.reason);
+    push_text_member(&mut json, key!("ApnsID"), id);
     if head.key.is_empty() {
-        push_member(&mut json, "Err", "null");
+        push_member(&mut json, key!("Err"), "null");
     } else {
         json.extend_from_slice(b",\"Err\":{");
-        push_text_member(&mut json, "Key", head.key);
-        push_text_member(&mut json, "Description", head.description);
+        push_text_member(&mut json, key!("Key"), head.key);
+        push_text_member(&mut json, key!("Description"), head.description);
         json.push(b'}');
     }
-    push_text_member(&mut json, "DeviceToken", token);
-    push_member(&mut json, "timestamp", &about.consumed_at_s.to_string());
+    push_text_member(&mut json, key!("DeviceToken"), token);
+    push_number_member(&mut json, key!("timestamp"), about.consumed_at_s);
     if let Some(at) = head.unregistered_at_ms {
-        push_member(&mut json, "unregisteredAt", &at.to_string());
+        push_number_member(&mut json, key!("unregisteredAt"), at);
     }
     let metadata = Metadata { platform: "apns", token, deletes_token: head.deletes_token, producers: fields.metadata };
     about.write_metadata(&mut json, &metadata);
     if about.form.truncated {
-        push_member(&mut json, "truncated", "true");
+        push_member(&mut json, key!("truncated"), "true");
     } else if let Some(sent) = message::sent_payload(fields) {
         json.extend_from_slice(b",\"Notification\":");
         sent.parts().into_iter().for_each(|part| json.extend_from_slice(part));

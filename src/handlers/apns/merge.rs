@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::handlers::json::{Members, push_member};
+use crate::handlers::json::{Members, push_entry};
 
 /// Keys that are compared faster one by one than by their hashes. Producers' metadata has no more.
 const FEW: usize = 16;
@@ -74,7 +74,7 @@ fn has_repeated(members: &Members<'_>) -> bool {
 /// `old` with what it lacks of `new`. A repeated key of `new` counts with its last value.
 fn joined(old: &Members<'_>, new: &Members<'_>) -> Vec<u8> {
     let mut there: HashSet<&str> =
-        old.0.iter().filter(|(_, value)| value.get() != "null").map(|(key, _)| key.as_ref()).collect();
+        old.0.iter().filter(|(_, value)| *value != "null").map(|(key, _)| key.as_ref()).collect();
     let mut added = Vec::with_capacity(new.0.len());
     for (key, value) in new.0.iter().rev() {
         if there.insert(key) {
@@ -86,7 +86,7 @@ fn joined(old: &Members<'_>, new: &Members<'_>) -> Vec<u8> {
     let kept = old.0.iter().filter(|(key, _)| !replaced.contains(key.as_ref())).map(|(key, value)| (key, *value));
     let mut bytes = vec![b'{'];
     for (key, value) in kept.chain(added.iter().rev().copied()) {
-        push_member(&mut bytes, key, value.get());
+        push_entry(&mut bytes, key, value);
     }
     bytes.push(b'}');
     bytes

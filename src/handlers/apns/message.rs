@@ -235,7 +235,7 @@ pub(super) fn is_silent(payload: &str) -> bool {
     let Some(aps) = Members::of(payload).and_then(|members| members.get("aps")).and_then(Members::of) else {
         return false;
     };
-    matches!(&aps.0[..], [(key, value)] if key == "content-available" && matches!(value.get(), "1" | "true"))
+    matches!(&aps.0[..], [(key, value)] if key == "content-available" && matches!(*value, "1" | "true"))
 }
 
 #[cfg(test)]

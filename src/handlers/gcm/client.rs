@@ -99,7 +99,7 @@ impl Client {
             body: &answer.body,
             token: push.token.as_deref(),
             mostly_limited: self.limited.note(answer.status == StatusCode::TOO_MANY_REQUESTS),
-            now: SystemTime::now(),
+            now: SystemTime::now,
         });
         if response::is_third_party(&verdict) {
             self.alarm(&verdict);

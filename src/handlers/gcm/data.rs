@@ -6,11 +6,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
-
 use super::fields::{refused, wrong_type};
 use super::message::object;
-use crate::handlers::json::{Members, Text, push_member, push_text};
+use crate::handlers::json::{Members, Text, key, push_entry, push_member, push_text};
 use crate::outcome::Refusal;
 
 /// Keys that are compared faster one by one than by their hashes.
@@ -25,7 +23,7 @@ pub(super) fn write(json: &mut Vec<u8>, data: Option<&str>, metadata: Option<&st
         return Ok(0);
     }
     let mut size = 0;
-    push_member(json, "data", "{");
+    push_member(json, key!("data"), "{");
     if data.len() + metadata.len() <= FEW {
         let is_last = |all: &[Entry<'_>], at: usize| !all[at + 1..].iter().any(|(other, _)| *other == all[at].0);
         let own = (0..data.len()).filter(|at| is_last(data, *at)).map(|at| &data[at]);
@@ -39,7 +37,7 @@ pub(super) fn write(json: &mut Vec<u8>, data: Option<&str>, metadata: Option<&st
     Ok(size)
 }
 
-type Entry<'a> = (Cow<'a, str>, &'a RawValue);
+type Entry<'a> = (Cow<'a, str>, &'a str);
 
 /// The entries that count, in their order: of a key the last one of `data`, else the last one of metadata.
 fn counting<'m, 'a>(data: &'m [Entry<'a>], metadata: &'m [Entry<'a>]) -> Vec<&'m Entry<'a>> {
@@ -71,15 +69,15 @@ fn entries<'m, 'a: 'm>(
 }
 
 /// Writes one entry. Returns its value's size.
-fn entry(json: &mut Vec<u8>, key: &str, value: &RawValue) -> Result<usize, Box<Refusal>> {
-    if !value.get().starts_with('"') {
-        push_member(json, key, "");
-        push_text(json, value.get());
-        return Ok(value.get().len());
+#[expect(clippy::ptr_arg, reason = "see push_entry")]
+fn entry(json: &mut Vec<u8>, key: &Cow<'_, str>, value: &str) -> Result<usize, Box<Refusal>> {
+    if !value.starts_with('"') {
+        push_entry(json, key, "");
+        push_text(json, value);
+        return Ok(value.len());
     }
-    push_member(json, key, value.get());
-    size_of_text(value.get())
-        .ok_or_else(|| wrong_type("a value of data", "valid text (an escape in it is not Unicode)"))
+    push_entry(json, key, value);
+    size_of_text(value).ok_or_else(|| wrong_type("a value of data", "valid text (an escape in it is not Unicode)"))
 }
 
 /// Bytes of a text as the device gets it; `None` for what is no text.

@@ -1,8 +1,10 @@
 //! The feedback record of an outcome: the original's shape, and more. Described in docs/feedback.md.
 
+use uuid::Uuid;
+
 use super::fields::Fields;
 use super::message;
-use crate::handlers::json::{push_member, push_text_member};
+use crate::handlers::json::{Key, key, push_member, push_number_member, push_text_member};
 use crate::handlers::record::{About, Metadata};
 use crate::outcome::{Outcome, Refusal};
 
@@ -71,31 +73,32 @@ pub(super) fn record(fields: &Fields<'_>, outcome: &Outcome, about: &About<'_>) 
     let head = Head::of(outcome);
     let from = message::addressee(fields).unwrap_or_default();
     let from = about.token(&from);
-    let id = about.pusher_id.to_string();
+    let mut buffer = Uuid::encode_buffer();
+    let id = head.name.unwrap_or_else(|| about.pusher_id.hyphenated().encode_lower(&mut buffer));
 
     let mut json = Vec::with_capacity(640 + 2 * from.len());
     json.push(b'{');
     // As in the original, what is empty is left out; consumers take a record without `error` for a success, and know one
     // of this platform by a `message_id`.
-    unless_empty(&mut json, "from", from);
-    push_text_member(&mut json, "message_id", head.name.unwrap_or(&id));
-    unless_empty(&mut json, "error", head.error);
-    unless_empty(&mut json, "error_description", head.description);
-    unless_empty(&mut json, "error_code", head.error_code);
-    unless_empty(&mut json, "status", canonical(head.status));
-    push_member(&mut json, "status_code", &head.status.to_string());
-    push_member(&mut json, "timestamp", &about.consumed_at_s.to_string());
+    unless_empty(&mut json, key!("from"), from);
+    push_text_member(&mut json, key!("message_id"), id);
+    unless_empty(&mut json, key!("error"), head.error);
+    unless_empty(&mut json, key!("error_description"), head.description);
+    unless_empty(&mut json, key!("error_code"), head.error_code);
+    unless_empty(&mut json, key!("status"), canonical(head.status));
+    push_number_member(&mut json, key!("status_code"), head.status);
+    push_number_member(&mut json, key!("timestamp"), about.consumed_at_s);
     let metadata =
         Metadata { platform: "gcm", token: from, deletes_token: head.deletes_token, producers: fields.metadata };
     about.write_metadata(&mut json, &metadata);
     if about.form.truncated {
-        push_member(&mut json, "truncated", "true");
+        push_member(&mut json, key!("truncated"), "true");
     }
     json.push(b'}');
     json
 }
 
-fn unless_empty(json: &mut Vec<u8>, key: &str, text: &str) {
+fn unless_empty(json: &mut Vec<u8>, key: Key, text: &str) {
     if !text.is_empty() {
         push_text_member(json, key, text);
     }

@@ -70,9 +70,9 @@ pub(super) fn write<'a>(
 
 /// Writes the message with its target first.
 fn write_with(json: &mut Vec<u8>, raw: &str, target: &Target<'_>) {
-    let (name, value) = target.member();
+    let (key, value) = target.member();
     json.push(b'{');
-    push_text_member(json, name, value);
+    push_text_member(json, key, value);
     let rest = raw[1..].trim_start(); // an object's raw text begins with its brace
     if !rest.starts_with('}') {
         json.push(b',');
@@ -90,10 +90,10 @@ fn own_target<'a>(members: &Members<'a>) -> Result<Option<(&'static str, Cow<'a,
     let mut found = None;
     for (key, value) in &members.0 {
         let Some(name) = TARGETS.into_iter().find(|name| name == key) else { continue };
-        if value.get() == "null" {
+        if *value == "null" {
             continue;
         }
-        let target = text(Some(value.get()), "the message's target")?.ok_or_else(missing_target)?;
+        let target = text(Some(value), "the message's target")?.ok_or_else(missing_target)?;
         if found.replace((name, target)).is_some() {
             return Err(multiple_targets());
         }
@@ -116,7 +116,7 @@ fn size(members: &Members<'_>) -> usize {
 
 /// The members of an object's member.
 fn member<'a>(members: &Members<'a>, name: &str) -> Option<Members<'a>> {
-    members.0.iter().find(|(key, _)| is_named(key, name)).and_then(|(_, value)| Members::of(value.get()))
+    members.0.iter().find(|(key, _)| is_named(key, name)).and_then(|(_, value)| Members::of(value))
 }
 
 /// The token that the message names, or its topic as `/topics/name`.

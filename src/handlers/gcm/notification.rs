@@ -7,23 +7,24 @@ use serde_json::value::RawValue;
 
 use super::data::size_of_text;
 use super::fields::{refused, wrong_type};
-use crate::handlers::json::{Members, Text, each, push_member, push_text};
+use crate::handlers::json::{Key, Members, Text, key, push_member, push_text};
 use crate::outcome::Refusal;
 
-/// Names here, names in `message.notification`.
-const COMMON: [(&str, &str); 4] = [("title", "title"), ("body", "body"), ("image_url", "image"), ("image", "image")];
-/// Names here, names in `message.android.notification`. The last two hold lists.
-const ANDROID: [(&str, &str); 10] = [
-    ("icon", "icon"),
-    ("color", "color"),
-    ("sound", "sound"),
-    ("tag", "tag"),
-    ("click_action", "click_action"),
-    ("android_channel_id", "channel_id"),
-    ("title_loc_key", "title_loc_key"),
-    ("body_loc_key", "body_loc_key"),
-    ("title_loc_args", "title_loc_args"),
-    ("body_loc_args", "body_loc_args"),
+/// Names here, fields of `message.notification`.
+const COMMON: [(&str, Key); 4] =
+    [("title", key!("title")), ("body", key!("body")), ("image_url", key!("image")), ("image", key!("image"))];
+/// Names here, fields of `message.android.notification`. The last two hold lists.
+const ANDROID: [(&str, Key); 10] = [
+    ("icon", key!("icon")),
+    ("color", key!("color")),
+    ("sound", key!("sound")),
+    ("tag", key!("tag")),
+    ("click_action", key!("click_action")),
+    ("android_channel_id", key!("channel_id")),
+    ("title_loc_key", key!("title_loc_key")),
+    ("body_loc_key", key!("body_loc_key")),
+    ("title_loc_args", key!("title_loc_args")),
+    ("body_loc_args", key!("body_loc_args")),
 ];
 const LISTS_FROM: usize = 8;
 
@@ -39,17 +40,18 @@ impl<'a> Notification<'a> {
     pub(super) fn of(raw: &'a str) -> Result<Self, Box<Refusal>> {
         let mut found = Notification::default();
         let known = |key: &str| {
-            let place = |names: &[(&str, &str)]| names.iter().position(|(name, _)| name.eq_ignore_ascii_case(key));
+            let place = |names: &[(&str, Key)]| names.iter().position(|(name, _)| name.eq_ignore_ascii_case(key));
             place(&COMMON).or_else(|| place(&ANDROID).map(|at| COMMON.len() + at))
         };
-        let all = |at: usize, value: &'a RawValue| {
-            let value = Some(value.get()).filter(|text| !matches!(*text, "null" | "\"\""));
+        let Members(all) = Members::of(raw).ok_or_else(|| wrong_type("notification", "an object"))?;
+        for (key, value) in all {
+            let Some(at) = known(&key) else { continue };
+            let value = Some(value).filter(|text| !matches!(*text, "null" | "\"\""));
             match at.checked_sub(COMMON.len()) {
                 Some(at) => found.android[at] = value,
                 None => found.common[at] = value,
             }
-        };
-        each(raw, known, all).map_err(|_| wrong_type("notification", "an object"))?;
+        }
         if found.common[2].is_some() {
             found.common[3] = None; // both are the image; the original's name goes first
         }
@@ -61,7 +63,7 @@ impl<'a> Notification<'a> {
         write(json, |json| {
             let mut size = 0;
             for ((name, v1), value) in COMMON.iter().zip(self.common) {
-                size += value.map_or(Ok(0), |value| text(json, name, v1, value))?;
+                size += value.map_or(Ok(0), |value| text(json, name, *v1, value))?;
             }
             Ok(size)
         })
@@ -73,7 +75,7 @@ impl<'a> Notification<'a> {
             let mut size = 0;
             for (at, (name, v1)) in ANDROID.iter().enumerate() {
                 let Some(value) = self.android[at] else { continue };
-                size += if at < LISTS_FROM { text(json, name, v1, value)? } else { list(json, name, value)? };
+                size += if at < LISTS_FROM { text(json, name, *v1, value)? } else { list(json, name, *v1, value)? };
             }
             Ok(size)
         })
@@ -86,7 +88,7 @@ fn write(
     members: impl FnOnce(&mut Vec<u8>) -> Result<usize, Box<Refusal>>,
 ) -> Result<usize, Box<Refusal>> {
     let start = json.len();
-    push_member(json, "notification", "{");
+    push_member(json, key!("notification"), "{");
     let empty = json.len();
     let size = members(json)?;
     if json.len() == empty {
@@ -97,9 +99,9 @@ fn write(
     Ok(size)
 }
 
-fn text(json: &mut Vec<u8>, name: &str, v1: &str, value: &str) -> Result<usize, Box<Refusal>> {
+fn text(json: &mut Vec<u8>, name: &str, v1: Key, value: &str) -> Result<usize, Box<Refusal>> {
     let size = size_of_text(value).ok_or_else(|| wrong_type(&format!("notification.{name}"), "a string"))?;
-    if v1 == "color" && !is_color(value.trim_matches('"')) {
+    if name == "color" && !is_color(value.trim_matches('"')) {
         return Err(invalid_color());
     }
     push_member(json, v1, value);
@@ -116,9 +118,9 @@ pub(super) fn invalid_color() -> Box<Refusal> {
 }
 
 /// Arguments of a localised text: a list, a text that holds a list (as the original's producers write it), or one text.
-fn list(json: &mut Vec<u8>, name: &str, value: &str) -> Result<usize, Box<Refusal>> {
+fn list(json: &mut Vec<u8>, name: &str, v1: Key, value: &str) -> Result<usize, Box<Refusal>> {
     let wrong = || wrong_type(&format!("notification.{name}"), "a list of strings, or a string");
-    push_member(json, name, "[");
+    push_member(json, v1, "[");
     let size = if value.starts_with('[') {
         elements(json, value).ok_or_else(wrong)?
     } else {
@@ -156,5 +158,5 @@ fn elements(json: &mut Vec<u8>, list: &str) -> Option<usize> {
 
 /// The size of what a notification in Google's own form shows on the device: its texts with their names.
 pub(super) fn size_of(members: &Members<'_>) -> usize {
-    members.0.iter().filter_map(|(key, value)| Some(key.len() + size_of_text(value.get())?)).sum()
+    members.0.iter().filter_map(|(key, value)| Some(key.len() + size_of_text(value)?)).sum()
 }

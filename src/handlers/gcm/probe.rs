@@ -15,7 +15,7 @@ use crate::outcome::{Outcome, Verdict};
 
 /// The verdict on an answer to a push to `token`.
 pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8], token: &str) -> Verdict {
-    let now = SystemTime::UNIX_EPOCH;
+    let now = || SystemTime::UNIX_EPOCH;
     response::understand(&Answered { status, headers, body, token: Some(token), now, mostly_limited: false })
 }
 

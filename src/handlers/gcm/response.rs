@@ -37,8 +37,8 @@ pub(super) struct Answered<'a> {
     pub(super) token: Option<&'a str>,
     /// Whether most of the project's last answers were 429.
     pub(super) mostly_limited: bool,
-    /// Now, for a Retry-After that is a date.
-    pub(super) now: SystemTime,
+    /// The time, for a Retry-After that is a date.
+    pub(super) now: fn() -> SystemTime,
 }
 
 #[derive(Deserialize)]
@@ -232,13 +232,13 @@ fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
 }
 
 /// Retry-After, in seconds or as a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: fn() -> SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    Some(date.duration_since(now()).unwrap_or_default())
 }
 
 #[cfg(test)]

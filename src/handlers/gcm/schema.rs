@@ -196,7 +196,7 @@ fn check_texts(raw: &str, path: &str, some_are_googles: bool) -> Result<(), Box<
         return Err(repeated(path));
     }
     for (key, value) in &members.0 {
-        size_of_text(value.get()).ok_or_else(|| wrong_type(path, "an object whose values are strings"))?;
+        size_of_text(value).ok_or_else(|| wrong_type(path, "an object whose values are strings"))?;
         if some_are_googles {
             check_key(key)?;
         }
@@ -215,8 +215,8 @@ fn check_fields(raw: &str, fields: &[(&str, Kind)], path: &str) -> Result<u64, B
             return Err(repeated(&path));
         }
         given |= 1 << at;
-        if value.get() != "null" {
-            check(value.get(), &fields[at].1, &path)?;
+        if *value != "null" {
+            check(value, &fields[at].1, &path)?;
             set |= 1 << at;
         }
     }

@@ -47,6 +47,13 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Puts a file there as a whole: a worker that has just been started may be reading it.
+fn put(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("a new file");
+    std::fs::rename(&new, path).expect("the file in its place");
+}
+
 impl Far for apns::Simulator {
     const PLATFORM: &'static str = "apns";
     type Levers = apns::Apns;
@@ -72,8 +79,8 @@ impl Far for apns::Simulator {
 
     fn settings(&self, apps: &[&str], folder: &Path) -> Vec<(String, String)> {
         let (key, ca) = (folder.join("key.p8"), folder.join("ca.pem"));
-        std::fs::write(&key, &self.key().pem).expect("the key's file");
-        std::fs::write(&ca, self.ca_pem()).expect("the CA's file");
+        put(&key, &self.key().pem);
+        put(&ca, self.ca_pem());
         let mut all = vec![
             ("apns.apps".to_owned(), apps.join(",")),
             ("apns.endpoint".into(), format!("https://{}", self.address())),
@@ -131,7 +138,7 @@ impl Far for fcm::Simulator {
 
     fn settings(&self, apps: &[&str], folder: &Path) -> Vec<(String, String)> {
         let ca = folder.join("fcm-ca.pem");
-        std::fs::write(&ca, self.ca_pem()).expect("the CA's file");
+        put(&ca, self.ca_pem());
         let mut all = vec![
             ("gcm.apps".to_owned(), apps.join(",")),
             ("gcm.endpoint".into(), format!("https://{}", self.address())),
@@ -142,7 +149,7 @@ impl Far for fcm::Simulator {
         ];
         for app in apps {
             let account = folder.join(format!("{app}.json"));
-            std::fs::write(&account, self.credentials(app).expect("a project")).expect("the account's file");
+            put(&account, &self.credentials(app).expect("a project"));
             all.push((format!("gcm.firebaseCredentialsFile.{app}"), text(&account)));
         }
         all

@@ -12,7 +12,7 @@ const QUOTA: &str = "type.googleapis.com/google.rpc.QuotaFailure";
 
 fn verdict(status: u16, body: &str, headers: &[(&'static str, &str)], token: Option<&str>) -> Verdict {
     let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    let now = httpdate::parse_http_date("Sun, 22 Nov 2026 08:00:00 GMT").unwrap();
+    let now = || httpdate::parse_http_date("Sun, 22 Nov 2026 08:00:00 GMT").unwrap();
     let status = StatusCode::from_u16(status).unwrap();
     understand(&Answered { status, headers: &headers, body: body.as_bytes(), token, mostly_limited: false, now })
 }
@@ -149,7 +149,7 @@ fn statuses_that_fcm_does_not_document() {
 fn a_device_has_too_many_until_most_of_the_project_have() {
     let body = coded("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED");
     let source = |body: &str, mostly_limited| {
-        let (headers, status, now) = (HeaderMap::new(), StatusCode::TOO_MANY_REQUESTS, SystemTime::UNIX_EPOCH);
+        let (headers, status, now) = (HeaderMap::new(), StatusCode::TOO_MANY_REQUESTS, || SystemTime::UNIX_EPOCH);
         let answered = Answered { status, headers: &headers, body: body.as_bytes(), token: None, mostly_limited, now };
         let Verdict::Retry(refusal) = understand(&answered) else { panic!("not sent again") };
         assert_eq!(refusal.retry_after, Some(AFTER_QUOTA));
