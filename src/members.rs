@@ -30,9 +30,6 @@ pub fn members(object: &str) -> Option<impl Iterator<Item = Member<'_>>> {
     scan.pass(b'{').then(move || std::iter::from_fn(move || scan.member()))
 }
 
-/// Bytes that are looked at one by one.
-const SHORT: usize = 16;
-
 /// A place in a text.
 struct Scan<'a> {
     text: &'a str,
@@ -78,7 +75,7 @@ impl<'a> Scan<'a> {
         }
         let (start, mut has_escape) = (self.at, false);
         loop {
-            self.at = self.end_of_plain_text()?;
+            self.at += memchr::memchr2(b'"', b'\\', self.text.as_bytes().get(self.at..)?)?;
             if self.next() == Some(b'"') {
                 let between = self.text.get(start..self.at)?;
                 self.at += 1;
@@ -87,15 +84,6 @@ impl<'a> Scan<'a> {
             has_escape = true;
             self.at += 2; // what is escaped ends no string
         }
-    }
-
-    /// Where a quote or an escape comes. Most texts are too short for a search to be worth its beginning.
-    fn end_of_plain_text(&self) -> Option<usize> {
-        let rest = self.text.as_bytes().get(self.at..)?;
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\');
-        let short = rest.iter().take(SHORT).position(is_special);
-        let found = short.or_else(|| memchr::memchr2(b'"', b'\\', rest.get(SHORT..)?).map(|at| SHORT + at))?;
-        Some(self.at + found)
     }
 
     fn skip_value(&mut self) -> Option<()> {
