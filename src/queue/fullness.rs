@@ -15,9 +15,9 @@ pub(super) struct Fullness {
 }
 
 impl Fullness {
-    /// Whether the map refuses one more message.
-    pub(super) fn refuses(&mut self, origin: &Origin, ledger: &Ledger) -> bool {
-        let refuses = ledger.map_is_full();
+    /// Whether the map refuses one more message. `goes_back`: as [`Ledger::map_is_full`] is told.
+    pub(super) fn refuses(&mut self, origin: &Origin, ledger: &Ledger, goes_back: bool) -> bool {
+        let refuses = ledger.map_is_full(goes_back);
         if refuses && !self.is_full {
             let (in_flight, position) = (ledger.in_flight(), ledger.position());
             tracing::warn!(

@@ -139,7 +139,7 @@ impl Reader {
     fn has_room(&self) -> bool {
         self.share.has_room(self.origin.lane)
             && self.share.has_use(self.origin.lane)
-            && !self.assignment.ledger.lock().map_is_full()
+            && !self.assignment.ledger.lock().map_is_full(false)
             && !self.share.holds_back(&self.origin)
     }
 

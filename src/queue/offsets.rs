@@ -230,9 +230,9 @@ impl Ledger {
     }
 
     /// Whether the map may have no room for one more: then nothing is lent until it falls. With nothing in flight it cannot
-    /// fall, and lending does no harm.
-    pub fn map_is_full(&self) -> bool {
-        self.in_flight > 0 && self.map_cost() + ONE_MORE > map::CAPACITY
+    /// fall, and lending does no harm, unless reading `goes_back` to what was given back before it goes on.
+    pub fn map_is_full(&self, goes_back: bool) -> bool {
+        (self.in_flight > 0 || goes_back) && self.map_cost() + ONE_MORE > map::CAPACITY
     }
 
     /// Bytes that the map takes at most, out of [`map::CAPACITY`]; in constant time.
@@ -390,7 +390,7 @@ mod tests {
         for percent in [1, 2, 5, 12, 50, 95] {
             let (mut random, mut ledger) = (fastrand::Rng::with_seed(percent.into()), Ledger::new(0, vec![]));
             lend(&mut ledger, 0);
-            while !ledger.map_is_full() {
+            while !ledger.map_is_full(false) {
                 let offset = ledger.next();
                 lend(&mut ledger, offset);
                 if random.u8(0..100) >= percent {
@@ -414,17 +414,17 @@ mod tests {
             // Where a chunk's bits are the bound, and each offset alone is nearly as cheap, it takes some more to make room.
             let few = if percent == 12 { 4 * ONE_MORE } else { ONE_MORE };
             let few: Vec<_> = ledger.unresolved.iter().map(|entry| entry.offset).take(few).collect();
-            assert!(few.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full(), "{percent} %");
+            assert!(few.into_iter().all(|offset| ledger.resolve(offset)) && !ledger.map_is_full(false), "{percent} %");
         }
     }
 
     #[test]
     fn a_map_that_nothing_in_flight_can_shorten_is_not_full() {
         let mut ledger = Ledger::new(0, (1..2_000).map(|n| n * 20..n * 20 + 1).collect());
-        assert!(ledger.map_cost() > map::CAPACITY && !ledger.map_is_full());
+        assert!(ledger.map_cost() > map::CAPACITY && !ledger.map_is_full(false));
         lend(&mut ledger, 0);
-        assert!(ledger.map_is_full());
-        assert!(ledger.forget(0) && !ledger.map_is_full());
+        assert!(ledger.map_is_full(false));
+        assert!(ledger.forget(0) && !ledger.map_is_full(false) && ledger.map_is_full(true));
     }
 
     /// The obvious ledger.

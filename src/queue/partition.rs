@@ -143,7 +143,7 @@ impl Partition {
     /// Whether its map has no room for what comes next. What is read again has its place in it already.
     fn refuses(&mut self) -> bool {
         let ledger = self.assignment.ledger.lock();
-        !self.cursor.is_behind(&ledger) && self.fullness.refuses(&self.origin, &ledger)
+        !self.cursor.is_behind(&ledger) && self.fullness.refuses(&self.origin, &ledger, self.assignment.has_lost())
     }
 
     /// Lends a record that was read, unless the ledger knows it as resolved or in flight. Not a record that shows that this

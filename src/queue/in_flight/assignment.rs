@@ -92,6 +92,11 @@ impl Assignment {
         offsets
     }
 
+    /// Whether [`Assignment::take_lost`] would tell of any.
+    pub fn has_lost(&self) -> bool {
+        self.any_to_lend_again.load(Ordering::Acquire)
+    }
+
     /// Receipts dropped without an end since this was asked last: bugs, told apart from what was released.
     pub fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
@@ -120,8 +125,10 @@ impl Assignment {
 
     /// Gives the offset back; whether the partition is live, so that it must be lent again here.
     pub(super) fn give_back(&self, offset: i64) -> bool {
+        // Until it is noted: who sees in the ledger that nothing is in flight sees that it comes again.
+        let mut ledger = self.ledger.lock();
         // The stage is asked again after the ledger has it: a partition that is revived is read again from before it.
-        if self.stage() == ENDED || !self.ledger.lock().forget(offset) || self.stage() != LIVE {
+        if self.stage() == ENDED || !ledger.forget(offset) || self.stage() != LIVE {
             return false;
         }
         self.to_lend_again.lock().push(offset);
