@@ -1,6 +1,8 @@
 //! `make bench`: CPU per push of the whole worker, for each platform, beside a bare `h2` client that sends the same requests to
 //! the same server in the same run. See README.md beside this file.
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 mod bare;
 mod callgrind;
 mod neighbours;
@@ -17,16 +19,11 @@ use anyhow::{Result, ensure};
 use clap::Parser as _;
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::tally::Totals;
-use tikv_jemallocator::Jemalloc;
 
 use neighbours::{Kafka, Redis, Simulator, Worker};
 use options::{Command, Options};
 use usage::Usage;
 use variants::Variant;
-
-/// The worker's: the ratio of both is to tell of what they do.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> Result<()> {
     let options = Options::parse();

@@ -1,5 +1,7 @@
 //! Parses the command line, loads the configuration, starts telemetry, runs, and says how it went by the exit code.
 
+mod allocator;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,12 +16,7 @@ use pusher::shutdown::{Reason, Shutdown};
 use pusher::telemetry::{self, Telemetry};
 use pusher::worker::StartError;
 use pusher::{pusher as commands, settings};
-use tikv_jemallocator::Jemalloc;
 use tracing::level_filters::LevelFilter;
-
-/// glibc's takes a twelfth of a push more where messages are allocated on one thread and freed on another (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// A part failed at run time.
 const FAILED: u8 = 1;
