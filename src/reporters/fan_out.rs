@@ -173,12 +173,7 @@ impl Reporters {
 
     /// What of feedback is not acknowledged, of all reporters.
     pub fn backlog(&self) -> Backlog {
-        self.feedback.iter().map(|reporter| reporter.backlog()).fold(Backlog::default(), |sum, one| Backlog {
-            waiting: sum.waiting + one.waiting,
-            lost: sum.lost + one.lost,
-            stalled_for: sum.stalled_for.max(one.stalled_for),
-            refused_topics: sum.refused_topics + one.refused_topics,
-        })
+        self.feedback.iter().map(|reporter| reporter.backlog()).sum()
     }
 
     /// Tells statistics the gauges of this room; to be called on the housekeeping clock, about once a second.
@@ -189,8 +184,10 @@ impl Reporters {
             self.stats.gauge(Metric::FeedbackStalledSeconds, &[], backlog.stalled_for.as_secs_f64());
         }
         if !self.dead_letters.is_empty() {
-            let waiting: u64 = self.dead_letters.iter().map(|reporter| reporter.backlog().waiting).sum();
-            self.stats.gauge(Metric::DeadLettersWaiting, &[], waiting as f64);
+            let backlog: Backlog = self.dead_letters.iter().map(|reporter| reporter.backlog()).sum();
+            self.stats.gauge(Metric::DeadLettersWaiting, &[], backlog.waiting as f64);
+            self.stats.gauge(Metric::DeadLettersStalledSeconds, &[], backlog.stalled_for.as_secs_f64());
+            self.stats.gauge(Metric::DeadLettersRefusedTopics, &[], backlog.refused_topics as f64);
         }
         self.tokens.iter().for_each(|handler| handler.publish());
     }

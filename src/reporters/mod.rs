@@ -163,6 +163,18 @@ pub struct Backlog {
     pub refused_topics: usize,
 }
 
+/// Of several reporters: the longest stall, and the sum of all else.
+impl std::iter::Sum for Backlog {
+    fn sum<I: Iterator<Item = Backlog>>(all: I) -> Backlog {
+        all.fold(Backlog::default(), |sum, one| Backlog {
+            waiting: sum.waiting + one.waiting,
+            lost: sum.lost + one.lost,
+            stalled_for: sum.stalled_for.max(one.stalled_for),
+            refused_topics: sum.refused_topics + one.refused_topics,
+        })
+    }
+}
+
 /// What became of a token's deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {

@@ -10,7 +10,8 @@ use pusher::message::{Lane, Origin, Platform, QueueMessage};
 use pusher::proof::State;
 use pusher::queue::topic;
 use pusher::reporters::dead_letter::kafka::KafkaDeadLetters;
-use pusher::reporters::stats::Stats;
+use pusher::reporters::stats::told::Total;
+use pusher::reporters::stats::{Metric, Stats};
 use pusher::reporters::{DeadLetter, DeadLetterReporter, FeedbackFate, Reporters, dead_letter, feedback};
 use pusher::settings::catalogue;
 use rdkafka::types::RDKafkaRespErr;
@@ -30,8 +31,12 @@ fn reporter(mock: &Mock, more: &[(&str, &str)]) -> Arc<KafkaDeadLetters> {
 }
 
 fn message(payload: &'static [u8]) -> QueueMessage {
-    let topic = "push-game_apns-single".into();
-    let origin = Origin { topic, partition: 3, app: "game".into(), platform: APNS, lane: Lane::Single };
+    of("game", payload)
+}
+
+fn of(app: &str, payload: &'static [u8]) -> QueueMessage {
+    let topic = format!("push-{app}_apns-single").into();
+    let origin = Origin { topic, partition: 3, app: app.into(), platform: APNS, lane: Lane::Single };
     let payload = Bytes::from_static(payload);
     QueueMessage {
         origin: Arc::new(origin),
@@ -130,6 +135,42 @@ async fn a_topic_that_is_missing_or_forbidden_is_named_with_what_mends_it() {
     let reporters =
         Reporters::new(Stats::default(), [], []).with_dead_letters([reporter as Arc<dyn DeadLetterReporter>]);
     assert_eq!(reporters.check(&apps, LONG).await, Ok(()));
+}
+
+/// One app's topic is forbidden, another's is not: the alert must not be silenced by the letters that pass.
+#[tokio::test]
+async fn a_refused_topic_is_seen_while_others_take_their_letters() {
+    let mock = Mock::start(&[(TOPIC, 1), ("deadletters-other-apns", 1)]);
+    let reporter = reporter(&mock, &[("deadLetters.kafka.options.topic.metadata.refresh.interval.ms", "200")]);
+    let reporters = Reporters::new(Stats::default(), [], []).with_dead_letters([reporter.clone() as _]);
+    let gauges = || {
+        reporters.publish();
+        let readings = reporters.stats().told().readings();
+        [Metric::DeadLettersWaiting, Metric::DeadLettersStalledSeconds, Metric::DeadLettersRefusedTopics].map(
+            |metric| match readings.iter().find(|one| one.metric == metric).map(|one| &one.total) {
+                Some(Total::Gauge(value)) => *value,
+                other => panic!("{other:?}"),
+            },
+        )
+    };
+    assert_eq!(gauges(), [0.0; 3]);
+    let refuse = |code| mock.cluster().topic_error(TOPIC, code).expect("a topic");
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let (refused, passes) = (message(b"refused"), of("other", b"passes"));
+    let (refused, passes) = (letter(&refused), letter(&passes));
+    let mut waits = Box::pin(reporter.send_dead_letter(&refused));
+    let look = async {
+        while gauges() != [1.0, 0.0, 1.0] {
+            assert_eq!(reporter.send_dead_letter(&passes).await, FeedbackFate::Acknowledged);
+        }
+    };
+    tokio::select! {
+        _ = &mut waits => panic!("its topic is forbidden"),
+        () = within(look) => {}
+    }
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_eq!(within(waits).await, FeedbackFate::Acknowledged);
+    assert_eq!(gauges(), [0.0; 3]);
 }
 
 /// Every pattern of push and feedback topics that this program or the original has, or had, in code, files or documents.

@@ -128,6 +128,10 @@ metrics! {
     DeadLetterProducerRebuilt: Ours Counter "dead_letter_producer_rebuilt" [],
     /// Dead letters not yet acknowledged.
     DeadLettersWaiting: Ours Gauge "dead_letters_waiting" [],
+    /// For how long the broker of dead letters has acknowledged nothing; 0 when well.
+    DeadLettersStalledSeconds: Ours Gauge "dead_letters_stalled_seconds" [],
+    /// Topics of dead letters that are missing or may not be written, as of the last attempts.
+    DeadLettersRefusedTopics: Ours Gauge "dead_letters_refused_topics" [],
     /// Feedback records given up.
     FeedbackLost: Ours Counter "feedback_lost" [platform, game],
     /// Feedback records sent without the notification, the full one being too large.
