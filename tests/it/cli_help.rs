@@ -61,6 +61,17 @@ fn version_prints_the_crates_version() {
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), env!("CARGO_PKG_VERSION")));
 }
 
+/// Found by its name alone, and without a word if it is not.
+#[test]
+fn the_allocator_finds_its_settings_in_the_binary() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_pusher")).env("_RJEM_MALLOC_CONF", "stats_print:true").arg("version").output();
+    let told = text(&output.unwrap().stderr);
+    for setting in ["Global variable malloc_conf: \"dirty_decay_ms:1000\"", "opt.background_thread: true"] {
+        assert!(told.contains(setting), "{told}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_is_a_wrong_configuration() {
     for (arguments, said) in [
