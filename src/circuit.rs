@@ -20,21 +20,13 @@ use crate::queue::in_flight::Share;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::{Metric, Stats};
 
+mod mark;
 mod told;
 mod under_way;
 
+pub use mark::Mark;
 pub use under_way::Pass;
 use under_way::UnderWay;
-
-/// What the app's attempts had come to when one of them began.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    /// When it began.
-    pub began: Instant,
-    good: u64,
-    bad: u64,
-    round: u64,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -54,8 +46,8 @@ pub struct Circuit {
     open: AtomicBool,
     /// How often the breaker has opened.
     round: AtomicU64,
-    /// How often its credentials, or what it trusts, were replaced.
-    renewals: AtomicU64,
+    /// How often what failed everything was mended: credentials were replaced, or the provider answers again.
+    mended: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -103,7 +95,7 @@ impl Circuit {
             bad: AtomicU64::new(0),
             open: AtomicBool::new(false),
             round: AtomicU64::new(0),
-            renewals: AtomicU64::new(0),
+            mended: AtomicU64::new(0),
             inner: Mutex::new(inner),
         }
     }
@@ -178,14 +170,9 @@ impl Circuit {
         self.round.load(Relaxed)
     }
 
-    /// How often its credentials, or what it trusts, were replaced: a message held for the earlier ones need not wait.
-    pub fn renewals(&self) -> u64 {
-        self.renewals.load(Relaxed)
-    }
-
-    /// They were replaced: if the app is paused, a probe finds out at once whether it must be.
+    /// Its credentials, or what it trusts, were replaced: if the app is paused, a probe finds out at once whether it must be.
     pub fn renewed(&self, now: Instant) {
-        self.renewals.fetch_add(1, Relaxed);
+        self.mended.fetch_add(1, Relaxed);
         let level = self.share.level();
         let mut inner = self.inner.lock();
         inner.breaker.retry_now(now);
@@ -237,23 +224,6 @@ impl Circuit {
         self.inner.lock().breaker.position()
     }
 
-    /// Where the app stands as an attempt begins.
-    pub fn mark(&self) -> Mark {
-        let (good, bad) = (self.good.load(Relaxed), self.bad.load(Relaxed));
-        Mark { began: Instant::now(), good, bad, round: self.round() }
-    }
-
-    /// Whether others of the app succeeded, more than failed, since an attempt began that failed itself: then, and only
-    /// then, the failure is its message's own affair.
-    pub fn others_succeeded(&self, since: &Mark) -> bool {
-        if self.is_open() || self.round() != since.round {
-            return false;
-        }
-        let good = self.good.load(Relaxed).saturating_sub(since.good);
-        let others_bad = self.bad.load(Relaxed).saturating_sub(since.bad + 1);
-        good > 0 && good >= others_bad
-    }
-
     fn tell_successes(&self, inner: &mut Inner, now: Instant) {
         let good = self.good.load(Relaxed);
         let new = good.saturating_sub(inner.told);
@@ -268,7 +238,10 @@ impl Circuit {
                 self.round.fetch_add(1, Relaxed);
                 self.under_way.count_all();
             }
-            Some(Change::Recovering) => self.under_way.grow_stale(),
+            Some(Change::Recovering) => {
+                self.mended.fetch_add(1, Relaxed);
+                self.under_way.grow_stale();
+            }
             _ => {}
         }
         let is_open = inner.breaker.position() == Position::Open;

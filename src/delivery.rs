@@ -87,9 +87,15 @@ impl Push {
         duplicate
     }
 
-    /// Whether its last attempt was refused for our credentials or configuration.
-    pub fn is_held(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| last.class == Class::Configuration)
+    /// Where its app stood when the last attempt began.
+    pub fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
+    }
+
+    /// Whether its last attempt failed for what fails every message of its app: the provider, the way to it, our credentials.
+    pub fn failed_with_all(&self) -> bool {
+        let of_all = |last: &Refusal| matches!(last.source, Source::Network | Source::Project);
+        self.last.as_ref().is_some_and(|last| of_all(last) || last.class == Class::Configuration)
     }
 
     /// Its last attempt is not charged.
@@ -261,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::desk::{Next, Waiting};
     use crate::handlers::breaker::Settings;
     use crate::handlers::retry::{Policy, ShareSettings};
     use crate::handlers::{BoxFuture, RecordForm};
@@ -313,6 +320,27 @@ mod tests {
         }
     }
 
+    /// Takes nothing, for this reason.
+    struct Refuses(Refusal);
+
+    impl MessageHandler for Refuses {
+        fn handle<'a>(&'a self, _: &'a QueueMessage, _: u32, _: &'a dyn Gate) -> BoxFuture<'a, Attempt> {
+            Box::pin(async { Attempt::local(Verdict::Hold(self.0.clone())) })
+        }
+        fn feedback(&self, _: &QueueMessage, _: &Outcome, _: RecordForm) -> Vec<u8> {
+            Vec::new()
+        }
+        fn metadata<'a>(&self, _: &'a QueueMessage) -> Option<&'a str> {
+            None
+        }
+        fn expires_at_ms(&self, _: &QueueMessage) -> Option<i64> {
+            None
+        }
+        fn client(&self) -> &'static str {
+            "refuses"
+        }
+    }
+
     /// Remembers the events that are alarms, as text.
     #[derive(Clone, Default)]
     struct Alarms(Arc<Mutex<Vec<String>>>);
@@ -331,14 +359,22 @@ mod tests {
 
     /// A desk for the one app of the log.
     fn desk_of(handler: impl MessageHandler + 'static, in_flight: &Arc<InFlight>) -> Desk {
+        desk_and_room(handler, in_flight).0
+    }
+
+    /// The same, and where its messages wait.
+    fn desk_and_room(
+        handler: impl MessageHandler + 'static,
+        in_flight: &Arc<InFlight>,
+    ) -> (Desk, mpsc::Receiver<Waiting>) {
         let breaker = Settings::from_config(&Config::default(), Duration::from_secs(1)).expect("defaults");
         let share = in_flight.share("game");
         let circuit = Circuit::new("game".into(), APNS, share, breaker, ShareSettings::default(), Stats::default());
         let tools = AppTools { handler: Arc::new(handler), ahead: ahead(), circuit: Arc::new(circuit) };
-        let (waiting_room, _) = mpsc::channel(1);
+        let (waiting_room, waiting) = mpsc::channel(1);
         let switches = FeedbackSwitches { success: false, metadata: true };
         let (apps, reporters) = (BTreeMap::from([("game".into(), tools)]), Arc::new(Reporters::default()));
-        Desk::new(apps, reporters, switches, Policy::default(), waiting_room)
+        (Desk::new(apps, reporters, switches, Policy::default(), waiting_room), waiting)
     }
 
     #[test]
@@ -366,6 +402,49 @@ mod tests {
             (1, 1, 1),
             "resolved: it does not come again"
         );
+    }
+
+    /// A message that was a probe while `refusal` failed its app, and what becomes of it when the app is found to be well.
+    fn after_an_outage(refusal: Refusal) -> Next {
+        let (log, in_flight) = (log(), InFlight::new(100, 1_000));
+        let (push, _queue) = one(&log, &in_flight);
+        let (desk, mut room) = desk_and_room(Refuses(refusal.clone()), &in_flight);
+        let (desk, runtime) =
+            (Arc::new(desk), tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+        let circuit = &desk.app("game").expect("configured").circuit;
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        for _ in 0..20 {
+            let pass = circuit.admit().expect("all is well");
+            let why = Refusal { source: Source::Project, ..refusal.clone() };
+            circuit.ended(pass, &Attempt::local(Verdict::Hold(why)));
+        }
+        circuit.tick(begun + 2 * second);
+        circuit.tick(begun + 5 * second);
+        assert!(circuit.is_open());
+        runtime.block_on(deliver(push, ahead().enter(), desk.clone()));
+        let waiting = room.try_recv().expect("a probe that failed");
+        let later = waiting.until.checked_sub(second).expect("it waits for longer");
+        let Next::Wait(waiting) = desk.look_at(waiting, later) else { panic!("the app is paused") };
+        circuit.tick(later + 20 * second);
+        let probe = circuit.admit().expect("the next one");
+        let accepted = Outcome::Delivered(Acceptance { status: 200, provider_id: None });
+        circuit.ended(probe, &Attempt::local(Verdict::Resolved(accepted)));
+        desk.look_at(waiting, later)
+    }
+
+    #[test]
+    fn who_failed_with_all_goes_again_as_soon_as_the_provider_is_well_and_is_not_charged() {
+        let minute = Some(Duration::from_mins(1));
+        let of = |class, source| Refusal { source, retry_after: minute, ..Refusal::local(class, "key", "Reason", "") };
+        for class in [Class::Configuration, Class::Provider] {
+            let next = after_an_outage(of(class, Source::Project));
+            let Next::Attempt(push, Pass::Ordinary(1)) = next else { panic!("{class:?}: {next:?}") };
+            assert_eq!(push.spent, Budget::default(), "an outage is nobody's fault");
+            push.receipt.resolve();
+        }
+        let next = after_an_outage(of(Class::Provider, Source::Device));
+        let Next::Wait(waiting) = next else { panic!("what its device asked for is still so: {next:?}") };
+        waiting.push.receipt.resolve();
     }
 
     /// One for each push in flight; see the handlers' test of the same.

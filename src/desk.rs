@@ -31,10 +31,6 @@ pub struct Waiting {
     pub push: Push,
     /// When it is tried again.
     pub until: Instant,
-    /// In which pause of its app it began to wait, or after which.
-    round: u64,
-    /// How often its app's credentials had been replaced then.
-    renewals: u64,
 }
 
 /// What becomes of a message that waits.
@@ -149,9 +145,7 @@ impl Desk {
         push.receipt.off_stream();
         push.receipt.set_waiting(true);
         push.last = Some(Box::new(why));
-        let circuit = self.app(&push.message.origin.app).map(|tools| &tools.circuit);
-        let (round, renewals) = circuit.map_or((0, 0), |circuit| (circuit.round(), circuit.renewals()));
-        let waiting = Waiting { push, until: Instant::now() + delay, round, renewals };
+        let waiting = Waiting { push, until: Instant::now() + delay };
         if let Err(refused) = self.waiting_room.try_send(waiting) {
             // Closed at shutdown; never full, because it holds as many as may be in flight.
             self.give_back(refused.into_inner().push);
@@ -166,15 +160,15 @@ impl Desk {
         if self.is_cancelled(&waiting.push) {
             return Next::Cancel(waiting.push);
         }
-        // What began to wait within the pause is a probe that failed, and is not to be the next probe again and again.
-        let is_paused = circuit.is_open() && waiting.round < circuit.round();
+        // What was attempted within the pause is a probe that failed, and is not to be the next probe again and again.
+        let is_paused = waiting.push.mark().is_some_and(|mark| circuit.is_paused_since(mark));
         let is_held_back = waiting.push.receipt.is_held_back(&waiting.push.message.origin);
         if waiting.push.receipt.is_over() || is_paused || is_held_back {
             return Next::GiveBack(waiting.push);
         }
-        // What it was held for is mended: it waits no longer, and it was not its fault.
-        let is_mended = waiting.renewals < circuit.renewals() && waiting.push.is_held();
-        if is_mended {
+        // What failed it is mended: it waits no longer, and it was not its fault.
+        let is_mended = waiting.push.mark().is_some_and(|mark| circuit.is_mended_since(mark));
+        if is_mended && waiting.push.failed_with_all() {
             waiting.push.excuse();
         } else if waiting.until > now {
             return Next::Wait(waiting);

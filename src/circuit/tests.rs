@@ -112,6 +112,24 @@ fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_o
 }
 
 #[test]
+fn what_failed_with_all_is_mended_when_a_probe_passes_or_credentials_are_replaced() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let before = circuit.mark();
+    let opened = open(&circuit);
+    assert!(circuit.is_paused_since(&before) && !circuit.is_mended_since(&before));
+    circuit.tick(opened + 10 * MS);
+    let (probe, within) = (circuit.admit().expect("a probe"), circuit.mark());
+    assert!(!circuit.is_paused_since(&within), "it is a probe itself");
+    circuit.ended(probe, &good());
+    assert!(circuit.is_mended_since(&before) && circuit.is_mended_since(&within));
+    let after = circuit.mark();
+    assert!(!circuit.is_mended_since(&after));
+    circuit.renewed(Instant::now());
+    assert!(circuit.is_mended_since(&after));
+}
+
+#[test]
 fn a_retry_without_leave_waits_and_a_limited_app_has_no_more_on_their_way_than_it_may() {
     let in_flight = InFlight::new(64, 1_000);
     let circuit = circuit(&in_flight);

@@ -5,7 +5,8 @@
 //!
 //! A message has a budget of attempts and of time. Only an attempt that failed while others of its app succeeded is charged
 //! to it: an outage is nobody's message's fault, however long it lasts. What is charged is decided by `circuit`, which sees
-//! the others. The budget, the curves, and why:
+//! the others. What failed with all of its app goes sooner when that is found to be mended: `desk` sees to it. The budget, the
+//! curves, and why:
 //!
 //! | refusal | first ceiling | cap | attempts | time | reason |
 //! |---|---|---|---|---|---|
