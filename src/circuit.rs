@@ -155,6 +155,11 @@ impl Circuit {
         })
     }
 
+    /// Whether the app is paused, and no push has taken the probe that may be sent for a while.
+    pub fn wants_probe(&self, now: Instant) -> bool {
+        self.is_open() && self.inner.lock().breaker.wants_probe(now)
+    }
+
     /// Whether an attempt that has leave may still send its request: the app was not paused meanwhile.
     pub fn still(&self, pass: Pass) -> bool {
         matches!(pass, Pass::Probe(_)) || !self.is_open()
@@ -183,12 +188,12 @@ impl Circuit {
     pub fn ended(&self, pass: Pass, attempt: &Attempt) {
         self.under_way.leave(pass != Pass::Ordinary(self.round()));
         let signal = Signal::of(attempt);
-        match signal {
-            Signal::Good => self.good.fetch_add(1, Relaxed),
-            Signal::Nothing => 0,
-            _ => self.bad.fetch_add(1, Relaxed),
-        };
-        if matches!(pass, Pass::Ordinary(_)) && !signal.is_bad() {
+        if signal == Signal::Good {
+            self.good.fetch_add(1, Relaxed);
+        } else if signal.is_fault() {
+            self.bad.fetch_add(1, Relaxed);
+        }
+        if matches!(pass, Pass::Ordinary(_)) && !signal.is_bad() || self.is_of_the_past(pass, signal) {
             return;
         }
         let (now, level) = (Instant::now(), self.share.level());
@@ -206,6 +211,15 @@ impl Circuit {
         if let (Signal::Quota { .. }, Some(Change::Opened), Some(pace)) = (signal, change, &self.pace) {
             pace.exceeded(now);
         }
+    }
+
+    /// Whether it is a failure of an attempt that began before the app went on: what failed it is over. A quota is not.
+    fn is_of_the_past(&self, pass: Pass, signal: Signal) -> bool {
+        let is_old = match pass {
+            Pass::Ordinary(round) => round < self.round(),
+            Pass::Probe(_) => true,
+        };
+        is_old && !self.is_open() && matches!(signal, Signal::Fault { .. } | Signal::Device)
     }
 
     /// Looks at the clock. Whether the provider was found to answer again since the last look.

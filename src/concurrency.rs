@@ -89,9 +89,14 @@ impl Concurrency {
         self.pauses.load(Relaxed)
     }
 
+    /// Whether the app is paused now.
+    pub fn is_lifted(&self) -> bool {
+        self.lifted.load(Relaxed)
+    }
+
     /// Most attempts that may be under way on one sender: its part.
     pub fn part(&self) -> usize {
-        if self.lifted.load(Relaxed) {
+        if self.is_lifted() {
             return usize::MAX / 2;
         }
         (self.limit.load(Relaxed) / self.senders.load(Relaxed).max(1)).max(1)

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate};
-use crate::handlers::retry::Budget;
+use crate::handlers::retry::{Budget, LONGEST_WISH};
 use crate::handlers::{Gate, MessageHandler};
 use crate::jobs::Job;
 use crate::line::Begun;
@@ -103,14 +103,19 @@ impl Push {
         self.judged = true;
     }
 
-    /// Charges it for its last attempt, once, if others of its app succeeded since that began: an outage is not its fault.
-    pub fn charge(&mut self, circuit: &Circuit, now: Instant) {
-        if std::mem::replace(&mut self.judged, true) {
-            return;
+    /// Charges it for its last attempt, once, if others of its app succeeded since that began: an outage is not its fault. Nor is
+    /// the time for which the provider asked. Whether it was charged now.
+    pub fn charge(&mut self, circuit: &Circuit, now: Instant) -> bool {
+        let (false, Some(mark), Some(last)) = (std::mem::replace(&mut self.judged, true), &self.mark, &self.last)
+        else {
+            return false;
+        };
+        let is_charged = circuit.others_succeeded(mark, last);
+        if is_charged {
+            let asked_for = last.retry_after.unwrap_or_default().min(LONGEST_WISH);
+            self.spent.charge(now.saturating_duration_since(mark.began).saturating_sub(asked_for));
         }
-        if let Some(mark) = self.mark.as_ref().filter(|mark| circuit.others_succeeded(mark)) {
-            self.spent.charge(now.saturating_duration_since(mark.began));
-        }
+        is_charged
     }
 }
 
@@ -404,8 +409,9 @@ mod tests {
         );
     }
 
-    /// A message that was a probe while `refusal` failed its app, and what becomes of it when the app is found to be well.
-    fn after_an_outage(refusal: Refusal) -> Next {
+    /// A message that was a probe while `refusal` failed its app, and what becomes of it when the app is found to be well or, if
+    /// it `is_alone`, when nobody is there to find out.
+    fn after_an_outage(refusal: Refusal, is_alone: bool) -> Next {
         let (log, in_flight) = (log(), InFlight::new(100, 1_000));
         let (push, _queue) = one(&log, &in_flight);
         let (desk, mut room) = desk_and_room(Refuses(refusal.clone()), &in_flight);
@@ -422,10 +428,15 @@ mod tests {
         circuit.tick(begun + 5 * second);
         assert!(circuit.is_open());
         runtime.block_on(deliver(push, ahead().enter(), desk.clone()));
-        let waiting = room.try_recv().expect("a probe that failed");
-        let later = waiting.until.checked_sub(second).expect("it waits for longer");
+        let Waiting { push, .. } = room.try_recv().expect("a probe that failed");
+        // Its own pause is long, and what the provider asked for is over.
+        let (waiting, later) = (Waiting { push, until: begun + 3_600 * second }, begun + 600 * second);
         let Next::Wait(waiting) = desk.look_at(waiting, later) else { panic!("the app is paused") };
-        circuit.tick(later + 20 * second);
+        circuit.tick(later);
+        let Next::Wait(waiting) = desk.look_at(waiting, later) else { panic!("a new one goes first") };
+        if is_alone {
+            return desk.look_at(waiting, later + second);
+        }
         let probe = circuit.admit().expect("the next one");
         let accepted = Outcome::Delivered(Acceptance { status: 200, provider_id: None });
         circuit.ended(probe, &Attempt::local(Verdict::Resolved(accepted)));
@@ -437,14 +448,70 @@ mod tests {
         let minute = Some(Duration::from_mins(1));
         let of = |class, source| Refusal { source, retry_after: minute, ..Refusal::local(class, "key", "Reason", "") };
         for class in [Class::Configuration, Class::Provider] {
-            let next = after_an_outage(of(class, Source::Project));
+            let next = after_an_outage(of(class, Source::Project), false);
             let Next::Attempt(push, Pass::Ordinary(1)) = next else { panic!("{class:?}: {next:?}") };
             assert_eq!(push.spent, Budget::default(), "an outage is nobody's fault");
             push.receipt.resolve();
+            let next = after_an_outage(of(class, Source::Project), true);
+            let Next::Attempt(push, Pass::Probe(1)) = next else { panic!("no other push is there: {next:?}") };
+            push.receipt.resolve();
         }
-        let next = after_an_outage(of(Class::Provider, Source::Device));
-        let Next::Wait(waiting) = next else { panic!("what its device asked for is still so: {next:?}") };
-        waiting.push.receipt.resolve();
+        for is_alone in [false, true] {
+            let next = after_an_outage(of(Class::Provider, Source::Device), is_alone);
+            let Next::Wait(waiting) = next else { panic!("what its device asked for is still so: {next:?}") };
+            waiting.push.receipt.resolve();
+        }
+    }
+
+    /// A push whose attempt was refused like this a moment ago, when others passed, and the budget that it has then.
+    fn charged(push: &mut Push, circuit: &Circuit, refusal: Refusal, waited: Duration) -> bool {
+        (push.mark, push.judged) = (Some(circuit.mark()), false);
+        let pass = circuit.admit().expect("all is well");
+        circuit.ended(pass, &Attempt::local(Verdict::Retry(refusal.clone())));
+        let accepted = Outcome::Delivered(Acceptance { status: 200, provider_id: None });
+        circuit.ended(pass, &Attempt::local(Verdict::Resolved(accepted)));
+        push.last = Some(Box::new(refusal));
+        push.charge(circuit, Instant::now() + waited)
+    }
+
+    #[test]
+    fn the_providers_wish_is_nobodys_time() {
+        let in_flight = InFlight::new(1, 100);
+        let ((mut push, _queue), desk) = (one(&log(), &in_flight), desk_of(Panics, &in_flight));
+        let (hour, circuit) = (Duration::from_hours(1), &desk.app("game").expect("configured").circuit);
+        let limited = |retry_after| Refusal {
+            source: Source::Device,
+            retry_after,
+            ..Refusal::local(Class::Provider, "key", "Reason", "")
+        };
+        assert!(charged(&mut push, circuit, limited(Some(hour)), hour));
+        assert_eq!((push.spent.attempts, push.spent.time.as_secs()), (1, 0));
+        assert!(charged(&mut push, circuit, limited(None), hour));
+        assert_eq!((push.spent.attempts, push.spent.time.as_secs()), (2, 3_600));
+        assert!(!push.charge(circuit, Instant::now()), "once for each attempt");
+        push.receipt.resolve();
+    }
+
+    #[test]
+    fn nobody_is_given_up_for_an_attempt_that_is_not_charged() {
+        let in_flight = InFlight::new(1, 100);
+        let ((mut push, _queue), desk) = (one(&log(), &in_flight), desk_of(Panics, &in_flight));
+        let circuit = &desk.app("game").expect("configured").circuit;
+        let of = |class, source| Refusal { source, ..Refusal::local(class, "key", "Reason", "") };
+        for _ in 0..12 {
+            assert!(charged(&mut push, circuit, of(Class::Provider, Source::Network), Duration::ZERO));
+        }
+        // Refused with all others: the budget of such refusals is smaller than what was charged.
+        let held = of(Class::Configuration, Source::Project);
+        assert!(Policy::default().is_spent(push.spent, &held));
+        (push.mark, push.judged, push.last) = (Some(circuit.mark()), false, Some(Box::new(held.clone())));
+        circuit.ended(circuit.admit().expect("all is well"), &Attempt::local(Verdict::Hold(held.clone())));
+        let now = Instant::now();
+        let Next::Attempt(mut push, _) = desk.look_at(Waiting { push, until: now }, now) else { panic!("given up") };
+        assert!(charged(&mut push, circuit, held, Duration::ZERO));
+        push.judged = false;
+        let Next::GiveUp(push) = desk.look_at(Waiting { push, until: now }, now) else { panic!("others passed") };
+        push.receipt.resolve();
     }
 
     /// One for each push in flight; see the handlers' test of the same.
@@ -466,6 +533,7 @@ mod tests {
         let attempts = [retry(false), retry(true), retry(false), retry(false), Attempt::local(accepted)];
         assert_eq!(attempts.map(|attempt| push.attempted(&attempt)), [false, false, true, true, true]);
         assert_eq!(push.attempts, 5);
+        assert!(!format!("{push:?}").is_empty(), "and its words come to an end");
         push.receipt.resolve();
     }
 }

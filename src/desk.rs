@@ -166,15 +166,16 @@ impl Desk {
         if waiting.push.receipt.is_over() || is_paused || is_held_back {
             return Next::GiveBack(waiting.push);
         }
-        // What failed it is mended: it waits no longer, and it was not its fault.
-        let is_mended = waiting.push.mark().is_some_and(|mark| circuit.is_mended_since(mark));
-        if is_mended && waiting.push.failed_with_all() {
+        // What failed it is mended, or may be and nobody else finds out: it waits no longer, and it was not its fault.
+        let is_mended = || waiting.push.mark().is_some_and(|mark| circuit.is_mended_since(mark));
+        if waiting.push.failed_with_all() && (is_mended() || circuit.wants_probe(now)) {
             waiting.push.excuse();
         } else if waiting.until > now {
             return Next::Wait(waiting);
         }
-        waiting.push.charge(circuit, now);
-        if waiting.push.last.as_ref().is_some_and(|last| self.retry.is_spent(waiting.push.spent, last)) {
+        let is_charged = waiting.push.charge(circuit, now);
+        let is_spent = |last| self.retry.is_spent(waiting.push.spent, last);
+        if is_charged && waiting.push.last.as_deref().is_some_and(is_spent) {
             return Next::GiveUp(waiting.push);
         }
         match circuit.admit_again(now) {

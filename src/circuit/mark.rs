@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::Circuit;
+use crate::handlers::breaker::Signal;
+use crate::outcome::Refusal;
 
 /// What the app's attempts had come to when one of them began.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +25,15 @@ impl Circuit {
         Mark { began: Instant::now(), good, bad, round: self.round(), mended: self.mended.load(Relaxed) }
     }
 
-    /// Whether others of the app succeeded, more than failed, since an attempt began that failed itself: then, and only
-    /// then, the failure is its message's own affair.
-    pub fn others_succeeded(&self, since: &Mark) -> bool {
+    /// Whether others of the app succeeded, more than failed, since an attempt began that ended in `refusal`: then, and only
+    /// then, the failure is its message's own affair. Who was refused for his device alone is neither.
+    pub fn others_succeeded(&self, since: &Mark, refusal: &Refusal) -> bool {
         if self.is_open() || self.round() != since.round {
             return false;
         }
         let good = self.good.load(Relaxed).saturating_sub(since.good);
-        let others_bad = self.bad.load(Relaxed).saturating_sub(since.bad + 1);
+        let own = u64::from(Signal::of_refusal(refusal).is_fault());
+        let others_bad = self.bad.load(Relaxed).saturating_sub(since.bad + own);
         good > 0 && good >= others_bad
     }
 

@@ -31,8 +31,17 @@ fn good() -> Attempt {
     attempt(Verdict::Resolved(Outcome::Delivered(Acceptance { status: 200, provider_id: None })))
 }
 
+fn refusal() -> Refusal {
+    Refusal::network("connect", "ConnectFailed", "nobody listens", false)
+}
+
 fn bad() -> Attempt {
-    attempt(Verdict::Retry(Refusal::network("connect", "ConnectFailed", "nobody listens", false)))
+    attempt(Verdict::Retry(refusal()))
+}
+
+/// Of one device.
+fn limited() -> Refusal {
+    Refusal { source: Source::Device, ..Refusal::local(Class::Provider, "too-many-requests", "TooManyRequests", "") }
 }
 
 /// Fails until it is open; the moment.
@@ -83,17 +92,57 @@ fn a_probe_of_an_earlier_pause_is_an_attempt_like_any_other() {
 }
 
 #[test]
+fn what_fails_late_of_what_began_before_a_pause_does_not_pause_the_app_again() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    let old: Vec<_> = (0..20).map(|_| circuit.admit().expect("closed")).collect();
+    let opened = open(&circuit);
+    circuit.tick(opened + 10 * MS);
+    let probe = circuit.admit().expect("a probe");
+    circuit.ended(probe, &good());
+    for pass in old {
+        circuit.ended(pass, &bad());
+    }
+    circuit.tick(Instant::now() + 60 * MS);
+    assert_ne!(circuit.position(), Position::Open, "a connection that was lost in the pause is known to be lost now");
+    let new: Vec<_> = (0..5).map(|_| circuit.admit().expect("limited")).collect();
+    for pass in new {
+        circuit.ended(pass, &bad());
+    }
+    circuit.tick(Instant::now() + 120 * MS);
+    assert_eq!(circuit.position(), Position::Open, "what begins now and fails does");
+}
+
+#[test]
+fn a_probe_that_no_new_push_takes_is_for_one_that_was_a_probe_before() {
+    let in_flight = InFlight::new(64, 1_000);
+    let circuit = circuit(&in_flight);
+    assert!(!circuit.wants_probe(Instant::now()), "all is well");
+    let opened = open(&circuit);
+    assert!(!circuit.wants_probe(opened + 60_000 * MS), "not before the clock says so");
+    circuit.tick(opened + 10 * MS);
+    assert!(!circuit.wants_probe(opened + 1_009 * MS));
+    assert!(circuit.wants_probe(opened + 1_010 * MS));
+    assert!(matches!(circuit.admit_again(opened + 1_010 * MS), Some(Pass::Probe(1))));
+    assert!(!circuit.wants_probe(opened + 60_000 * MS), "it is taken");
+}
+
+#[test]
 fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_outage() {
     let in_flight = InFlight::new(64, 1_000);
     let circuit = circuit(&in_flight);
-    let run = |ends: &[Attempt]| {
+    let run_of = |own: Refusal, ends: &[Attempt]| {
         let mark = circuit.mark();
-        circuit.ended(Pass::Ordinary(0), &bad()); // the one in question
+        circuit.ended(Pass::Ordinary(0), &attempt(Verdict::Retry(own.clone()))); // the one in question
         for end in ends {
             circuit.ended(Pass::Ordinary(0), end);
         }
-        circuit.others_succeeded(&mark)
+        circuit.others_succeeded(&mark, &own)
     };
+    let run = |ends: &[Attempt]| run_of(refusal(), ends);
+    let device = || attempt(Verdict::Retry(limited()));
+    assert!(run(&[good(), device(), device()]), "who is refused for his device is neither");
+    assert!(run_of(limited(), &[good(), bad()]) && !run_of(limited(), &[good(), bad(), bad()]));
     assert!(!run(&[]), "nobody else was there");
     assert!(run(&[good()]));
     assert!(run(&[good(), bad()]));
@@ -103,12 +152,12 @@ fn a_failure_is_charged_when_others_succeeded_more_than_failed_and_never_in_an_o
     let mark = circuit.mark();
     circuit.ended(Pass::Ordinary(0), &good());
     let opened = open(&circuit);
-    assert!(!circuit.others_succeeded(&mark), "an open breaker charges nobody");
+    assert!(!circuit.others_succeeded(&mark, &refusal()), "an open breaker charges nobody");
     circuit.tick(opened + 10 * MS);
     let probe = circuit.admit().expect("a probe");
     circuit.ended(probe, &good());
     (0..9).for_each(|_| circuit.ended(Pass::Ordinary(0), &good()));
-    assert!(!circuit.others_succeeded(&mark), "nor for what began before it opened");
+    assert!(!circuit.others_succeeded(&mark, &refusal()), "nor for what began before it opened");
 }
 
 #[test]

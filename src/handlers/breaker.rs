@@ -9,7 +9,8 @@
 //! ```
 //!
 //! - *Open*: nothing is sent but single probes, which are real pushes. Each pause is twice the one before, and never shorter
-//!   than what the provider asked for. A probe without an answer does not keep the next one waiting.
+//!   than what the provider asked for. A probe without an answer does not keep the next one waiting; one that failed is tried
+//!   again when there is no other push.
 //! - *Limited*: so many may be on their way at once, twice as many after each step that went well; half as many after one that
 //!   overloaded the provider (an eighth less when it did so a little), and an eighth more at a time from there on.
 //! - What is refused for one device alone says nothing about the others, unless nothing else is heard for long.
@@ -19,11 +20,13 @@ use std::time::{Duration, Instant};
 use super::retry::LONGEST_WISH;
 
 mod allowance;
+mod probing;
 mod settings;
 mod signal;
 mod window;
 
 use allowance::{Allowance, FIRST, SLOW_SHARE, SLOWEST};
+use probing::Probing;
 pub use settings::{KEYS, Settings};
 pub use signal::Signal;
 use window::{Counts, Window};
@@ -32,8 +35,6 @@ use window::{Counts, Window};
 const DEVICE_WEIGHT: u64 = 10;
 /// Failures must lie in so many slices of the window: one lost connection is one event, however many pushes it carried.
 const SPREAD: usize = 3;
-/// Most probes without an answer at once.
-const MOST_PROBES: usize = 8;
 
 /// The breaker's position, as gauges and people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,23 +63,8 @@ pub enum Change {
 #[derive(Debug)]
 enum State {
     Closed,
-    Limited {
-        allowance: Allowance,
-        step: Counts,
-        until: Instant,
-    },
-    Open {
-        /// When another probe may be sent.
-        next: Instant,
-        /// Probes that failed.
-        tries: u32,
-        /// Whether a probe may be taken now.
-        slot: bool,
-        /// Probes on their way.
-        out: usize,
-        /// The allowance after a good one.
-        resume: usize,
-    },
+    Limited { allowance: Allowance, step: Counts, until: Instant },
+    Open(Probing),
 }
 
 /// What has failed since anything succeeded.
@@ -112,7 +98,7 @@ impl Breaker {
         match self.state {
             State::Closed => Position::Closed,
             State::Limited { .. } => Position::Limited,
-            State::Open { .. } => Position::Open,
+            State::Open(_) => Position::Open,
         }
     }
 
@@ -122,8 +108,8 @@ impl Breaker {
             State::Closed => usize::MAX,
             State::Limited { ref allowance, .. } => allowance.at_once(),
             // What is still on its way from before is not to keep a probe waiting.
-            State::Open { slot: true, .. } => level + 1,
-            State::Open { slot: false, .. } => 0,
+            State::Open(ref probing) if probing.may_probe() => level + 1,
+            State::Open(_) => 0,
         }
     }
 
@@ -163,27 +149,29 @@ impl Breaker {
 
     /// Takes the probe that may be sent now, if one may.
     pub fn take_probe(&mut self) -> bool {
-        let State::Open { slot, out, .. } = &mut self.state else { return false };
-        let taken = std::mem::take(slot);
-        *out += usize::from(taken);
-        taken
+        let State::Open(probing) = &mut self.state else { return false };
+        probing.take()
+    }
+
+    /// Whether a probe may be sent that no push has taken for a while: then one that was a probe before is welcome.
+    pub fn wants_probe(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Open(probing) if probing.is_wanted(now))
     }
 
     /// A probe came to this.
     pub fn probed(&mut self, signal: Signal, level: usize, now: Instant) -> Option<Change> {
-        let State::Open { next, tries, slot, out, resume } = &mut self.state else {
+        let State::Open(probing) = &mut self.state else {
             return self.attempted(signal, level, now); // another probe was faster
         };
-        *out = out.saturating_sub(1);
+        probing.ended();
         match signal {
-            Signal::Nothing => *slot = true,
+            Signal::Nothing => probing.asked_nobody(now),
             Signal::Good => {
-                let allowance = Allowance::doubling(*resume);
+                let allowance = Allowance::doubling(probing.resume);
                 return Some(self.limit(allowance, Change::Recovering, now));
             }
             Signal::Device | Signal::Fault { .. } | Signal::Quota { .. } => {
-                *tries = tries.saturating_add(1);
-                *next = now + self.settings.pause(*tries).max(signal.wait().min(LONGEST_WISH));
+                probing.failed(signal.wait(), &self.settings, now);
             }
         }
         None
@@ -192,19 +180,16 @@ impl Breaker {
     /// What may have failed everything is mended, says somebody: a probe finds out now, and what failed before is forgotten.
     pub fn retry_now(&mut self, now: Instant) {
         self.row = Row::default();
-        if let State::Open { next, tries, slot, out, .. } = &mut self.state {
-            (*slot, *tries, *next) = (*out < MOST_PROBES, 0, now + self.settings.pause(0));
+        if let State::Open(probing) = &mut self.state {
+            probing.retry_now(&self.settings, now);
         }
     }
 
     /// Looks at the clock, with `level` of the app's messages on their way. To be called several times within every
     /// duration of the settings.
     pub fn tick(&mut self, level: usize, now: Instant) -> Option<Change> {
-        if let State::Open { next, tries, slot, out, .. } = &mut self.state {
-            if now >= *next && !*slot && *out < MOST_PROBES {
-                *slot = true;
-                *next = now + self.settings.pause(tries.saturating_add(*out as u32));
-            }
+        if let State::Open(probing) = &mut self.state {
+            probing.tick(&self.settings, now);
             return None;
         }
         if self.fails_everything(now) {
@@ -258,10 +243,8 @@ impl Breaker {
     }
 
     fn open(&mut self, wait: Duration, resume: usize, now: Instant) -> Change {
-        let next = now + self.settings.pause(0).max(wait.min(LONGEST_WISH));
-        let resume = resume.max(FIRST);
         self.forget(now);
-        self.state = State::Open { next, tries: 0, slot: false, out: 0, resume };
+        self.state = State::Open(Probing::new(wait, resume.max(FIRST), &self.settings, now));
         Change::Opened
     }
 
@@ -275,7 +258,7 @@ impl Breaker {
         match &mut self.state {
             State::Closed => add(self.window.at(now)),
             State::Limited { step, .. } => add(step),
-            State::Open { .. } => {}
+            State::Open(_) => {}
         }
     }
 

@@ -56,12 +56,12 @@ impl Curve {
 pub struct Budget {
     /// Attempts that failed while others of the app succeeded.
     pub attempts: u32,
-    /// From the beginning of each of them to the next attempt.
+    /// From the beginning of each of them to the next attempt, but for what the provider asked to wait.
     pub time: Duration,
 }
 
 impl Budget {
-    /// One more attempt, and the time from its beginning to the next one.
+    /// One more attempt, and the time that it cost.
     pub fn charge(&mut self, time: Duration) {
         self.attempts = self.attempts.saturating_add(1);
         self.time = self.time.saturating_add(time);

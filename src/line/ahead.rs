@@ -95,7 +95,8 @@ impl Ahead {
 
     /// Whether one more may begin; `urgent`: something urgent waits.
     pub(super) fn has_room(&self, urgent: bool, now: Instant) -> bool {
-        if self.0.without_stream.load(Relaxed) >= AHEAD {
+        // What is begun of a paused app goes back at once; it does not wait for connections that nobody takes.
+        if self.0.without_stream.load(Relaxed) >= AHEAD && !self.0.tools.concurrency.is_lifted() {
             return false;
         }
         self.count_anew();
@@ -118,7 +119,8 @@ impl Ahead {
 
     /// Why it must not begin another attempt now, if it must not: until when.
     pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
-        self.0.tools.pace.as_ref().filter(|pace| !pace.is_ready(now)).map(|pace| pace.next())
+        let is_paced = |pace: &&Arc<Pace>| !self.0.tools.concurrency.is_lifted() && !pace.is_ready(now);
+        self.0.tools.pace.as_ref().filter(is_paced).map(|pace| pace.next())
     }
 }
 

@@ -122,7 +122,6 @@ impl InFlight {
 }
 
 /// What one app may hold of the bounds, and does.
-#[derive(Debug)]
 pub struct Share {
     app: Arc<str>,
     gate: Gate,
@@ -134,6 +133,13 @@ pub struct Share {
     stale: AtomicUsize,
     reach: Reach,
     all: Arc<InFlight>,
+}
+
+impl std::fmt::Debug for Share {
+    /// Not all of the process, which has each share again.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Share").field("app", &self.app).field("held", &self.held).finish_non_exhaustive()
+    }
 }
 
 impl Share {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -39,9 +40,15 @@ pub(super) async fn watch(parts: Parts, asked: Reload, shutdown: Shutdown) {
             Ok(()) = asked.changed() => true,
             () = token.cancelled() => return,
         };
-        let looks = join_all(files.iter_mut().map(Watched::look));
-        let Some(looks) = token.run_until_cancelled(looks).await else { return };
-        files.iter().zip(looks).for_each(|(file, look)| tell(&parts, file, look, is_asked));
+        let look_and_tell = async |file: &mut Watched| {
+            let look = file.look().await;
+            tell(&parts, file, look, is_asked);
+        };
+        // Side by side: one whose endpoint is slow keeps no other waiting.
+        let looks: FuturesUnordered<_> = files.iter_mut().map(look_and_tell).collect();
+        if token.run_until_cancelled(looks.collect::<()>()).await.is_none() {
+            return;
+        }
     }
 }
 

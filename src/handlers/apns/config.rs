@@ -38,7 +38,7 @@ const RETRY: RetryKeys = RetryKeys {
     ),
     time: Key::optional(
         "apns.retry.maxRetryTime",
-        "the same as time that these attempts and the pauses after them took; unset: by the kind of failure",
+        "the same as time that these attempts and the pauses after them took, but for what the provider asked to wait; unset: by the kind of failure",
     ),
 };
 

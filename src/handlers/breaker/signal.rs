@@ -41,7 +41,8 @@ impl Signal {
         }
     }
 
-    fn of_refusal(refusal: &Refusal) -> Signal {
+    /// Of an attempt that ended in this refusal.
+    pub fn of_refusal(refusal: &Refusal) -> Signal {
         // The wish of one device or connection is not the provider's.
         let wait = refusal.retry_after.filter(|_| refusal.source == Source::Project);
         match (refusal.class, refusal.source, wait) {
@@ -67,6 +68,11 @@ impl Signal {
     /// Whether it is a failure of any kind.
     pub fn is_bad(self) -> bool {
         !matches!(self, Signal::Nothing | Signal::Good)
+    }
+
+    /// Whether it is a failure of what all messages of the app share.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Signal::Fault { .. } | Signal::Quota { .. })
     }
 }
 

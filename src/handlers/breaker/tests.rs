@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::probing::MOST_PROBES;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -147,6 +148,27 @@ fn a_probe_waits_as_long_as_the_provider_asks() {
     assert!(!played.breaker.take_probe());
     played.pass(50 * MS);
     assert!(played.breaker.take_probe());
+}
+
+#[test]
+fn who_hears_nothing_of_the_providers_wish_does_not_shorten_it() {
+    let refused = Signal::Fault { overload: true, wait: 30_000 * MS };
+    for late in [FAULT, Signal::Nothing, Signal::Device] {
+        let mut played = Played::opened();
+        played.pass(1_000 * MS);
+        assert!(played.breaker.take_probe());
+        played.pass(3_000 * MS);
+        assert!(played.breaker.take_probe(), "the first one hangs");
+        played.pass(5_000 * MS);
+        assert_eq!(played.breaker.allowance(0), 1, "and the second: nobody has taken the third");
+        played.breaker.probed(refused, 1, played.now);
+        assert!(!played.breaker.take_probe(), "it was not told to wait");
+        played.breaker.probed(late, 1, played.now);
+        played.pass(29_950 * MS);
+        assert!(!played.breaker.take_probe(), "{late:?}");
+        played.pass(50 * MS);
+        assert!(played.breaker.take_probe(), "{late:?}");
+    }
 }
 
 #[test]

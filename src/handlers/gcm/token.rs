@@ -175,7 +175,8 @@ impl AccessToken {
         // An error here is a lapse of patience, or the end of the process: the token that is there decides.
         let _ = timeout(PATIENCE, state.wait_for(|state| done(state))).await;
         let now = Instant::now();
-        let token = state.borrow().valid(now).cloned();
+        // One that FCM refuses is no better for having been waited with.
+        let token = Some(state.borrow()).filter(|state| !state.refused).and_then(|state| state.valid(now).cloned());
         token.ok_or_else(|| self.trouble(now))
     }
 

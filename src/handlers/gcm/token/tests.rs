@@ -221,6 +221,22 @@ async fn while_a_refused_one_cannot_be_replaced_it_stays_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_refused_again_while_its_endpoint_rests_is_waited_for_without_a_task() {
+    let rests = FetchError { retry_after: Some(Duration::from_mins(5)), ..FetchError::endpoint("too many requests") };
+    let setup = Setup::new([Ok(3600), Err(rests), Ok(3600)]);
+    let first = setup.token.current().await.unwrap();
+    first.accepted();
+    for _ in 0..2 {
+        assert_eq!(setup.token.instead_of(&first).await.unwrap_err().key, "no-access-token");
+    }
+    let refusal = setup.token.current().await.unwrap_err();
+    assert!(refusal.retry_after > Some(Duration::from_mins(4)), "{refusal:?}");
+    assert!(setup.token.at_hand().is_none());
+    sleep(refusal.retry_after.unwrap() + Duration::from_secs(1)).await;
+    assert_eq!(setup.current().await.unwrap(), "Bearer 3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_when_told_to() {
     let setup = Setup::new([Ok(1)]);
     assert!(setup.current().await.is_ok());
