@@ -411,7 +411,7 @@ mod tests {
 
     /// A message that was a probe while `refusal` failed its app, and what becomes of it when the app is found to be well or, if
     /// it `is_alone`, when nobody is there to find out.
-    fn after_an_outage(refusal: Refusal, is_alone: bool) -> Next {
+    fn after_an_outage(refusal: &Refusal, is_alone: bool) -> Next {
         let (log, in_flight) = (log(), InFlight::new(100, 1_000));
         let (push, _queue) = one(&log, &in_flight);
         let (desk, mut room) = desk_and_room(Refuses(refusal.clone()), &in_flight);
@@ -448,16 +448,16 @@ mod tests {
         let minute = Some(Duration::from_mins(1));
         let of = |class, source| Refusal { source, retry_after: minute, ..Refusal::local(class, "key", "Reason", "") };
         for class in [Class::Configuration, Class::Provider] {
-            let next = after_an_outage(of(class, Source::Project), false);
+            let next = after_an_outage(&of(class, Source::Project), false);
             let Next::Attempt(push, Pass::Ordinary(1)) = next else { panic!("{class:?}: {next:?}") };
             assert_eq!(push.spent, Budget::default(), "an outage is nobody's fault");
             push.receipt.resolve();
-            let next = after_an_outage(of(class, Source::Project), true);
+            let next = after_an_outage(&of(class, Source::Project), true);
             let Next::Attempt(push, Pass::Probe(1)) = next else { panic!("no other push is there: {next:?}") };
             push.receipt.resolve();
         }
         for is_alone in [false, true] {
-            let next = after_an_outage(of(Class::Provider, Source::Device), is_alone);
+            let next = after_an_outage(&of(Class::Provider, Source::Device), is_alone);
             let Next::Wait(waiting) = next else { panic!("what its device asked for is still so: {next:?}") };
             waiting.push.receipt.resolve();
         }
