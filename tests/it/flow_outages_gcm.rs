@@ -195,3 +195,18 @@ fn a_token_endpoint_that_is_down_and_a_revoked_key_pause_the_app_until_they_are_
     comes_through(&mut ends, &running, "a revoked key", revoked, healthy);
     assert_all_well(&ends, running);
 }
+
+/// Its own pauses after a refused key are drawn from 30 s, then 60, then 120: nobody else is there to find out sooner.
+#[test]
+fn the_only_push_of_a_paused_app_is_its_probe_again_and_again() {
+    let faults = Faults { answers: vec![AnswerFault::all(403, 1)], ..Faults::default() };
+    let mut ends = Ends::start(faults, &[("breaker.minFailures", "1"), ("breaker.patience", "10ms")]);
+    let running = ends.world.start();
+    ends.calm("one", 1);
+    eventually("the breaker opens", LONG, || running.circuit("one").is_open().then_some(()));
+    running.until("it is tried again and again", |totals| totals.holds >= 5);
+    assert!(running.circuit("one").is_open());
+    all_well(ends.simulator.handle());
+    ends.world.settle("one");
+    assert_all_well(&ends, running);
+}
