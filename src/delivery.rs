@@ -9,7 +9,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
@@ -112,11 +112,21 @@ impl Push {
         };
         let is_charged = circuit.others_succeeded(mark, last);
         if is_charged {
-            let asked_for = last.retry_after.unwrap_or_default().min(LONGEST_WISH);
-            self.spent.charge(now.saturating_duration_since(mark.began).saturating_sub(asked_for));
+            self.spent.charge(now.saturating_duration_since(mark.began).saturating_sub(wish(last)));
         }
         is_charged
     }
+
+    /// Whether it has waited as long as the provider asked after its last attempt.
+    pub fn is_rested(&self, now: Instant) -> bool {
+        let asked_for = self.last.as_deref().map_or(Duration::ZERO, wish);
+        self.mark.as_ref().is_none_or(|mark| now.saturating_duration_since(mark.began) >= asked_for)
+    }
+}
+
+/// How long the provider asked to wait.
+fn wish(refusal: &Refusal) -> Duration {
+    refusal.retry_after.unwrap_or_default().min(LONGEST_WISH)
 }
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.
@@ -264,7 +274,6 @@ pub struct FeedbackSwitches {
 mod tests {
     use std::collections::BTreeMap;
     use std::fmt::Write as _;
-    use std::time::Duration;
 
     use parking_lot::Mutex;
     use tokio::sync::mpsc;

@@ -168,7 +168,8 @@ impl Desk {
         }
         // What failed it is mended, or may be and nobody else finds out: it waits no longer, and it was not its fault.
         let is_mended = || waiting.push.mark().is_some_and(|mark| circuit.is_mended_since(mark));
-        if waiting.push.failed_with_all() && (is_mended() || circuit.wants_probe(now)) {
+        let stands_in = || waiting.push.is_rested(now) && circuit.wants_probe(now);
+        if waiting.push.failed_with_all() && (is_mended() || stands_in()) {
             waiting.push.excuse();
         } else if waiting.until > now {
             return Next::Wait(waiting);

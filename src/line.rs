@@ -268,6 +268,28 @@ mod tests {
         assert_eq!(take(&mut line, until).len(), 5, "asked once, told once");
     }
 
+    #[test]
+    fn all_that_a_paused_app_has_in_line_is_begun_and_only_its_probe_is_paid_for() {
+        let (start, turns) = (Instant::now(), Turns::default());
+        let pace = Arc::new(Pace::new(Settings { per_second: 1_000.0, ramp: Duration::ZERO }, start));
+        let tools = Tools { pace: Some(pace.clone()), ..Tools::default() };
+        tools.concurrency.lift(true);
+        let (mut line, ahead) = (Line::new(turns.clone()), Ahead::new(&turns, tools));
+        for number in 0..2_000 {
+            line.push(&"paused".into(), Lane::Single, number, || ahead.clone());
+        }
+        let begun: Vec<_> = std::iter::from_fn(|| line.begin(start).map(|(_, begun)| begun)).collect();
+        assert_eq!(begun.len(), 2_000, "it waits for no connection and no pace");
+        begun[0].asked(1);
+        drop(begun);
+        let mut left = 0;
+        while pace.is_ready(start) {
+            pace.spend(1);
+            left += 1;
+        }
+        assert_eq!(left, 499, "of half a second's worth, for those who share the pace");
+    }
+
     #[tokio::test]
     async fn whoever_waits_for_a_turn_is_woken() {
         let mut line = line();

@@ -62,10 +62,13 @@ impl Ahead {
         self.0.without_stream.fetch_add(1, Relaxed);
         let pauses = self.count_anew();
         self.0.under_way.fetch_add(1, Relaxed);
-        if let Some(pace) = &self.0.tools.pace {
+        // Most of what a paused app begins leaves no request, and those who share its pace are not to wait for that.
+        let payer = self.0.tools.pace.as_ref().filter(|_| !self.0.tools.concurrency.is_lifted());
+        if let Some(pace) = payer {
             pace.spend(1);
         }
-        Begun { ahead: self.clone(), pauses, has_left: AtomicBool::new(false), has_asked: AtomicBool::new(false) }
+        let (has_left, has_asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Begun { ahead: self.clone(), pauses, has_paid: payer.is_some(), has_left, has_asked }
     }
 
     /// What began before a pause may be without an answer for long, and counts no more after it. How many pauses there were.
@@ -130,6 +133,8 @@ pub struct Begun {
     ahead: Ahead,
     /// After how many pauses of its app it began.
     pauses: u64,
+    /// Whether its first request is paid for.
+    has_paid: bool,
     has_left: AtomicBool,
     has_asked: AtomicBool,
 }
@@ -155,13 +160,13 @@ impl Begun {
 
     /// It has made so many requests.
     pub(super) fn asked(&self, requests: u32) {
-        let again = requests.saturating_sub(1);
+        let unpaid = requests.saturating_sub(u32::from(self.has_paid));
         if requests > 0
             && !self.has_asked.swap(true, Relaxed)
-            && again > 0
+            && unpaid > 0
             && let Some(pace) = &self.ahead.0.tools.pace
         {
-            pace.spend(again);
+            pace.spend(unpaid);
         }
     }
 }
@@ -174,7 +179,8 @@ impl Drop for Begun {
         }
         self.leave();
         self.ahead.left();
-        if !*self.has_asked.get_mut()
+        if self.has_paid
+            && !*self.has_asked.get_mut()
             && let Some(pace) = &self.ahead.0.tools.pace
         {
             pace.give_back();

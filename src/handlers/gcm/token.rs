@@ -27,6 +27,8 @@ use crate::outcome::{Class, Refusal, Source as Where, Verdict};
 
 /// Longest wait of a push for a token that is being fetched; then it waits without a task.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same while one that FCM refused is being replaced: a fetch that fails leaves the old one in use.
+const PATIENCE_WITH_FETCH: Duration = Duration::from_secs(12);
 /// Longest wait for the source's answer.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest pause between two fetches.
@@ -172,8 +174,10 @@ impl AccessToken {
     /// Waits until `done`, not long; then the token there is.
     async fn settled(&self, mut done: impl FnMut(&State) -> bool) -> Result<Arc<Token>, Refusal> {
         let mut state = self.state.subscribe();
+        let is_replaced = state.borrow().refused && state.borrow().trouble.is_none();
+        let patience = if is_replaced { PATIENCE_WITH_FETCH } else { PATIENCE };
         // An error here is a lapse of patience, or the end of the process: the token that is there decides.
-        let _ = timeout(PATIENCE, state.wait_for(|state| done(state))).await;
+        let _ = timeout(patience, state.wait_for(|state| done(state))).await;
         let now = Instant::now();
         // One that FCM refuses is no better for having been waited with.
         let token = Some(state.borrow()).filter(|state| !state.refused).and_then(|state| state.valid(now).cloned());

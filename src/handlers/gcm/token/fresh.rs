@@ -37,7 +37,7 @@ pub(in crate::handlers::gcm) async fn keep_fresh(
 /// Asks one source again and again, whenever a token is due.
 async fn ask_in_time(token: &AccessToken, from: &Installed, name: &str) {
     let mut failures = 0;
-    sleep_until(from.due).await;
+    pause(token, from.due, Instant::now(), false).await;
     loop {
         let begun = Instant::now();
         let came = match timeout(FETCH_TIMEOUT, from.source.fetch()).await {

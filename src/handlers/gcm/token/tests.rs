@@ -236,6 +236,49 @@ async fn one_that_is_refused_again_while_its_endpoint_rests_is_waited_for_withou
     assert_eq!(setup.current().await.unwrap(), "Bearer 3");
 }
 
+/// Gives one token, and no answer any more.
+struct FallsSilent(Mutex<bool>);
+
+impl Source for FallsSilent {
+    fn fetch(&self) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        Box::pin(async {
+            if std::mem::replace(&mut *self.0.lock(), true) {
+                std::future::pending::<()>().await;
+            }
+            let authorization = HeaderValue::from_static("Bearer 1");
+            Ok(Fetched { authorization, lifetime: Duration::from_mins(60) })
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_beside_a_silent_endpoint_holds_pushes_up_and_fails_none() {
+    let (token, stop) = (Arc::new(AccessToken::new()), CancellationToken::new());
+    tokio::spawn(keep_fresh(token.clone(), Arc::new(FallsSilent(Mutex::new(false))), "test".into(), stop));
+    let first = token.current().await.unwrap();
+    first.accepted();
+    let (refused, other) = tokio::join!(token.instead_of(&first), async {
+        sleep(Duration::from_millis(10)).await;
+        assert!(token.at_hand().is_none(), "it is being replaced");
+        token.current().await
+    });
+    assert_eq!(refused.unwrap_err().key, "no-access-token");
+    assert_eq!(other.unwrap().authorization, "Bearer 1", "nothing better was found: it may be one server that errs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_one_of_another_source_is_replaced_as_soon() {
+    let setup = Setup::new([Ok(3600)]);
+    setup.current().await.unwrap();
+    install(&setup, 3600);
+    let first = setup.token.current().await.unwrap();
+    first.accepted();
+    sleep(Duration::from_secs(60)).await;
+    let begun = Instant::now();
+    assert_eq!(setup.token.instead_of(&first).await.unwrap().unwrap().authorization, "Bearer 2");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_told_to() {
     let setup = Setup::new([Ok(1)]);
