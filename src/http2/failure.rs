@@ -18,11 +18,15 @@ pub(super) fn judge(error: &h2::Error, sent: bool) -> (Failure, Fate) {
         };
     }
     if error.is_reset() {
-        // Reset by `h2` for a malformed answer, or by us: we do so on a timeout alone.
+        // Reset by `h2` for a malformed answer, or by us: we do so on a timeout alone. What `h2` had not sent by then may leave
+        // all the same, before the reset.
         let failure = if error.is_library() { Failure::Reset } else { Failure::Timeout };
-        return (failure, unless_unsent);
+        return (failure, Fate::Unknown);
     }
-    if error.is_io() || error.is_go_away() {
+    if error.is_go_away() {
+        return (Failure::ConnectionLost, Fate::Unknown); // ours, and the same
+    }
+    if error.is_io() {
         return (Failure::ConnectionLost, unless_unsent);
     }
     // A request that `h2` refused to begin.

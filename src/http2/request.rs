@@ -85,7 +85,7 @@ impl Slot {
             // A peer may answer before it has read the body; then this is refused and the answer is what counts.
             let _ = stream.send_data(body, true);
         }
-        self.open(Open { begun, stream: Some(stream) }, len);
+        self.open(Open::new(begun, Some(stream)), len);
         Ok(response)
     }
 

@@ -17,6 +17,14 @@ pub(super) struct Open {
     pub(super) begun: Instant,
     /// Its sending half, to reset it by; `None` when that was done.
     pub(super) stream: Option<SendStream<Bytes>>,
+    /// Whether it was found to be too old before.
+    overdue: bool,
+}
+
+impl Open {
+    pub(super) fn new(begun: Instant, stream: Option<SendStream<Bytes>>) -> Self {
+        Open { begun, stream, overdue: false }
+    }
 }
 
 impl Streams {
@@ -42,14 +50,16 @@ impl Streams {
         self.open.iter().flatten().map(|open| open.begun).min()
     }
 
-    /// The sending halves of those that began at `before` or earlier.
+    /// The sending halves of those that began at `before` or earlier, when that is found for the second time: after a time in
+    /// which this process stood still their answers may have been read a moment ago, and their tasks are yet to look.
     pub(super) fn expired(&mut self, before: Instant) -> Vec<SendStream<Bytes>> {
-        self.open
-            .iter_mut()
-            .flatten()
-            .filter(|open| open.begun <= before)
-            .filter_map(|open| open.stream.take())
-            .collect()
+        let mut expired = Vec::new();
+        for open in self.open.iter_mut().flatten().filter(|open| open.begun <= before) {
+            if std::mem::replace(&mut open.overdue, true) {
+                expired.extend(open.stream.take());
+            }
+        }
+        expired
     }
 }
 
@@ -61,7 +71,7 @@ mod tests {
     fn stream_keys_are_used_again() {
         let mut streams = Streams::default();
         let now = Instant::now();
-        let open = |begun| Open { begun, stream: None };
+        let open = |begun| Open::new(begun, None);
         let first = streams.insert(open(now));
         let second = streams.insert(open(now + std::time::Duration::from_secs(1)));
         assert_eq!(streams.oldest(), Some(now));

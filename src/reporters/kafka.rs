@@ -143,7 +143,7 @@ impl Records {
                 }
                 Next::Rebuild => life.iter().for_each(|life| self.rebuild(life)),
                 Next::AgainWithAlarm => self.state.topic_refused(topic, refused),
-                Next::Again => self.state.unreachable(refused),
+                Next::Again => self.state.unreachable(Some(topic), refused),
             }
             tokio::time::sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(PAUSE.1);

@@ -49,7 +49,9 @@ impl TokenEndpoint {
         let settings = PoolSettings {
             max_connections: 1,
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(10),
+            // Both before who asks has no more patience: a connection whose peer says nothing is left for another.
+            dead_after: Duration::from_secs(6),
+            request_timeout: Duration::from_secs(8),
             // Who asks has pauses of its own, longer than these.
             backoff: (Duration::from_millis(250), Duration::from_secs(2)),
             ..PoolSettings::new(host, uri.authority.port_u16().unwrap_or(443))

@@ -9,7 +9,7 @@ pub(super) enum Next {
     Again,
     /// The same again when the producer's queue has room.
     WhenRoom,
-    /// The topic is missing or forbidden: the operator must act, the same again after a pause.
+    /// The topic is missing, forbidden or takes no such records: the operator must act, the same again after a pause.
     AgainWithAlarm,
     /// Smaller.
     Truncate,
@@ -30,7 +30,11 @@ impl Next {
                 | Code::UnknownPartition
                 | Code::InvalidTopic
                 | Code::TopicAuthorizationFailed
-                | Code::ClusterAuthorizationFailed,
+                | Code::ClusterAuthorizationFailed
+                // A compacted topic, for our records have no key; a policy of the cluster's; its rule about times.
+                | Code::InvalidRecord
+                | Code::PolicyViolation
+                | Code::InvalidTimestamp,
             ) => Next::AgainWithAlarm,
             _ => Next::Again,
         }
@@ -47,6 +51,7 @@ mod tests {
         assert_eq!(Next::after(Some(Code::QueueFull)), Next::WhenRoom);
         assert_eq!(Next::after(Some(Code::TopicAuthorizationFailed)), Next::AgainWithAlarm);
         assert_eq!(Next::after(Some(Code::UnknownTopic)), Next::AgainWithAlarm);
+        assert_eq!(Next::after(Some(Code::InvalidRecord)), Next::AgainWithAlarm);
         assert_eq!(Next::after(Some(Code::PurgeQueue)), Next::Rebuild);
         assert_eq!(Next::after(Some(Code::MessageTimedOut)), Next::Again);
         assert_eq!(Next::after(None), Next::Again);

@@ -77,7 +77,7 @@ impl Context {
     /// Looks for records whose report does not come.
     fn look(&self, most: u32) {
         if self.given.look(most) {
-            self.state.unreachable(None);
+            self.state.unreachable(None, None);
         }
     }
 }
@@ -86,7 +86,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         if code == Some(Code::AllBrokersDown) {
-            self.state.unreachable(code);
+            self.state.unreachable(None, code);
         } else {
             self.state.heard(kafka_acl::plain(reason));
         }
@@ -106,11 +106,11 @@ impl ProducerContext for Context {
                 self.state.acknowledged(record.topic());
                 Ok(())
             }
-            Err((error, _)) => {
+            Err((error, record)) => {
                 // Told here, for who posted a record hears only that it is not acknowledged.
                 let code = error.rdkafka_error_code();
                 if Next::after(code) == Next::Again {
-                    self.state.unreachable(code);
+                    self.state.unreachable(Some(record.topic()), code);
                 }
                 Err(error.clone())
             }

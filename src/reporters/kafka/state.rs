@@ -1,6 +1,6 @@
 //! What is known about a reporter's broker and its topics, so that each change is logged once, not once per record.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,12 @@ pub(super) struct State {
 
 #[derive(Debug, Default)]
 struct Trouble {
+    /// When it was told that the broker does not acknowledge records.
+    told_at: Option<Instant>,
+    /// Since when nothing of any topic was acknowledged.
     unreachable_since: Option<Instant>,
+    /// Topics whose records are not taken in time, be others' taken or not, and since when.
+    slow_topics: HashMap<String, Instant>,
     refused_topics: HashSet<String>,
     too_large_topics: HashSet<String>,
     /// Producers that were replaced since something was acknowledged.
@@ -66,14 +71,20 @@ impl State {
         self.trouble.lock().heard.clone()
     }
 
-    /// The broker did not take a record in time, or all brokers are down.
-    pub(super) fn unreachable(&self, code: Option<Code>) {
-        let mut trouble = self.trouble.lock();
+    /// The broker did not take a record of this topic in time, or, of none, all brokers are down.
+    pub(super) fn unreachable(&self, topic: Option<&str>, code: Option<Code>) {
+        let (mut trouble, now) = (self.trouble.lock(), Instant::now());
         self.troubled.store(true, Ordering::Release);
-        if trouble.unreachable_since.is_none() {
-            trouble.unreachable_since = Some(Instant::now());
+        trouble.unreachable_since.get_or_insert(now);
+        // Where each is given up after its time, nobody waits for a topic to be well again.
+        let topic = topic.filter(|_| self.give_up_after.is_none());
+        if let Some(new) = topic.filter(|topic| !trouble.slow_topics.contains_key(*topic)) {
+            trouble.slow_topics.insert(new.to_owned(), now);
+        }
+        if trouble.told_at.is_none() {
+            trouble.told_at = Some(now);
             let (records, brokers, meanwhile) = (self.records, &self.brokers, self.meanwhile());
-            tracing::warn!(records, brokers, ?code, meanwhile, "the broker does not acknowledge records");
+            tracing::warn!(records, brokers, topic, ?code, meanwhile, "the broker does not acknowledge records");
         }
     }
 
@@ -100,13 +111,16 @@ impl State {
         // The next acknowledgement ends the count, also of one that failed for good while all else was well.
         self.troubled.store(true, Ordering::Release);
         trouble.rebuilds = trouble.rebuilds.saturating_add(1);
-        if let Some(reason) = fatal {
+        if trouble.rebuilds > 1 {
+            // Each fails for good in its turn, or stands still: told once, and seen as a stall.
+            trouble.unreachable_since.get_or_insert_with(Instant::now);
+        } else if let Some(reason) = fatal {
             tracing::error!(
                 records,
                 reason,
                 "a producer failed for good and was built anew: its records are sent again"
             );
-        } else if trouble.rebuilds == 1 {
+        } else {
             tracing::warn!(
                 records,
                 "nothing is acknowledged for long: the producer is built anew, now and then, in case it is the one that stands still"
@@ -116,9 +130,9 @@ impl State {
 
     /// Whether a producer of this age has had its time.
     pub(super) fn stands_still(&self, age: Duration) -> bool {
-        let rebuilds = self.trouble.lock().rebuilds;
-        let patience = STILL.1.min(STILL.0 * 2_u32.saturating_pow(rebuilds));
-        self.stalled_for().min(age) >= patience
+        let trouble = self.trouble.lock();
+        let patience = STILL.1.min(STILL.0 * 2_u32.saturating_pow(trouble.rebuilds));
+        trouble.unreachable_since.is_some_and(|since| since.elapsed().min(age) >= patience)
     }
 
     /// It could not be replaced; each record that finds it dead tries to.
@@ -147,8 +161,10 @@ impl State {
             return;
         }
         let mut trouble = self.trouble.lock();
-        trouble.rebuilds = 0;
-        if let Some(since) = trouble.unreachable_since.take() {
+        (trouble.rebuilds, trouble.unreachable_since) = (0, None);
+        trouble.slow_topics.remove(topic);
+        let is_well = trouble.slow_topics.is_empty();
+        if let Some(since) = trouble.told_at.take_if(|_| is_well) {
             let seconds = since.elapsed().as_secs();
             tracing::info!(
                 records = self.records,
@@ -160,12 +176,14 @@ impl State {
         if trouble.refused_topics.remove(topic) {
             tracing::info!(records = self.records, topic, "the topic of records can be written again");
         }
-        self.troubled.store(!trouble.refused_topics.is_empty(), Ordering::Release);
+        self.troubled.store(!(is_well && trouble.refused_topics.is_empty()), Ordering::Release);
     }
 
-    /// For how long nothing was acknowledged; zero when all is well.
+    /// For how long nothing was acknowledged of any topic, or of the one that has waited longest; zero when all is well.
     pub(super) fn stalled_for(&self) -> Duration {
-        self.trouble.lock().unreachable_since.map_or(Duration::ZERO, |since| since.elapsed())
+        let trouble = self.trouble.lock();
+        let since = trouble.slow_topics.values().chain(&trouble.unreachable_since).min();
+        since.map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// Topics that are missing or may not be written.
@@ -191,7 +209,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_ends_the_trouble_of_its_topic_and_broker() {
         let state = State::new("feedback", "b", None);
-        state.unreachable(None);
+        state.unreachable(None, None);
         state.topic_refused("a", None);
         state.topic_refused("b", None);
         state.acknowledged("a");
@@ -202,12 +220,40 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_is_not_taken_stalls_while_others_are_acknowledged() {
+        let (state, lossy) = (State::new("feedback", "b", None), State::new("feedback", "b", Some(Duration::ZERO)));
+        let hour = Duration::from_hours(1);
+        for state in [&state, &lossy] {
+            state.unreachable(Some("a"), Some(Code::MessageTimedOut));
+            state.acknowledged("b");
+        }
+        assert_eq!(lossy.stalled_for(), Duration::ZERO, "its records are given up");
+        state.trouble.lock().slow_topics.insert("a".into(), Instant::now().checked_sub(hour).unwrap());
+        assert!(state.stalled_for() >= hour && !state.stands_still(hour), "the producer is well");
+        state.unreachable(Some("a"), Some(Code::MessageTimedOut));
+        assert!(state.stalled_for() >= hour, "since it began");
+        state.acknowledged("a");
+        assert_eq!((state.stalled_for(), state.troubled.load(Ordering::Acquire)), (Duration::ZERO, false));
+    }
+
+    #[test]
+    fn producers_that_fail_for_good_one_after_the_other_are_a_stall() {
+        let state = State::new("feedback", "b", None);
+        state.rebuilt(Some("not authorized"));
+        assert_eq!(state.trouble.lock().unreachable_since, None, "one may");
+        state.rebuilt(Some("not authorized"));
+        assert!(state.trouble.lock().unreachable_since.is_some());
+        state.acknowledged("a");
+        assert_eq!(state.trouble.lock().unreachable_since, None);
+    }
+
+    #[test]
     fn a_producer_has_more_time_the_more_of_them_were_in_vain() {
         let state = State::new("feedback", "b", None);
         let hour = Duration::from_hours(1);
         assert!(!state.stands_still(hour), "all is well");
         let since = Instant::now().checked_sub(hour);
-        state.unreachable(None);
+        state.unreachable(None, None);
         state.trouble.lock().unreachable_since = since;
         let patience = || (1..=600).find(|s| state.stands_still(Duration::from_secs(*s)));
         let times: Vec<_> = (0..6).map(|_| (patience(), state.rebuilt(None)).0).collect();
