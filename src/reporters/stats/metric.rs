@@ -128,7 +128,7 @@ metrics! {
     DeadLetterProducerRebuilt: Ours Counter "dead_letter_producer_rebuilt" [],
     /// Dead letters not yet acknowledged.
     DeadLettersWaiting: Ours Gauge "dead_letters_waiting" [],
-    /// For how long the broker of dead letters has acknowledged nothing; 0 when well.
+    /// For how long the broker of dead letters has acknowledged nothing, at all or of one topic; 0 when well.
     DeadLettersStalledSeconds: Ours Gauge "dead_letters_stalled_seconds" [],
     /// Topics of dead letters that are missing or may not be written, as of the last attempts.
     DeadLettersRefusedTopics: Ours Gauge "dead_letters_refused_topics" [],
@@ -140,7 +140,7 @@ metrics! {
     FeedbackProducerRebuilt: Ours Counter "feedback_producer_rebuilt" [],
     /// Feedback records not yet acknowledged.
     FeedbackWaiting: Ours Gauge "feedback_waiting" [],
-    /// For how long the feedback broker has acknowledged nothing; 0 when well.
+    /// For how long the feedback broker has acknowledged nothing, at all or of one topic; 0 when well.
     FeedbackStalledSeconds: Ours Gauge "feedback_stalled_seconds" [],
     /// Rows deleted for dead tokens.
     TokensDeleteSuccess: Original Counter "tokens_delete_success" [hostname, game, platform],
