@@ -157,7 +157,7 @@ pub struct Backlog {
     pub waiting: u64,
     /// Records given up since the start.
     pub lost: u64,
-    /// For how long the broker has acknowledged nothing although it should; zero when all is well.
+    /// For how long the broker has acknowledged nothing, at all or of one topic, although it should; zero when all is well.
     pub stalled_for: Duration,
     /// Topics that are missing or may not be written, as of the last attempts.
     pub refused_topics: usize,
