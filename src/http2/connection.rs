@@ -13,7 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::PoolSettings;
 use super::burst::Exit;
 use super::connect::{Io, Tls, why_ended};
-use super::keep_alive::{Beat, KeepAlive, Mute};
+use super::keep_alive::{Beat, KeepAlive};
 use super::shared::Shared;
 use super::traffic::Traffic;
 
@@ -37,7 +37,6 @@ pub(super) struct Driver {
     traffic: Arc<Traffic>,
     tick: Interval,
     keep_alive: KeepAlive,
-    mute: Mute,
     life: Option<Duration>,
     draining_since: Option<Instant>,
 }
@@ -61,8 +60,7 @@ impl Driver {
         let settings = &shared.settings;
         let mut tick = tokio::time::interval(tick(settings));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let now = Instant::now();
-        let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, now, traffic.read());
+        let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, Instant::now(), traffic.read());
         let life = settings.max_age.map(|age| age.mul_f64(1.0 - fastrand::f64() / 10.0));
         let limit = probe.current_max_send_streams();
         let ping = connection.ping_pong();
@@ -77,7 +75,6 @@ impl Driver {
             traffic,
             tick,
             keep_alive,
-            mute: Mute::new(now),
             life,
             draining_since: None,
             shared,
@@ -176,7 +173,6 @@ impl Driver {
     /// Looks through the connection's requests, its age and its peer's signs of life.
     fn look_at_clock(&mut self, now: Instant) -> Option<Found> {
         let (shared, keep_alive, life) = (&self.shared, &mut self.keep_alive, self.life);
-        let mute = self.mute.look(self.traffic.answers(), now);
         shared.with_state(|state| {
             let living = state.living();
             let member = state.member(self.id)?;
@@ -185,15 +181,11 @@ impl Driver {
             } else if let Some(why) = shared.outlived(member, living, life, now) {
                 member.retire(why);
             }
+            let draining = member.places.is_draining();
             let beat = keep_alive.beat(now, member.traffic.read(), member.streams.oldest());
-            let before = now.checked_sub(shared.settings.request_timeout);
-            let expired = before.map(|before| member.streams.expired(before)).unwrap_or_default();
-            // The oldest connection is the first to be given new requests: it must not be one that answers none.
-            if !expired.is_empty() && mute >= shared.settings.request_timeout {
-                member.turn_away("the peer takes requests and answers none");
-            }
-            let (draining, in_flight) = (member.places.is_draining(), member.places.in_flight());
-            Some(Found { expired, beat, draining, in_flight })
+            let expired = now.checked_sub(shared.settings.request_timeout).map(|before| member.streams.expired(before));
+            let in_flight = member.places.in_flight();
+            Some(Found { expired: expired.unwrap_or_default(), beat, draining, in_flight })
         })
     }
 

@@ -4,9 +4,21 @@ use h2::Reason;
 
 use super::{Failure, Fate};
 
-/// Judges an error that ended a request. `sent`: bytes left after the request was queued, so its headers may be out.
-pub(super) fn judge(error: &h2::Error, sent: bool) -> (Failure, Fate) {
-    let unless_unsent = if sent { Fate::Unknown } else { Fate::NotProcessed };
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// `h2` refused to begin it.
+    NotBegun,
+    /// `h2` has it, and let go of no byte since.
+    Held,
+    /// Bytes left after it was queued, so its headers may be out.
+    Sent,
+}
+
+/// Judges an error that ended a request.
+pub(super) fn judge(error: &h2::Error, left: Left) -> (Failure, Fate) {
+    // What `h2` holds may leave all the same, before a reset and in its farewell; with a broken connection it cannot.
+    let fate = |not_processed: bool| if not_processed { Fate::NotProcessed } else { Fate::Unknown };
     if error.is_go_away() && error.is_remote() {
         // `h2` gives a peer's GOAWAY to those streams alone that are above its last stream id, and to new ones.
         return (Failure::GoAway, Fate::NotProcessed);
@@ -18,16 +30,15 @@ pub(super) fn judge(error: &h2::Error, sent: bool) -> (Failure, Fate) {
         };
     }
     if error.is_reset() {
-        // Reset by `h2` for a malformed answer, or by us: we do so on a timeout alone. What `h2` had not sent by then may leave
-        // all the same, before the reset.
+        // Reset by `h2` for a malformed answer, or by us: we do so on a timeout alone.
         let failure = if error.is_library() { Failure::Reset } else { Failure::Timeout };
         return (failure, Fate::Unknown);
     }
     if error.is_go_away() {
-        return (Failure::ConnectionLost, Fate::Unknown); // ours, and the same
+        return (Failure::ConnectionLost, fate(left == Left::NotBegun));
     }
     if error.is_io() {
-        return (Failure::ConnectionLost, unless_unsent);
+        return (Failure::ConnectionLost, fate(left != Left::Sent));
     }
     // A request that `h2` refused to begin.
     (Failure::Reset, Fate::NotProcessed)

@@ -1,7 +1,6 @@
 //! When to PING and when to call a peer dead. Pure: time is an argument.
 //!
-//! A connection can die without a word (a middlebox forgets it, a host vanishes); TCP would notice after many minutes. One can
-//! also live and be of no use: a proxy answers PINGs and gives the window back for an upstream that is gone.
+//! A connection can die without a word (a middlebox forgets it, a host vanishes); TCP would notice after many minutes.
 
 use std::time::Duration;
 
@@ -64,40 +63,9 @@ impl KeepAlive {
     }
 }
 
-/// Since when a peer has answered no request.
-#[derive(Debug)]
-pub(super) struct Mute {
-    answers: u64,
-    since: Instant,
-}
-
-impl Mute {
-    pub(super) fn new(now: Instant) -> Self {
-        Mute { answers: 0, since: now }
-    }
-
-    /// For how long there was no answer, of `answers` so far.
-    pub(super) fn look(&mut self, answers: u64, now: Instant) -> Duration {
-        if answers != self.answers {
-            *self = Mute { answers, since: now };
-        }
-        now.duration_since(self.since)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_answer_ends_a_silence_whatever_its_number() {
-        let start = Instant::now();
-        let mut mute = Mute::new(start);
-        assert_eq!(mute.look(0, start + seconds(3)), seconds(3));
-        assert_eq!(mute.look(7, start + seconds(4)), Duration::ZERO);
-        assert_eq!(mute.look(7, start + seconds(9)), seconds(5));
-        assert_eq!(mute.look(8, start + seconds(10)), Duration::ZERO);
-    }
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)

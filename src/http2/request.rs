@@ -12,7 +12,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
-use super::failure::{is_end_of_answer, judge};
+use super::failure::{Left, is_end_of_answer, judge};
 use super::shared::Shared;
 use super::state::Place;
 use super::streams::Open;
@@ -117,8 +117,12 @@ impl Slot {
 
     /// An error in words and in kind.
     fn failed(&self, error: &h2::Error, begun: Instant) -> SendError {
-        let sent = self.written.is_some_and(|before| self.traffic.written() > before);
-        let (failure, fate) = judge(error, sent);
+        let left = match self.written {
+            None => Left::NotBegun,
+            Some(before) if self.traffic.written() > before => Left::Sent,
+            Some(_) => Left::Held,
+        };
+        let (failure, fate) = judge(error, left);
         let mut state = self.shared.state.lock();
         let end = state.member(self.id).and_then(|member| member.end.clone());
         state.totals.timeouts += u64::from(failure == Failure::Timeout);

@@ -21,15 +21,15 @@ pub(super) struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     window: AtomicI64,
-    answers: AtomicU64,
+    answered: AtomicBool,
     goaway: AtomicBool,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         let window = AtomicI64::new(FIRST_WINDOW as i64);
-        let [read, written, answers] = [0; 3].map(AtomicU64::new);
-        Traffic { read, written, window, answers, goaway: AtomicBool::new(false) }
+        let (read, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        Traffic { read, written, window, answered: AtomicBool::new(false), goaway: AtomicBool::new(false) }
     }
 }
 
@@ -51,12 +51,7 @@ impl Traffic {
 
     /// Whether the peer has answered a request, though its task may not have looked yet.
     pub(super) fn answered(&self) -> bool {
-        self.answers() > 0
-    }
-
-    /// How often answers were read: not how many, but more when there are new ones.
-    pub(super) fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Whether the peer has said GOAWAY.
@@ -99,7 +94,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
             self.traffic.window.fetch_add(flow.granted as i64, Ordering::Relaxed);
         }
         if flow.headers > 0 {
-            self.traffic.answers.fetch_add(1, Ordering::Relaxed);
+            self.traffic.answered.store(true, Ordering::Relaxed);
         }
         if flow.goaways > 0 {
             self.traffic.goaway.store(true, Ordering::Relaxed);

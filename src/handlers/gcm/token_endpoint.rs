@@ -49,7 +49,9 @@ impl TokenEndpoint {
         let settings = PoolSettings {
             max_connections: 1,
             connect_timeout: Duration::from_secs(5),
-            // Both before who asks has no more patience: a connection whose peer says nothing is left for another.
+            // Sooner than who asks has no more patience: a connection whose peer says nothing, not to a PING either, is left
+            // for another.
+            ping_after: Some(Duration::from_mins(1)),
             dead_after: Duration::from_secs(6),
             request_timeout: Duration::from_secs(8),
             // Who asks has pauses of its own, longer than these.

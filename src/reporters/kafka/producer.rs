@@ -101,6 +101,7 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         self.state.made_room();
+        let waiter = self.given.leave(number);
         let report = match result {
             Ok(record) => {
                 self.state.acknowledged(record.topic());
@@ -109,13 +110,13 @@ impl ProducerContext for Context {
             Err((error, record)) => {
                 // Told here, for who posted a record hears only that it is not acknowledged.
                 let code = error.rdkafka_error_code();
-                if Next::after(code) == Next::Again {
+                if Next::after(code) == Next::Again && waiter.is_some() {
                     self.state.unreachable(Some(record.topic()), code);
                 }
                 Err(error.clone())
             }
         };
-        if let Some(waiter) = self.given.leave(number) {
+        if let Some(waiter) = waiter {
             waiter.tell(report);
         }
     }

@@ -32,8 +32,10 @@ struct Trouble {
     told_at: Option<Instant>,
     /// Since when nothing of any topic was acknowledged.
     unreachable_since: Option<Instant>,
-    /// Topics whose records are not taken in time, be others' taken or not, and since when.
-    slow_topics: HashMap<String, Instant>,
+    /// Topics whose records are not taken in time, be others' taken or not.
+    slow_topics: HashMap<String, Slow>,
+    /// A producer failed for good, and it was told.
+    fatal_told: bool,
     refused_topics: HashSet<String>,
     too_large_topics: HashSet<String>,
     /// Producers that were replaced since something was acknowledged.
@@ -42,6 +44,14 @@ struct Trouble {
     no_producer: bool,
     /// The client's last words about a broker.
     heard: Option<String>,
+}
+
+/// A topic whose records are not taken in time.
+#[derive(Debug)]
+struct Slow {
+    since: Instant,
+    /// Whether the log has it: not when it only shares what was told of the broker.
+    told: bool,
 }
 
 impl State {
@@ -79,10 +89,16 @@ impl State {
         // Where each is given up after its time, nobody waits for a topic to be well again.
         let topic = topic.filter(|_| self.give_up_after.is_none());
         if let Some(new) = topic.filter(|topic| !trouble.slow_topics.contains_key(*topic)) {
-            trouble.slow_topics.insert(new.to_owned(), now);
+            trouble.slow_topics.insert(new.to_owned(), Slow { since: now, told: false });
         }
-        if trouble.told_at.is_none() {
-            trouble.told_at = Some(now);
+        if trouble.told_at.is_some() {
+            return;
+        }
+        let is_told = match topic.and_then(|topic| trouble.slow_topics.get_mut(topic)) {
+            Some(slow) => std::mem::replace(&mut slow.told, true),
+            None => trouble.told_at.replace(now).is_some(),
+        };
+        if !is_told {
             let (records, brokers, meanwhile) = (self.records, &self.brokers, self.meanwhile());
             tracing::warn!(records, brokers, topic, ?code, meanwhile, "the broker does not acknowledge records");
         }
@@ -94,6 +110,17 @@ impl State {
         self.troubled.store(true, Ordering::Release);
         if trouble.refused_topics.insert(topic.to_owned()) {
             let (records, meanwhile) = (self.records, self.meanwhile());
+            let is_about_records =
+                matches!(code, Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp));
+            if is_about_records {
+                return tracing::error!(
+                    records,
+                    topic,
+                    ?code,
+                    meanwhile,
+                    "the topic of records does not take them: is it compacted, or is there a policy against them?"
+                );
+            }
             tracing::error!(
                 records,
                 topic,
@@ -112,15 +139,18 @@ impl State {
         self.troubled.store(true, Ordering::Release);
         trouble.rebuilds = trouble.rebuilds.saturating_add(1);
         if trouble.rebuilds > 1 {
-            // Each fails for good in its turn, or stands still: told once, and seen as a stall.
+            // Each fails for good in its turn, or stands still: seen as a stall.
             trouble.unreachable_since.get_or_insert_with(Instant::now);
-        } else if let Some(reason) = fatal {
-            tracing::error!(
-                records,
-                reason,
-                "a producer failed for good and was built anew: its records are sent again"
-            );
-        } else {
+        }
+        if let Some(reason) = fatal {
+            if !std::mem::replace(&mut trouble.fatal_told, true) {
+                tracing::error!(
+                    records,
+                    reason,
+                    "a producer failed for good and was built anew: its records are sent again"
+                );
+            }
+        } else if trouble.rebuilds == 1 {
             tracing::warn!(
                 records,
                 "nothing is acknowledged for long: the producer is built anew, now and then, in case it is the one that stands still"
@@ -145,6 +175,7 @@ impl State {
     /// Even the truncated record was refused.
     pub(super) fn too_large(&self, topic: &str) {
         let mut trouble = self.trouble.lock();
+        trouble.slow_topics.remove(topic); // nobody waits for that record any more
         // Kept for good and not part of `troubled`: the topic's limit is the operator's to raise, once told is enough.
         if trouble.too_large_topics.insert(topic.to_owned()) {
             tracing::error!(
@@ -161,28 +192,24 @@ impl State {
             return;
         }
         let mut trouble = self.trouble.lock();
-        (trouble.rebuilds, trouble.unreachable_since) = (0, None);
-        trouble.slow_topics.remove(topic);
-        let is_well = trouble.slow_topics.is_empty();
-        if let Some(since) = trouble.told_at.take_if(|_| is_well) {
-            let seconds = since.elapsed().as_secs();
-            tracing::info!(
-                records = self.records,
-                brokers = self.brokers,
-                seconds,
-                "the broker acknowledges records again"
-            );
+        (trouble.rebuilds, trouble.unreachable_since, trouble.fatal_told) = (0, None, false);
+        let slow = trouble.slow_topics.remove(topic).filter(|slow| slow.told);
+        let of_topic = slow.map(|slow| (Some(topic), slow.since));
+        for (topic, since) in of_topic.into_iter().chain(trouble.told_at.take().map(|since| (None, since))) {
+            let (records, brokers, seconds) = (self.records, &self.brokers, since.elapsed().as_secs());
+            tracing::info!(records, brokers, topic, seconds, "the broker acknowledges records again");
         }
         if trouble.refused_topics.remove(topic) {
             tracing::info!(records = self.records, topic, "the topic of records can be written again");
         }
-        self.troubled.store(!(is_well && trouble.refused_topics.is_empty()), Ordering::Release);
+        let is_well = trouble.slow_topics.is_empty() && trouble.refused_topics.is_empty();
+        self.troubled.store(!is_well, Ordering::Release);
     }
 
     /// For how long nothing was acknowledged of any topic, or of the one that has waited longest; zero when all is well.
     pub(super) fn stalled_for(&self) -> Duration {
         let trouble = self.trouble.lock();
-        let since = trouble.slow_topics.values().chain(&trouble.unreachable_since).min();
+        let since = trouble.slow_topics.values().map(|slow| &slow.since).chain(&trouble.unreachable_since).min();
         since.map_or(Duration::ZERO, Instant::elapsed)
     }
 
@@ -228,7 +255,8 @@ mod tests {
             state.acknowledged("b");
         }
         assert_eq!(lossy.stalled_for(), Duration::ZERO, "its records are given up");
-        state.trouble.lock().slow_topics.insert("a".into(), Instant::now().checked_sub(hour).unwrap());
+        let slow = Slow { since: Instant::now().checked_sub(hour).unwrap(), told: true };
+        state.trouble.lock().slow_topics.insert("a".into(), slow);
         assert!(state.stalled_for() >= hour && !state.stands_still(hour), "the producer is well");
         state.unreachable(Some("a"), Some(Code::MessageTimedOut));
         assert!(state.stalled_for() >= hour, "since it began");
