@@ -427,12 +427,12 @@ mod tests {
         let (desk, runtime) =
             (Arc::new(desk), tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
         let circuit = &desk.app("game").expect("configured").circuit;
-        let (begun, second) = (Instant::now(), Duration::from_secs(1));
         for _ in 0..20 {
             let pass = circuit.admit().expect("all is well");
             let why = Refusal { source: Source::Project, ..refusal.clone() };
             circuit.ended(pass, &Attempt::local(Verdict::Hold(why)));
         }
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
         circuit.tick(begun + 2 * second);
         circuit.tick(begun + 5 * second);
         assert!(circuit.is_open());
