@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use crate::circuit::{Circuit, Mark, Pass};
 use crate::desk::{AppTools, Desk};
 use crate::gate::{Admitted, DeliveryGate};
-use crate::handlers::retry::{Budget, LONGEST_WISH};
+use crate::handlers::retry::{Budget, wish};
 use crate::handlers::{Gate, MessageHandler};
 use crate::jobs::Job;
 use crate::line::Begun;
@@ -122,11 +122,6 @@ impl Push {
         let asked_for = self.last.as_deref().map_or(Duration::ZERO, wish);
         self.mark.as_ref().is_none_or(|mark| now.saturating_duration_since(mark.began) >= asked_for)
     }
-}
-
-/// How long the provider asked to wait.
-fn wish(refusal: &Refusal) -> Duration {
-    refusal.retry_after.unwrap_or_default().min(LONGEST_WISH)
 }
 
 /// A message's first attempt and what follows from it. Runs as the message's task on a sender's runtime.

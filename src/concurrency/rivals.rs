@@ -188,8 +188,7 @@ mod tests {
             for weight in &weights {
                 world.enter(rivals.enter(*weight));
             }
-            // With 4 apps some shares are still a third too large between the 10th and the 30th second.
-            world.run(30);
+            world.run(10);
             let rates = world.run(20);
             let sum: f64 = rates.iter().sum();
             prop_assert!(sum > 0.85 * per_second, "{rates:?}");

@@ -139,8 +139,7 @@ impl Policy {
     /// evenly drawn number. Never below the provider's wish, never above the wish plus the curve's cap.
     pub fn delay(&self, refusal: &Refusal, attempt: u32, random: u64) -> Duration {
         let ceiling = self.curve(refusal.class, refusal.source, refusal.key).ceiling(attempt);
-        let floor = refusal.retry_after.unwrap_or_default().min(LONGEST_WISH);
-        (floor + share(ceiling, random)).max(SHORTEST)
+        (wish(refusal) + share(ceiling, random)).max(SHORTEST)
     }
 
     /// The budget of a message whose last refusal is of this kind.
@@ -154,6 +153,11 @@ impl Policy {
         let budget = self.budget(last.class, last.source, last.key);
         spent.attempts >= budget.attempts || (spent.attempts > 0 && spent.time >= budget.time)
     }
+}
+
+/// How long the provider asked to wait, or what stands for that, at most [`LONGEST_WISH`].
+pub fn wish(refusal: &Refusal) -> Duration {
+    refusal.retry_after.unwrap_or_default().min(LONGEST_WISH)
 }
 
 /// `random / 2^64` of `whole`, to the nanosecond.

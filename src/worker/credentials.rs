@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -45,8 +44,8 @@ pub(super) async fn watch(parts: Parts, asked: Reload, shutdown: Shutdown) {
             tell(&parts, file, look, is_asked);
         };
         // Side by side: one whose endpoint is slow keeps no other waiting.
-        let looks: FuturesUnordered<_> = files.iter_mut().map(look_and_tell).collect();
-        if token.run_until_cancelled(looks.collect::<()>()).await.is_none() {
+        let looks = join_all(files.iter_mut().map(look_and_tell));
+        if token.run_until_cancelled(looks).await.is_none() {
             return;
         }
     }

@@ -28,7 +28,7 @@ use crate::outcome::{Class, Refusal, Source as Where, Verdict};
 /// Longest wait of a push for a token that is being fetched; then it waits without a task.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while one that FCM refused is being replaced: a fetch that fails leaves the old one in use.
-const PATIENCE_WITH_FETCH: Duration = Duration::from_secs(12);
+const PATIENCE_WITH_FETCH: Duration = FETCH_TIMEOUT.saturating_add(SHORTEST_PAUSE).saturating_add(SHORTEST_PAUSE);
 /// Longest wait for the source's answer.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest pause between two fetches.

@@ -30,15 +30,18 @@ impl Next {
                 | Code::UnknownPartition
                 | Code::InvalidTopic
                 | Code::TopicAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                // A compacted topic, for our records have no key; a policy of the cluster's; its rule about times.
-                | Code::InvalidRecord
-                | Code::PolicyViolation
-                | Code::InvalidTimestamp,
+                | Code::ClusterAuthorizationFailed,
             ) => Next::AgainWithAlarm,
+            code if is_about_records(code) => Next::AgainWithAlarm,
             _ => Next::Again,
         }
     }
+}
+
+/// Whether a topic refuses records for what they are: a compacted one, for ours have no key; a policy of the cluster's; its rule
+/// about times.
+pub(super) fn is_about_records(code: Option<Code>) -> bool {
+    matches!(code, Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::sync::Notify;
 
+use super::next::is_about_records;
+
 /// A producer that refuses a record and that nothing was acknowledged of for so long is replaced; the next one after twice the
 /// time, up to the longest. One that stands still is not told apart from one whose broker is away, where this costs
 /// next to nothing.
@@ -110,9 +112,7 @@ impl State {
         self.troubled.store(true, Ordering::Release);
         if trouble.refused_topics.insert(topic.to_owned()) {
             let (records, meanwhile) = (self.records, self.meanwhile());
-            let is_about_records =
-                matches!(code, Some(Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTimestamp));
-            if is_about_records {
+            if is_about_records(code) {
                 return tracing::error!(
                     records,
                     topic,
