@@ -15,6 +15,7 @@ use super::burst::Exit;
 use super::connect::{Io, Tls, why_ended};
 use super::keep_alive::{Beat, KeepAlive};
 use super::shared::Shared;
+use super::streams::Expired;
 use super::traffic::Traffic;
 
 /// Longest time between two looks at the deadlines.
@@ -183,9 +184,15 @@ impl Driver {
             }
             let draining = member.places.is_draining();
             let beat = keep_alive.beat(now, member.traffic.read(), member.streams.oldest());
-            let expired = now.checked_sub(shared.settings.request_timeout).map(|before| member.streams.expired(before));
+            let (answers, before) = (member.traffic.answers(), now.checked_sub(shared.settings.request_timeout));
+            let Expired { streams, is_mute } =
+                before.map(|before| member.streams.expired(before, answers)).unwrap_or_default();
+            if is_mute {
+                member.mute_since = Some(answers);
+            }
             let in_flight = member.places.in_flight();
-            Some(Found { expired: expired.unwrap_or_default(), beat, draining, in_flight })
+            state.leave_if_mute(self.id, shared.settings.max_connections);
+            Some(Found { expired: streams, beat, draining, in_flight })
         })
     }
 

@@ -78,14 +78,14 @@ impl Slot {
     }
 
     fn begin(&mut self, begun: Instant, request: Request<()>, body: Bytes) -> Result<ResponseFuture, h2::Error> {
-        let (written, len) = (self.traffic.written(), body.len());
+        let (written, answers, len) = (self.traffic.written(), self.traffic.answers(), body.len());
         let (response, mut stream) = self.send.send_request(request, len == 0)?;
         self.written = Some(written);
         if len > 0 {
             // A peer may answer before it has read the body; then this is refused and the answer is what counts.
             let _ = stream.send_data(body, true);
         }
-        self.open(Open::new(begun, Some(stream)), len);
+        self.open(Open::new(begun, Some(stream), answers), len);
         Ok(response)
     }
 

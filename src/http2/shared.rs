@@ -103,7 +103,7 @@ impl Shared {
         if state.waiters.is_empty() {
             state.width.relax();
         }
-        if !state.waiters.is_empty() || state.living() < self.settings.min_idle {
+        if !state.waiters.is_empty() || state.useful() < state.least(&self.settings) {
             self.widen(state);
         }
         unwanted

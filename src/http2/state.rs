@@ -80,6 +80,8 @@ pub(super) struct Member {
     /// Whether we wanted that end (idle, recycled, retired, closed).
     pub(super) by_us: bool,
     pub(super) ended: bool,
+    /// Its answers when a request's time was over and it had given none since that began: it is mute until there are more.
+    pub(super) mute_since: Option<u64>,
 }
 
 impl<T> State<T> {
@@ -125,6 +127,7 @@ impl<T> State<T> {
             end: None,
             by_us: false,
             ended: false,
+            mute_since: None,
         });
         self.next_id
     }
@@ -148,10 +151,17 @@ impl<T> State<T> {
         self.members.iter_mut().find(|member| member.id == id)
     }
 
-    /// Takes a place on the oldest connection that has one: the youngest then fall idle first and can be closed.
+    /// Takes a place on the oldest connection that has one: the youngest then fall idle first and can be closed. One that answers
+    /// nothing comes last.
     pub(super) fn take(&mut self) -> Option<Place> {
         let typical = self.typical;
-        let member = self.members.iter_mut().find(|member| member.send.is_some() && member.places.has_room(typical))?;
+        let has_place = |member: &Member| member.send.is_some() && member.places.has_room(typical);
+        let mut places = self.members.iter().enumerate().filter(|(_, member)| has_place(member));
+        let first = places.next()?;
+        let best =
+            if first.1.is_mute() { places.find(|(_, member)| !member.is_mute()).unwrap_or(first) } else { first };
+        let index = best.0;
+        let member = &mut self.members[index];
         let send = member.send.clone()?;
         member.places.take(typical);
         member.idle_since = None;
@@ -169,6 +179,30 @@ impl<T> State<T> {
         self.members.retain(|member| !(member.ended && member.places.in_flight() == 0));
     }
 
+    /// A connection that answers nothing takes no new streams any more when another one answers, or when there can be no other to
+    /// find out. A proxy may answer PINGs, and give the window back, for an upstream that is gone; but if it is the provider that is
+    /// silent, the connections there are will be wanted when it comes back.
+    pub(super) fn leave_if_mute(&mut self, id: u64, most: usize) {
+        let (living, others_answer) =
+            (self.living(), self.members.iter().any(|member| member.id != id && member.answers()));
+        if let Some(member) = self.member(id).filter(|member| member.is_living() && member.is_mute())
+            && (others_answer || living >= most.max(1))
+        {
+            member.turn_away("the peer takes requests and answers none");
+        }
+    }
+
+    /// Connections to have without load. Beside those that answer nothing there is to be one more.
+    pub(super) fn least(&self, settings: &PoolSettings) -> usize {
+        let is_any_mute = self.members.iter().any(|member| member.is_living() && member.is_mute());
+        settings.min_idle.max(usize::from(is_any_mute))
+    }
+
+    /// Connections that take new streams, and answer as far as is known.
+    pub(super) fn useful(&self) -> usize {
+        self.members.iter().filter(|member| member.is_living() && !member.is_mute()).count()
+    }
+
     /// Connections that take new streams.
     pub(super) fn living(&self) -> usize {
         self.members.iter().filter(|member| member.is_living()).count()
@@ -176,16 +210,18 @@ impl<T> State<T> {
 
     /// How many connects to begin now. Asked on every push while somebody waits: the clock is read last.
     pub(super) fn connects(&mut self, settings: &PoolSettings) -> usize {
-        let living = self.living();
-        if self.closed || self.width.connecting() > 0 || living >= settings.max_connections.max(1) {
+        let (living, most) = (self.living(), settings.max_connections.max(1));
+        if self.closed || self.width.connecting() > 0 || living >= most {
             return 0;
         }
+        let useful = self.useful();
+        let is_unproven = |member: &Member| member.is_living() && !member.is_mute() && !member.places.is_proven();
         let view = View {
-            living,
-            unproven: self.members.iter().any(|member| member.is_living() && !member.places.is_proven()),
+            living: useful,
+            unproven: self.members.iter().any(is_unproven),
             waiting: !self.waiters.is_empty(),
-            min_idle: settings.min_idle,
-            max: settings.max_connections.max(1),
+            min_idle: self.least(settings),
+            max: most - (living - useful),
         };
         self.width.begin(view, Instant::now())
     }
@@ -194,6 +230,16 @@ impl<T> State<T> {
 impl Member {
     pub(super) fn is_living(&self) -> bool {
         !self.ended && !self.places.is_draining()
+    }
+
+    /// Whether it takes requests and has answered none for the time that one may take.
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute_since == Some(self.traffic.answers())
+    }
+
+    /// Whether it takes requests and is known to answer them.
+    fn answers(&self) -> bool {
+        self.is_living() && self.traffic.answered() && !self.is_mute()
     }
 
     /// We want no new streams on it; it ends when its last one has.

@@ -21,15 +21,15 @@ pub(super) struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     window: AtomicI64,
-    answered: AtomicBool,
+    answers: AtomicU64,
     goaway: AtomicBool,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         let window = AtomicI64::new(FIRST_WINDOW as i64);
-        let (read, written) = (AtomicU64::new(0), AtomicU64::new(0));
-        Traffic { read, written, window, answered: AtomicBool::new(false), goaway: AtomicBool::new(false) }
+        let [read, written, answers] = [0; 3].map(AtomicU64::new);
+        Traffic { read, written, window, answers, goaway: AtomicBool::new(false) }
     }
 }
 
@@ -51,7 +51,12 @@ impl Traffic {
 
     /// Whether the peer has answered a request, though its task may not have looked yet.
     pub(super) fn answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
+        self.answers() > 0
+    }
+
+    /// How often answers were read: more when there are new ones, and not how many.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Whether the peer has said GOAWAY.
@@ -94,7 +99,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
             self.traffic.window.fetch_add(flow.granted as i64, Ordering::Relaxed);
         }
         if flow.headers > 0 {
-            self.traffic.answered.store(true, Ordering::Relaxed);
+            self.traffic.answers.fetch_add(1, Ordering::Relaxed);
         }
         if flow.goaways > 0 {
             self.traffic.goaway.store(true, Ordering::Relaxed);

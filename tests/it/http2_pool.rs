@@ -292,6 +292,54 @@ async fn a_request_without_an_answer_ends_in_time_and_frees_its_place() {
     assert_eq!((pool.stats().timeouts, pool.stats().in_flight, pool.stats().connections), (2, 0, 1));
 }
 
+/// A proxy whose upstream is gone: PINGs are answered, the window comes back, and nothing else does.
+#[tokio::test]
+async fn a_connection_that_lives_and_answers_nothing_is_left_for_another() {
+    let server = Server::start(Manner::default(), |seen| {
+        if seen.connection == 0 && seen.nth > 0 { vec![] } else { answer_at_once(seen) }
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.ping_after = Some(ms(20));
+        settings.request_timeout = ms(300);
+    });
+    push(&pool, "first").await.unwrap();
+    let (one, two) = tokio::join!(push(&pool, "lost"), push(&pool, "lost"));
+    for error in [one.unwrap_err(), two.unwrap_err()] {
+        assert_eq!((error.failure, error.fate), (Failure::Timeout, Fate::Unknown));
+    }
+    until("another connection, though nobody waits", || pool.stats().connections == 2).await;
+    for body in serials(5) {
+        assert_eq!(push(&pool, body).await.unwrap().status, 200);
+    }
+    until("the first one is left", || pool.stats().connections == 1).await;
+    assert_eq!((server.books.lock().connections, pool.stats().timeouts), (2, 2));
+}
+
+/// It is the provider that is silent: its connections, with all their places, are there when it comes back.
+#[tokio::test]
+async fn connections_outlive_the_silence_of_their_peer() {
+    let is_silent = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let silent = is_silent.clone();
+    let server = Server::start(Manner::default(), move |seen| {
+        if silent.load(std::sync::atomic::Ordering::Relaxed) { vec![] } else { answer_at_once(seen) }
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.request_timeout = ms(200);
+        settings.streams_until_proven = Some(1);
+    });
+    push(&pool, "first").await.unwrap();
+    is_silent.store(true, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(push(&pool, "lost").await.unwrap_err().failure, Failure::Timeout);
+    }
+    is_silent.store(false, std::sync::atomic::Ordering::Relaxed);
+    let all = futures_util::future::join_all((0..50).map(|_| push(&pool, "next"))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(pool.stats().timeouts, 3);
+}
+
 #[tokio::test]
 async fn a_silent_peer_is_noticed_with_pings_and_without() {
     for ping_after in [Some(ms(100)), None] {
