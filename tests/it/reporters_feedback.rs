@@ -20,6 +20,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
+use crate::support;
+
 const APNS: Platform = Platform("apns");
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
@@ -93,19 +95,23 @@ impl StatsReporter for Counted {
     fn gauge(&self, _: Metric, _: &[(&'static str, &str)], _: f64) {}
 }
 
-fn reporter(mock: &Mock, more: &[(&'static str, &'static str)]) -> Arc<KafkaFeedback> {
-    counted(mock, more).0
-}
-
-fn counted(mock: &Mock, more: &[(&'static str, &'static str)]) -> (Arc<KafkaFeedback>, Arc<Counted>) {
-    let brokers = mock.bootstrap_servers();
-    let mut pairs = vec![("feedback.kafka.brokers", brokers.as_str())];
+/// A reporter of the broker at `brokers`, and what it counts.
+fn reporting_to(brokers: &str, more: &[(&'static str, &'static str)]) -> (Arc<KafkaFeedback>, Arc<Counted>) {
+    let mut pairs = vec![("feedback.kafka.brokers", brokers)];
     pairs.extend(more);
     let config = Config::from_pairs(pairs);
     let settings = Settings::from_config(&config, &feedback::Settings::from_config(&config).unwrap()).unwrap();
     let counted = Arc::new(Counted::default());
     let stats = Stats::new([counted.clone() as Arc<dyn StatsReporter>]);
     (Arc::new(KafkaFeedback::new(settings, stats).unwrap()), counted)
+}
+
+fn reporter(mock: &Mock, more: &[(&'static str, &'static str)]) -> Arc<KafkaFeedback> {
+    counted(mock, more).0
+}
+
+fn counted(mock: &Mock, more: &[(&'static str, &'static str)]) -> (Arc<KafkaFeedback>, Arc<Counted>) {
+    reporting_to(&mock.bootstrap_servers(), more)
 }
 
 /// The records of the feedback topic, `n` of them, as a consumer reads them.
@@ -213,7 +219,7 @@ async fn a_broker_that_is_away_is_waited_for() {
     until(60, || !reporter.backlog().stalled_for.is_zero()).await;
     assert_eq!(reporter.backlog().waiting, 1);
     assert!(!sent.is_finished());
-    crate::support::mock::broker_up(&mock);
+    support::mock::broker_up(&mock);
     assert_eq!(within(30, sent).await.unwrap(), FeedbackFate::Acknowledged);
     assert_eq!(reporter.backlog().stalled_for, Duration::ZERO);
     assert_eq!(records(&mock, 2).iter().map(Vec::len).collect::<Vec<_>>(), [10, 20]);
@@ -276,9 +282,47 @@ async fn a_record_too_large_for_the_client_goes_truncated() {
 async fn a_record_too_large_for_the_broker_goes_truncated() {
     let mock = cluster();
     let reporter = reporter(&mock, &[]);
-    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    // In a batch, where others may be to blame, and by itself.
+    mock.request_errors(RDKafkaApiKey::Produce, &[too_large, too_large]);
     assert_eq!(within(20, reporter.send_feedback(&origin(), &Record(5_000))).await, FeedbackFate::Acknowledged);
     assert_eq!(records(&mock, 1), [br#"{"truncated":true}"#.to_vec()]);
+}
+
+/// A topic that takes less than a batch refuses all records of it, be each of them small.
+#[tokio::test]
+async fn records_that_are_too_large_together_go_one_by_one_and_whole() {
+    let mock = cluster();
+    let (reporter, counted) = counted(&mock, &[("feedback.kafka.linger.ms", "200")]);
+    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let all: Vec<_> = (1..=50).map(Record).collect();
+    let origin = origin();
+    let sent = all.iter().map(|record| reporter.send_feedback(&origin, record));
+    let fates = within(30, futures_util::future::join_all(sent)).await;
+    assert!(fates.iter().all(|fate| *fate == FeedbackFate::Acknowledged));
+    let sizes: BTreeSet<_> = records(&mock, 50).iter().map(Vec::len).collect();
+    assert_eq!((sizes, counted.times(Metric::FeedbackTruncated)), ((1..=50).collect(), 0));
+}
+
+/// The same on a real broker, among records that are too large each: those alone lose what makes them large.
+#[test]
+fn a_topic_that_takes_less_than_a_batch_gets_every_record_that_fits_whole() {
+    let (kafka, app) = (support::kafka(), support::unique("small"));
+    let name = topic(&app, APNS);
+    kafka.create_topic(&name, 1);
+    kafka.set_topic(&name, "max.message.bytes", "2000");
+    let (reporter, counted) = reporting_to(&kafka.brokers, &[("feedback.kafka.linger.ms", "100")]);
+    let origin = Origin { app: app.as_str().into(), ..origin() };
+    let all: Vec<_> = (1_000..1_200).chain([5_000, 6_000]).map(Record).collect();
+    let sent = all.iter().map(|record| reporter.send_feedback(&origin, record));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let fates = runtime.block_on(within(60, futures_util::future::join_all(sent)));
+    assert!(fates.iter().all(|fate| *fate == FeedbackFate::Acknowledged));
+    let mut sizes: Vec<_> = kafka.records(&name).iter().map(|record| record.payload.len()).collect();
+    sizes.sort_unstable();
+    let truncated = Record(0).record(true).len();
+    assert_eq!(sizes, [truncated; 2].into_iter().chain(1_000..1_200).collect::<Vec<_>>());
+    assert_eq!((counted.times(Metric::FeedbackTruncated), counted.times(Metric::FeedbackLost)), (2, 0));
 }
 
 #[tokio::test]
@@ -309,7 +353,7 @@ async fn a_producer_that_gets_no_answer_for_long_is_built_anew() {
     });
     until(90, || counted.times(Metric::FeedbackProducerRebuilt) > 0).await;
     assert!(!sent.is_finished());
-    crate::support::mock::broker_up(&mock);
+    support::mock::broker_up(&mock);
     assert_eq!(within(30, sent).await.unwrap(), FeedbackFate::Acknowledged);
     assert_eq!(reporter.backlog().stalled_for, Duration::ZERO);
     assert_eq!(records(&mock, 2).iter().map(Vec::len).collect::<Vec<_>>(), [10, 20]);

@@ -11,17 +11,39 @@ pub(super) enum Next {
     WhenRoom,
     /// The topic is missing, forbidden or takes no such records: the operator must act, the same again after a pause.
     AgainWithAlarm,
-    /// Smaller.
-    Truncate,
+    /// In the next smaller form.
+    Smaller,
     /// By another producer.
     Rebuild,
+}
+
+/// How a record is sent, from the largest request to the smallest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// In a batch with others, which may be what is too large.
+    Together,
+    /// By itself.
+    Alone,
+    /// By itself, without what makes it large.
+    Truncated,
+}
+
+impl Form {
+    /// What to try when this one was too large.
+    pub(super) fn smaller(self) -> Option<Form> {
+        match self {
+            Form::Together => Some(Form::Alone),
+            Form::Alone => Some(Form::Truncated),
+            Form::Truncated => None,
+        }
+    }
 }
 
 impl Next {
     /// After a record was refused with `code`.
     pub(super) fn after(code: Option<Code>) -> Next {
         match code {
-            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Next::Truncate,
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Next::Smaller,
             Some(Code::QueueFull) => Next::WhenRoom,
             Some(Code::Fatal | Code::PurgeQueue | Code::PurgeInflight | Code::Fenced) => Next::Rebuild,
             Some(
@@ -50,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_answer() {
-        assert_eq!(Next::after(Some(Code::MessageSizeTooLarge)), Next::Truncate);
+        assert_eq!(Next::after(Some(Code::MessageSizeTooLarge)), Next::Smaller);
         assert_eq!(Next::after(Some(Code::QueueFull)), Next::WhenRoom);
         assert_eq!(Next::after(Some(Code::TopicAuthorizationFailed)), Next::AgainWithAlarm);
         assert_eq!(Next::after(Some(Code::UnknownTopic)), Next::AgainWithAlarm);

@@ -103,6 +103,13 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
+    /// The same, for records that are each a request of their own.
+    pub(super) fn one_by_one(&self) -> Settings {
+        let mut settings = Settings { linger_ms: 0, ..self.clone() };
+        settings.options.insert("batch.num.messages".into(), "1".into());
+        settings
+    }
+
     /// How long the producer itself tries one record.
     pub(super) fn message_timeout(&self) -> Duration {
         self.give_up_after.map_or(MESSAGE_TIMEOUT, |limit| limit.min(MESSAGE_TIMEOUT))

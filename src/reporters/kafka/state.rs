@@ -39,7 +39,10 @@ struct Trouble {
     /// A producer failed for good, and it was told.
     fatal_told: bool,
     refused_topics: HashSet<String>,
+    /// Topics that a record was lost of.
     too_large_topics: HashSet<String>,
+    /// Topics that take less than a batch.
+    small_topics: HashSet<String>,
     /// Producers that were replaced since something was acknowledged.
     rebuilds: u32,
     /// A producer that failed for good could not be replaced.
@@ -182,6 +185,19 @@ impl State {
                 records = self.records,
                 topic,
                 "even a truncated record is too large for the topic and is lost: raise its max.message.bytes"
+            );
+        }
+    }
+
+    /// A record that was refused in a batch was taken by itself.
+    pub(super) fn too_large_together(&self, topic: &str) {
+        // Kept for good, as above.
+        if self.trouble.lock().small_topics.insert(topic.to_owned()) {
+            let records = self.records;
+            tracing::warn!(
+                records,
+                topic,
+                "a batch was too large for the topic and its records go one by one, which is slow: raise its max.message.bytes, or make batches smaller"
             );
         }
     }
