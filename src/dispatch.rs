@@ -5,10 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::queue::{Lent, Queue, QueueError};
 use crate::sender::SenderHandle;
+use crate::shutdown::Shutdown;
 use crate::spread::Spread;
 
 /// Longest wait for a message in one poll; also how late a stop is noticed.
@@ -17,13 +16,14 @@ const POLL: Duration = Duration::from_millis(50);
 /// How the poll thread ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Why it stopped by itself, when it did.
+    /// Why the group could not be left, when nothing had failed before.
     pub error: Option<QueueError>,
     /// Whether the senders had finished everything before the deadline.
     pub drained: bool,
 }
 
-/// Runs until `stop` (or a fatal queue error), then drains within `grace`, commits and leaves the group.
+/// Runs until `shutdown` begins, or begins it with a fatal error of the queue's; then drains within `grace`, commits and leaves
+/// the group.
 ///
 /// `on_stop` is called once when the end begins: it closes the pools.
 /// `before_close` is called when the senders are done, with what is left of the grace: it flushes what must be flushed
@@ -32,23 +32,24 @@ pub fn run(
     mut queue: Box<dyn Queue>,
     senders: &[SenderHandle],
     mut spread: Spread,
-    stop: &CancellationToken,
+    shutdown: &Shutdown,
     grace: Duration,
     on_stop: impl FnOnce(),
     before_close: impl FnOnce(Duration),
 ) -> Ended {
-    let mut error = serve(queue.as_mut(), senders, &mut spread, stop).err();
+    let failed = serve(queue.as_mut(), senders, &mut spread, shutdown);
+    // At once: a signal that comes while the rest ends would be taken for the reason, and the exit for a good one.
+    if let Err(error) = &failed {
+        shutdown.fail("queue", error);
+    }
     let deadline = Instant::now() + grace;
-    stop.cancel();
     queue.stop();
     senders.iter().for_each(SenderHandle::stop);
     on_stop();
     let drained = drain(queue.as_mut(), senders, deadline);
     let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     before_close(left(deadline));
-    if let Err(refused) = queue.close(left(deadline)) {
-        error.get_or_insert(refused);
-    }
+    let error = queue.close(left(deadline)).err().filter(|_| failed.is_ok());
     Ended { error, drained }
 }
 
@@ -56,11 +57,11 @@ fn serve(
     queue: &mut dyn Queue,
     senders: &[SenderHandle],
     spread: &mut Spread,
-    stop: &CancellationToken,
+    shutdown: &Shutdown,
 ) -> Result<(), QueueError> {
     let (mut lent, mut is_gone) = (Vec::new(), false);
     let mut outboxes: Vec<Vec<Lent>> = senders.iter().map(|_| Vec::new()).collect();
-    while !stop.is_cancelled() {
+    while !shutdown.has_begun() {
         if let Err(error) = queue.lend(POLL, &mut lent) {
             give_back(lent);
             return Err(error);
@@ -104,4 +105,35 @@ fn drain(queue: &mut dyn Queue, senders: &[SenderHandle], deadline: Instant) -> 
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::Reason;
+
+    /// It fails for good, and somebody stops the process while it is being closed.
+    struct Broken(Shutdown);
+
+    impl Queue for Broken {
+        fn lend(&mut self, _: Duration, _: &mut Vec<Lent>) -> Result<(), QueueError> {
+            Err(QueueError::Fatal("fenced".into()))
+        }
+        fn stop(&mut self) {
+            self.0.begin("SIGTERM");
+        }
+        fn close(self: Box<Self>, _: Duration) -> Result<(), QueueError> {
+            Err(QueueError::Fatal("not a member any more".into()))
+        }
+    }
+
+    #[test]
+    fn what_failed_first_is_the_reason_of_the_end() {
+        let (shutdown, spread) = (Shutdown::default(), Spread::new([], 1, 1, |_, _| 0));
+        let queue = Box::new(Broken(shutdown.clone()));
+        let ended = run(queue, &[], spread, &shutdown, Duration::from_secs(1), || {}, |_| {});
+        let failed = Reason::Failed { part: "queue".into(), error: "fenced".into() };
+        assert_eq!((shutdown.reason(), ended.drained), (Some(&failed), true));
+        assert!(ended.error.is_none(), "{:?}", ended.error);
+    }
 }

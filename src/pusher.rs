@@ -86,11 +86,16 @@ fn health(arguments: &Health) -> Result<()> {
 /// A worker, from start to ledger.
 fn work(platform: &'static str, flags: &Flags, config: &Config, shutdown: &Shutdown) -> Result<()> {
     let (hangup, production) = (Hangup::caught()?, flags.production);
-    let worker = Worker::start(config, platform, production, shutdown.clone()).map_err(|error| match error {
+    let worker = match Worker::start(config, platform, production, shutdown.clone()) {
+        Ok(worker) => worker,
+        Err(StartError::Stopped) => {
+            tracing::info!(platform, "stopped before anything was consumed");
+            return Ok(());
+        }
         // Shown line by line, as those of every other command.
-        StartError::Config(errors) => anyhow::Error::new(errors),
-        other => anyhow::Error::new(other),
-    })?;
+        Err(StartError::Config(errors)) => return Err(errors.into()),
+        Err(other) => return Err(other.into()),
+    };
     let reload = worker.reload().clone();
     hangup.serve(Running { flags: flags.clone(), config: config.clone() }, move || reload.ask())?;
     tracing::info!(platform, production, version = env!("CARGO_PKG_VERSION"), "started");

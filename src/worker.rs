@@ -53,7 +53,7 @@ use status::Status;
 const CHECK: Duration = Duration::from_secs(30);
 /// A housekeeping runtime that has not served its own heartbeat for so long stands still.
 const STANDSTILL: Duration = Duration::from_secs(30);
-/// How long the last statistics may take.
+/// How long the last deletions and entries, and then the last statistics, may take: no offset waits for them any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a worker leaves behind.
@@ -100,7 +100,7 @@ impl Worker {
         let admin = Admin::start(&admin, house.handle()).map_err(|error| config.placed(&error))?;
         let apps = provider.apps();
         let with_platform: Vec<_> = apps.iter().map(|app| (app.clone(), provider.platform())).collect();
-        house.block_on(reporters.check(&with_platform, CHECK))?;
+        house.block_on(shutdown.token().run_until_cancelled(reporters.check(&with_platform, CHECK))).transpose()?;
         let looking = reporters.clone();
         house.spawn(async move { looking.look_for_dead_letters(&with_platform, CHECK).await });
         let in_flight = InFlight::new(settings.max_in_flight, settings.max_in_flight_bytes);
@@ -112,6 +112,11 @@ impl Worker {
         in_flight.set_apps(&apps);
         // It may wait for them, and a queue that has started is to be polled.
         let jobs = orders::obey(provider.platform(), &control, &in_flight, &house, &shutdown);
+        if shutdown.has_begun() {
+            // What is being looked at may take its time.
+            house.shutdown_background();
+            return Err(StartError::Stopped);
+        }
         let queue = KafkaQueue::start(queue, Box::new(topics), in_flight.clone(), observer.clone())
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
@@ -175,6 +180,7 @@ impl Worker {
         if !drained {
             tracing::warn!(in_flight = totals.unaccounted(), left = ?self.shutdown.at_work(), "the deadline came first; what is left stays uncommitted and is sent after the next start");
         }
+        self.house.block_on(self.reporters.close(LAST_WORDS));
         self.reporters.stats().close(LAST_WORDS);
         self.house.shutdown_timeout(Duration::from_secs(1));
         Summary { totals, drained }
@@ -223,10 +229,11 @@ impl Parts {
         let reload = Reload::default();
         house.spawn(credentials::watch(self.clone(), reload.clone(), shutdown.clone()));
         let Parts { settings, provider, reporters, in_flight, circuits, .. } = self;
-        let (stop, runtime, to_close) = (shutdown.token(), house.handle().clone(), reporters.clone());
+        let (stopping, runtime, to_flush) = (shutdown.clone(), house.handle().clone(), reporters.clone());
         let body = move || {
-            let before_close = |left| runtime.block_on(to_close.close(left));
-            dispatch::run(queue, &senders, spread, &stop, settings.graceful_shutdown, || provider.close(), before_close)
+            let before_close = |left| runtime.block_on(to_flush.flush(left));
+            let grace = settings.graceful_shutdown;
+            dispatch::run(queue, &senders, spread, &stopping, grace, || provider.close(), before_close)
         };
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
 use super::batches::Intake;
 use crate::queue::{Lent, Queue, QueueError};
+use crate::shutdown::Shutdown;
 
 /// Longest wait for a record in one poll; also how late a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
@@ -15,38 +14,39 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How the poll thread ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Why it stopped by itself, when it did.
+    /// Why the group could not be left, when nothing had failed before.
     pub(super) error: Option<QueueError>,
     /// Whether all statements under way had ended before the deadline.
     pub(super) drained: bool,
 }
 
-/// Runs until `stop` (or a fatal error of the queue). Then nothing more is begun: what is collected stays in Kafka, statements
+/// Runs until `shutdown` begins, or begins it with a fatal error of the queue's. Then nothing more is begun: what is collected stays in Kafka, statements
 /// under way are waited for within `grace`, what has ended is committed. `is_idle` says whether all statements have ended.
 pub(super) fn run(
     mut queue: Box<dyn Queue>,
     mut intake: Intake,
-    stop: &CancellationToken,
+    shutdown: &Shutdown,
     grace: Duration,
     is_idle: impl Fn() -> bool,
 ) -> Ended {
-    let mut error = serve(queue.as_mut(), &mut intake, stop).err();
+    let failed = serve(queue.as_mut(), &mut intake, shutdown);
     let deadline = Instant::now() + grace;
     // In this order: a batch that is begun after the stop finds that it may not, and gives its records back.
     queue.stop();
-    stop.cancel();
+    // At once: a signal that comes while the rest ends would be taken for the reason, and the exit for a good one.
+    if let Err(error) = &failed {
+        shutdown.fail("queue", error);
+    }
     intake.give_back();
     let drained = drain(queue.as_mut(), is_idle, deadline);
     let left = deadline.saturating_duration_since(Instant::now()).max(FAREWELL);
-    if let Err(refused) = queue.close(left) {
-        error.get_or_insert(refused);
-    }
+    let error = queue.close(left).err().filter(|_| failed.is_ok());
     Ended { error, drained }
 }
 
-fn serve(queue: &mut dyn Queue, intake: &mut Intake, stop: &CancellationToken) -> Result<(), QueueError> {
+fn serve(queue: &mut dyn Queue, intake: &mut Intake, shutdown: &Shutdown) -> Result<(), QueueError> {
     let mut lent: Vec<Lent> = Vec::new();
-    while !stop.is_cancelled() {
+    while !shutdown.has_begun() {
         let due = intake.due().map_or(POLL, |due| due.saturating_duration_since(Instant::now()).min(POLL));
         let result = queue.lend(due, &mut lent);
         let now = Instant::now();

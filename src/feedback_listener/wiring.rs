@@ -58,7 +58,7 @@ pub(super) fn control(config: &Config, queue: &queue::config::Settings) -> Resul
 pub(super) fn obey(control: &Control, in_flight: &Arc<InFlight>, house: &Runtime, shutdown: &Shutdown) {
     control.start();
     let follower = Follower::new(LISTENER, control.clone(), in_flight.clone(), Arc::default());
-    house.block_on(follower.begin(ENTRIES));
+    house.block_on(shutdown.token().run_until_cancelled(follower.begin(ENTRIES)));
     shutdown.spawn_on(house.handle(), "orders", follower.follow(shutdown.token()));
 }
 
@@ -109,9 +109,10 @@ impl Parts {
         shutdown.spawn_on(runtime, "refused tables", guards.clone().ask_again(end.clone()));
         stats.count(Metric::FeedbackListenerRestart, &[("hostname", &hostname)], 1);
         let pulse = shutdown.pulses().start("housekeeping runtime", STANDSTILL);
-        let gauges = Gauges { guards, in_flight: in_flight.clone(), buffered, waiting }.tell(end.clone());
+        let gauges = Gauges { guards, in_flight: in_flight.clone(), buffered, waiting }.tell(end);
         shutdown.spawn_on(runtime, "gauges", pulse.during(gauges));
-        let body = move || run::run(queue, intake, &end, own.grace, || serving.is_finished());
+        let stopping = shutdown.clone();
+        let body = move || run::run(queue, intake, &stopping, own.grace, || serving.is_finished());
         let poll =
             shutdown.thread("poll", body).map_err(|error| StartError::Machine { what: "the poll thread", error })?;
         Ok(Listener { shutdown, poll, house, deleter, stats, control, ledger, in_flight, admin })

@@ -192,18 +192,17 @@ impl Reporters {
         self.tokens.iter().for_each(|handler| handler.publish());
     }
 
-    /// Flushes feedback and dead letters, then deletes what is collected; each kind waits at most `deadline`. Statistics go on, so that
-    /// the end can be counted too: [`StatsReporter::close`] of [`Reporters::stats`] comes last.
+    /// Before the last commit: waits until all feedback and all dead letters are acknowledged, at most `deadline`.
+    pub async fn flush(&self, deadline: Duration) {
+        let feedback = join_all(self.feedback.iter().map(|reporter| reporter.flush(deadline)));
+        let letters = join_all(self.dead_letters.iter().map(|reporter| reporter.flush(deadline)));
+        tokio::join!(feedback, letters);
+    }
+
+    /// After it: deletes what is collected and closes, within `deadline`. Statistics go on, so that the end can be counted
+    /// too: [`StatsReporter::close`] of [`Reporters::stats`] comes last.
     pub async fn close(&self, deadline: Duration) {
-        for reporter in &*self.feedback {
-            reporter.flush(deadline).await;
-        }
-        for reporter in &*self.dead_letters {
-            reporter.flush(deadline).await;
-        }
-        for handler in &*self.tokens {
-            handler.close(deadline).await;
-        }
+        join_all(self.tokens.iter().map(|handler| handler.close(deadline))).await;
     }
 }
 
@@ -231,6 +230,7 @@ mod tests {
         assert_eq!(reporters.feedback(&origin, &Unbuilt).await, FeedbackFate::Acknowledged);
         let token = InvalidToken { token: "t".into(), unregistered_at_ms: None };
         assert_eq!(reporters.invalid_token(&origin, &token).await, None);
+        reporters.flush(Duration::ZERO).await;
         reporters.close(Duration::ZERO).await;
     }
 

@@ -200,6 +200,6 @@ pub trait InvalidTokenHandler: Send + Sync {
         let _ = apps;
         Vec::new()
     }
-    /// Deletes what is collected and closes, waiting at most `deadline` for each. The last call.
+    /// Deletes what is collected and closes, waiting at most `deadline`. The last call.
     async fn close(&self, deadline: Duration);
 }

@@ -25,7 +25,7 @@ pub(super) fn obey(
 ) -> Arc<Jobs> {
     let jobs = Arc::new(Jobs::default());
     let follower = Follower::new(platform.0, control.clone(), in_flight.clone(), jobs.clone());
-    house.block_on(follower.begin(ENTRIES));
+    house.block_on(shutdown.token().run_until_cancelled(follower.begin(ENTRIES)));
     shutdown.spawn_on(house.handle(), "orders", follower.follow(shutdown.token()));
     jobs
 }

@@ -16,6 +16,9 @@ pub enum StartError {
     /// A topic of feedback or dead letters that the operator must mend.
     #[error(transparent)]
     Feedback(#[from] CheckError),
+    /// The end began before anything was consumed.
+    #[error("the end began before the start was done")]
+    Stopped,
     /// The machine refused a thread or a runtime.
     #[error("{what} could not be started: {error}")]
     Machine {
@@ -29,6 +32,6 @@ pub enum StartError {
 impl StartError {
     /// Whether somebody must mend the configuration (or a credential, or a topic): a restart alone would not help.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, StartError::Machine { .. })
+        !matches!(self, StartError::Stopped | StartError::Machine { .. })
     }
 }

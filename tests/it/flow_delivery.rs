@@ -269,8 +269,8 @@ impl Middle {
             sender(index, max_in_flight, &shutdown, &script, &reporters, load, &circuit, policy)
         };
         let senders: Vec<_> = (0..senders).map(start).collect();
-        let (queue, stop) = (Box::new(log.queue(&in_flight)), shutdown.token());
-        let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stop, grace, || {}, |_| {}));
+        let (queue, stopping) = (Box::new(log.queue(&in_flight)), shutdown.clone());
+        let poll = std::thread::spawn(move || dispatch::run(queue, &senders, spread, &stopping, grace, || {}, |_| {}));
         Middle { log: log.clone(), in_flight, tally, script, records, circuit, shutdown, poll }
     }
 

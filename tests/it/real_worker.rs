@@ -34,6 +34,22 @@ fn let_run(worker: &mut Worker, time: Duration) {
     worker.until("time passes", time + PATIENCE, || (start.elapsed() >= time).then_some(()));
 }
 
+/// A start that waits for a neighbour can be stopped: nothing was consumed, so there is nothing to wait for.
+#[test]
+fn a_start_that_waits_for_its_feedback_broker_ends_when_told_to() {
+    let rig = Rig::new("waiting", 1);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let broker = silent.local_addr().expect("an address").to_string();
+    silent.set_nonblocking(true).expect("a listener");
+    let mut worker = rig.worker(&[("FEEDBACK_KAFKA_BROKERS", &broker)]);
+    // It looks for its topic then, and hears nothing.
+    let _connection = worker.until("it connects", PATIENCE, || silent.accept().ok());
+    let told = Instant::now();
+    let ended = worker.end("TERM");
+    assert!(ended.status.success() && told.elapsed() < Duration::from_secs(8), "{:?}: {:#?}", ended.status, ended.log);
+    assert!(ended.log.iter().any(|line| line["msg"] == "stopped before anything was consumed"), "{:#?}", ended.log);
+}
+
 #[test]
 fn a_hundred_thousand_pushes_have_one_outcome_each() {
     a_hundred_thousand(Rig::new("calm", 4));

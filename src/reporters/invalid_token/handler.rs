@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -33,9 +33,6 @@ use worker::{Item, Table, Worker};
 
 /// Tokens between the senders and the collecting task. When full, tokens are deferred.
 const QUEUE: usize = 10_000;
-
-/// How long the end waits for the last entries.
-const LAST_ENTRIES: Duration = Duration::from_millis(500);
 
 /// The handler of dead tokens for any [`Deleter`].
 pub struct Handler {
@@ -152,11 +149,15 @@ impl InvalidTokenHandler for Handler {
     async fn close(&self, deadline: Duration) {
         drop(self.queue.write().take());
         self.following.token().cancel();
-        if timeout(deadline, self.tasks.wait()).await.is_err() {
-            tracing::warn!("dead tokens are left undeleted at the end: they are in the feedback records");
-        }
-        let _ = timeout(deadline, self.worker.deleter.close()).await;
-        if !self.valves.written(deadline.min(LAST_ENTRIES)).await {
+        let until = Instant::now() + deadline;
+        let deletions = async {
+            if timeout_at(until, self.tasks.wait()).await.is_err() {
+                tracing::warn!("dead tokens are left undeleted at the end: they are in the feedback records");
+            }
+            let _ = timeout_at(until, self.worker.deleter.close()).await;
+        };
+        let (is_written, ()) = tokio::join!(self.valves.written(deadline), deletions);
+        if !is_written {
             tracing::warn!("the state of a valve could not be kept: the control topic did not acknowledge it");
         }
     }
