@@ -28,6 +28,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const OUR_WINDOW: u32 = 8 << 20;
 /// For one answer: more than is kept of it, so that no peer waits for us.
 const OUR_STREAM_WINDOW: u32 = 2 * super::MAX_ANSWER_BODY as u32;
+/// Longest list of headers that we read of an answer, bytes as HPACK counts them: those of both providers have a few hundred.
+const OUR_HEADERS: u32 = 64 << 10;
 /// Streams that we reset (timeouts) and still know for a second, so that late answers to them are no protocol error.
 const RESET_STREAMS_KNOWN: usize = 4096;
 
@@ -73,12 +75,51 @@ pub(super) struct Opened {
     pub(super) tls: &'static str,
 }
 
+/// The family of addresses to begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Family {
+    /// As RFC 8305 has it.
+    #[default]
+    V6,
+    /// After a failure that began with the other: its connections may be accepted and carry nothing, as behind a tunnel that
+    /// drops large packets.
+    V4,
+}
+
+impl Family {
+    /// The one to begin with after a failure.
+    pub(super) fn other(self) -> Family {
+        match self {
+            Family::V6 => Family::V4,
+            Family::V4 => Family::V6,
+        }
+    }
+
+    /// The families in turn, this one first.
+    fn first(self, v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+        let (first, second) = if self == Family::V6 { (v6, v4) } else { (v4, v6) };
+        let (mut first, mut second) = (first.into_iter(), second.into_iter());
+        let mut addresses = VecDeque::new();
+        loop {
+            let (one, other) = (first.next(), second.next());
+            if one.is_none() && other.is_none() {
+                return addresses;
+            }
+            addresses.extend(one.into_iter().chain(other));
+        }
+    }
+}
+
 /// Opens one connection.
-pub(super) async fn open(settings: &PoolSettings, tls: &Arc<ClientConfig>) -> Result<Opened, ConnectError> {
+pub(super) async fn open(
+    settings: &PoolSettings,
+    tls: &Arc<ClientConfig>,
+    family: Family,
+) -> Result<Opened, ConnectError> {
     let host = settings.host.trim_start_matches('[').trim_end_matches(']');
     let deadline = Instant::now() + settings.connect_timeout;
     let late = |stage| move |_| ConnectError::Timeout { stage, host: host.to_owned(), limit: settings.connect_timeout };
-    let addresses = timeout_at(deadline, resolve(host, settings.port)).await.map_err(late("name resolution"))??;
+    let addresses = timeout_at(deadline, resolve(host, settings.port, family)).await.map_err(late("name resolution"))??;
     let tcp = timeout_at(deadline, connect_any(host, addresses)).await.map_err(late("TCP connect"))??;
     let (stream, peer) = tcp;
     let stream = timeout_at(deadline, secure(host, stream, peer, tls)).await.map_err(late("TLS handshake"))??;
@@ -86,27 +127,14 @@ pub(super) async fn open(settings: &PoolSettings, tls: &Arc<ClientConfig>) -> Re
 }
 
 /// Asks the resolver anew, so that connections land on different servers (Apple: Establishing a connection to APNs).
-async fn resolve(host: &str, port: u16) -> Result<VecDeque<SocketAddr>, ConnectError> {
+async fn resolve(host: &str, port: u16, family: Family) -> Result<VecDeque<SocketAddr>, ConnectError> {
     let found = tokio::net::lookup_host((host, port)).await;
     let addresses = found.map_err(|source| ConnectError::Resolve { host: host.to_owned(), source })?;
     let (mut v6, mut v4): (Vec<_>, Vec<_>) = addresses.partition(SocketAddr::is_ipv6);
     fastrand::shuffle(&mut v6);
     fastrand::shuffle(&mut v4);
-    let addresses = alternate(v6, v4);
+    let addresses = family.first(v6, v4);
     if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.to_owned() }) } else { Ok(addresses) }
-}
-
-/// IPv6 first, the families in turn.
-fn alternate(v6: Vec<SocketAddr>, v4: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
-    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
-    let mut addresses = VecDeque::with_capacity(v6.len() + v4.len());
-    loop {
-        let (six, four) = (v6.next(), v4.next());
-        if six.is_none() && four.is_none() {
-            return addresses;
-        }
-        addresses.extend(six.into_iter().chain(four));
-    }
 }
 
 /// The first address that accepts, each with a head start over the next (a simple "happy eyeballs", RFC 8305).
@@ -174,6 +202,7 @@ async fn speak(host: &str, stream: Tls, peer: SocketAddr) -> Result<Opened, Conn
         .initial_connection_window_size(OUR_WINDOW)
         .initial_window_size(OUR_STREAM_WINDOW)
         .enable_push(false)
+        .max_header_list_size(OUR_HEADERS)
         .max_concurrent_reset_streams(RESET_STREAMS_KNOWN)
         // By default 1024 late frames in a connection's life end it.
         .max_local_error_reset_streams(None)
@@ -211,8 +240,12 @@ mod tests {
     fn families_take_turns() {
         let v6: Vec<SocketAddr> = vec!["[::1]:1".parse().unwrap()];
         let v4: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.2:1".parse().unwrap()];
-        let order: Vec<String> = alternate(v6, v4).iter().map(ToString::to_string).collect();
-        assert_eq!(order, ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let order = |family: Family| -> Vec<String> {
+            family.first(v6.clone(), v4.clone()).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(order(Family::default()), ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        assert_eq!(order(Family::V6.other()), ["127.0.0.1:1", "[::1]:1", "127.0.0.2:1"]);
+        assert_eq!(Family::V4.other(), Family::V6);
     }
 
     #[tokio::test]

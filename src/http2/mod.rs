@@ -176,7 +176,7 @@ pub struct Reached {
 
 /// Opens one connection as a pool of these settings would, and closes it. An error names the peer and what to do.
 pub async fn reach(settings: &PoolSettings, tls: &Arc<rustls::ClientConfig>) -> Result<Reached, String> {
-    let opened = connect::open(settings, tls).await.map_err(|error| error.to_string())?;
+    let opened = connect::open(settings, tls, connect::Family::default()).await.map_err(|error| error.to_string())?;
     let streams = settings.streams(opened.connection.max_concurrent_send_streams());
     Ok(Reached { peer: opened.peer, tls: opened.tls, streams })
 }

@@ -118,9 +118,9 @@ impl Shared {
 
     /// One connection's life, or one failed connect and the pause after it.
     async fn run_connection(self: Arc<Self>) {
-        let tls = self.tls.current();
+        let (tls, family) = (self.tls.current(), self.state.lock().family);
         let opened = tokio::select! {
-            opened = connect::open(&self.settings, &tls) => opened,
+            opened = connect::open(&self.settings, &tls, family) => opened,
             () = self.closing.cancelled() => {
                 self.state.lock().width.ended();
                 return;
@@ -206,6 +206,7 @@ impl Shared {
     /// Notes a failure and, unless a connection lives or is being opened, tells it to all who wait. Returns the pause.
     fn refuse_waiters(&self, state: &mut State<Slot>, reason: &str, now: Instant) -> Duration {
         state.totals.connect_failures += 1;
+        state.family = state.family.other();
         let news = !state.width.is_resting(now);
         let pause = state.width.failed(now, fastrand::f64());
         // Once per outage: the reason is in every refused message's error as well.

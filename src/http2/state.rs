@@ -8,6 +8,7 @@ use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use super::PoolSettings;
+use super::connect::Family;
 use super::news::News;
 use super::places::Places;
 use super::streams::Streams;
@@ -43,6 +44,8 @@ pub(super) struct State<T> {
     pub(super) ends: News,
     /// Why the last connect failed.
     pub(super) refusal: Arc<str>,
+    /// The addresses that the next connect begins with.
+    pub(super) family: Family,
     next_id: u64,
     /// Of the credential that new connections are for.
     generation: u32,
@@ -96,6 +99,7 @@ impl<T> State<T> {
             goaways: News::default(),
             ends: News::default(),
             refusal: Arc::from("no connection was tried yet"),
+            family: Family::default(),
             next_id: 0,
             generation: 0,
         }

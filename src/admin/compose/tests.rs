@@ -103,7 +103,7 @@ fn sampled() -> Status {
         now: start + Duration::from_secs(10),
         not_ready: vec![Reason::new(
             "feedback",
-            "the feedback broker has acknowledged nothing for 7 s, 12 records wait",
+            "feedback is not acknowledged for 7 s, at all or of one topic, 12 records wait",
         )],
         standing_still: Vec::new(),
         journal: vec![
