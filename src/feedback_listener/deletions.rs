@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::{Batch, Item, Table};
 use super::guard::Guard;
-use super::guards::{Guards, NotNow, in_time};
+use super::guards::{Guards, NotNow, answered};
 use super::health::Health;
 use super::ledger::Ledger;
 use super::lines::Lines;
@@ -110,7 +110,7 @@ impl Deletions {
             return guard.settle(granted, 0);
         }
         let tokens = sorted_once(items.iter().map(|item| item.token.clone()).collect());
-        let result = in_time(self.guards.deleter.delete(&guard.table.0, guard.table.1, &tokens)).await;
+        let result = answered(|limit| self.guards.deleter.delete(&guard.table.0, guard.table.1, &tokens, limit)).await;
         guard.settle(granted, result.as_ref().map_or(0, |deleted| deleted.rows));
         match result {
             Ok(deleted) => {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::Table;
@@ -22,7 +21,7 @@ use crate::message::Platform;
 use crate::queue::InFlight;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::invalid_token::latch::{Entry, Order, Watcher};
-use crate::reporters::invalid_token::{DeleteError, Deleter, now_ms};
+use crate::reporters::invalid_token::{DeleteError, Deleter, in_time, now_ms};
 use crate::reporters::stats::{Metric, Stats};
 
 /// How often the database is asked whether it takes a table that it has refused.
@@ -74,7 +73,9 @@ impl Guards {
     /// How many of so many tokens may be deleted now; at least one. They must be settled.
     pub(super) async fn grant(&self, guard: &Guard, tokens: usize, end: &CancellationToken) -> Result<usize, NotNow> {
         if guard.needs_rows(&self.limits) {
-            let rows = in_time(self.deleter.rows(&guard.table.0, guard.table.1)).await.map_err(NotNow::Failed)?;
+            let rows = answered(|limit| self.deleter.rows(&guard.table.0, guard.table.1, limit))
+                .await
+                .map_err(NotNow::Failed)?;
             guard.set_rows(rows);
         }
         loop {
@@ -172,7 +173,7 @@ impl Guards {
             let refused: Vec<_> = self.by_table.read().values().filter(|guard| guard.is_refused()).cloned().collect();
             for guard in refused {
                 let (app, platform) = (&*guard.table.0, guard.table.1);
-                if in_time(self.deleter.delete(app, platform, &[])).await.is_ok() {
+                if answered(|limit| self.deleter.delete(app, platform, &[], limit)).await.is_ok() {
                     guard.accept();
                 }
             }
@@ -191,11 +192,12 @@ impl Guards {
     }
 }
 
-/// A statement's answer. None within [`STATEMENT`] counts as a conflict: one table without an index must not look like an
-/// absent database.
-pub(super) async fn in_time<T>(statement: impl Future<Output = Result<T, DeleteError>>) -> Result<T, DeleteError> {
-    let late = || DeleteError::Conflict(format!("no answer within {} s", STATEMENT.as_secs()));
-    timeout(STATEMENT, statement).await.unwrap_or_else(|_| Err(late()))
+/// A statement's answer within [`STATEMENT`].
+pub(super) async fn answered<T, F>(statement: impl FnOnce(Duration) -> F) -> Result<T, DeleteError>
+where
+    F: Future<Output = Result<T, DeleteError>>,
+{
+    in_time(STATEMENT, statement).await
 }
 
 /// Why an allowance was used up, for people.

@@ -57,7 +57,13 @@ impl Tables {
 
 #[async_trait]
 impl Deleter for Tables {
-    async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
+    async fn delete(
+        &self,
+        app: &str,
+        platform: Platform,
+        tokens: &[InvalidToken],
+        _: Duration,
+    ) -> Result<Deleted, DeleteError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(DeleteError::Away("test".into()));
         }
@@ -68,7 +74,7 @@ impl Deleter for Tables {
         Ok(Deleted { rows: gone, nonexistent: tokens.len() as u64 - gone })
     }
 
-    async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError> {
+    async fn rows(&self, app: &str, platform: Platform, _: Duration) -> Result<Option<u64>, DeleteError> {
         Ok(self.rows.lock().get(&format!("{app}_{platform}")).map(|rows| rows.len() as u64))
     }
 

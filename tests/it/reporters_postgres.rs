@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::support::ear::Ear;
 
 const APNS: Platform = Platform("apns");
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// A server of our own: a shell starts it and stops it when our end of its standard input closes, however we end.
 fn server() -> PgConnectOptions {
@@ -136,7 +137,7 @@ async fn rows_of_dead_tokens_go_and_only_those() {
     let mut db = schema("t_rows", "my-game_apns", &["a", "a", "b", "c"]).await;
     let postgres = deleter("t_rows", &[]);
     let tokens = dead(&[("a", None), ("b", Some(1)), ("gone", None), ("nul\0", None), ("q'uote", None)]);
-    let deleted = postgres.delete("My-Game", APNS, &tokens).await;
+    let deleted = postgres.delete("My-Game", APNS, &tokens, LIMIT).await;
     assert_eq!(deleted, Ok(Deleted { rows: 3, nonexistent: 3 }));
     assert_eq!(left(&mut db, "my-game_apns").await, ["c"]);
 }
@@ -153,14 +154,14 @@ async fn a_token_registered_again_after_its_death_survives() {
     let postgres = deleter("t_updated", &[("invalidToken.pg.updatedAtColumn", "updated_at")]);
     let at = Some(2_000_000);
     let tokens = dead(&[("early", at), ("late", at), ("never", at), ("untimed", None)]);
-    assert_eq!(postgres.delete("game", APNS, &tokens).await, Ok(Deleted { rows: 3, nonexistent: 1 }));
+    assert_eq!(postgres.delete("game", APNS, &tokens, LIMIT).await, Ok(Deleted { rows: 3, nonexistent: 1 }));
     assert_eq!(left(&mut db, "game_apns").await, ["late"]);
 }
 
 #[tokio::test]
 async fn a_missing_table_is_refused_by_name_and_without_the_token() {
     schema("t_missing", "game_apns", &[]).await;
-    let error = deleter("t_missing", &[]).delete("other", APNS, &dead(&[("secret", None)])).await.unwrap_err();
+    let error = deleter("t_missing", &[]).delete("other", APNS, &dead(&[("secret", None)]), LIMIT).await.unwrap_err();
     assert!(
         matches!(&error, DeleteError::Refused(text) if text.contains("other_apns") && text.contains("42P01")),
         "{error}"

@@ -56,7 +56,13 @@ impl Fake {
 
 #[async_trait]
 impl Deleter for Fake {
-    async fn delete(&self, app: &str, _: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
+    async fn delete(
+        &self,
+        app: &str,
+        _: Platform,
+        tokens: &[InvalidToken],
+        _: Duration,
+    ) -> Result<Deleted, DeleteError> {
         let answer = self.answers.lock().get(app).cloned().unwrap_or(Answer::Deletes);
         match answer {
             Answer::Fails(error) => return Err(error),
@@ -70,7 +76,7 @@ impl Deleter for Fake {
         Ok(Deleted { rows: tokens.len() as u64, nonexistent: 0 })
     }
 
-    async fn rows(&self, _: &str, _: Platform) -> Result<Option<u64>, DeleteError> {
+    async fn rows(&self, _: &str, _: Platform, _: Duration) -> Result<Option<u64>, DeleteError> {
         Ok(self.rows)
     }
 

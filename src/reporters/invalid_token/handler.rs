@@ -25,6 +25,7 @@ use crate::proof::Proof;
 use crate::reporters::stats::{Metric, Stats};
 use crate::reporters::{Deletion, InvalidTokenHandler, StatsReporter as _};
 
+mod stuck;
 mod valves;
 mod worker;
 
@@ -99,12 +100,13 @@ impl Handler {
     }
 
     async fn deleted(&self, origin: &Origin, token: &InvalidToken, deadline: Instant) -> bool {
-        if self.worker.is_away() {
+        let table = (origin.app.clone(), origin.platform);
+        if self.worker.defers(&table) {
             return false;
         }
         let (done, answer) = oneshot::channel();
-        let item = ((origin.app.clone(), origin.platform), Item { token: token.clone(), done });
-        let queued = self.queue.read().as_ref().is_some_and(|queue| queue.try_send(item).is_ok());
+        let item = Item { token: token.clone(), done };
+        let queued = self.queue.read().as_ref().is_some_and(|queue| queue.try_send((table, item)).is_ok());
         self.waiting.fetch_add(1, Relaxed);
         let is_done = queued && matches!(timeout_at(deadline, answer).await, Ok(Ok(true)));
         self.waiting.fetch_sub(1, Relaxed);

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::InvalidTokenHandler;
 use super::stats::Stats;
@@ -130,7 +131,7 @@ pub enum DeleteError {
     /// The database cannot be reached or does not serve: later, for every table.
     #[error("the database is away: {0}")]
     Away(String),
-    /// A conflict with another statement (deadlock): at once again.
+    /// A conflict with another statement (a deadlock, a lock that was not to be had in time): again, for this table.
     #[error("conflict: {0}")]
     Conflict(String),
     /// The database refuses this statement (table missing, no right): the operator must act.
@@ -145,16 +146,36 @@ pub enum DeleteError {
 #[async_trait]
 pub trait Deleter: Send + Sync + 'static {
     /// One statement. Tokens come sorted and without doubles; without any it asks whether the table could be deleted from.
-    async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError>;
+    /// See [`in_time`] for the `limit`.
+    async fn delete(
+        &self,
+        app: &str,
+        platform: Platform,
+        tokens: &[InvalidToken],
+        limit: Duration,
+    ) -> Result<Deleted, DeleteError>;
     /// What can be proved about the tables of these apps.
     fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
         let _ = apps;
         Vec::new()
     }
-    /// How many rows the app's table has, about; `None` when that is not known.
-    async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError>;
+    /// How many rows the app's table has, about; `None` when that is not known. See [`in_time`] for the `limit`.
+    async fn rows(&self, app: &str, platform: Platform, limit: Duration) -> Result<Option<u64>, DeleteError>;
     /// Closes connections.
     async fn close(&self);
+}
+
+/// A statement's answer; it is given up after `limit`, which it is told.
+///
+/// A database that serves gives it up itself a little before: a table that is locked, or without an index, is a conflict by
+/// the server's own word, and concerns that table alone. What is still unanswered at the limit has met a server, or a way to
+/// it, that says nothing at all, and that concerns every table: the database is away.
+pub async fn in_time<T, F>(limit: Duration, statement: impl FnOnce(Duration) -> F) -> Result<T, DeleteError>
+where
+    F: Future<Output = Result<T, DeleteError>>,
+{
+    let late = |_| Err(DeleteError::Away(format!("no answer within {} ms", limit.as_millis())));
+    timeout(limit, statement(limit)).await.unwrap_or_else(late)
 }
 
 /// Now, ms since the epoch.

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use tokio::runtime::Handle;
 
 use super::table::table;
@@ -15,8 +16,10 @@ use crate::message::Platform;
 use crate::outcome::InvalidToken;
 use crate::proof::Proof;
 
+mod sessions;
 mod tables;
 
+use sessions::Sessions;
 use tables::Tables;
 
 mod config;
@@ -35,7 +38,7 @@ const ROWS: &str = "\
 /// The database.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    sessions: Sessions,
     section: &'static str,
     schema: Option<String>,
     updated_at: Option<String>,
@@ -49,7 +52,8 @@ impl Postgres {
             .max_connections(settings.pool_size)
             .acquire_timeout(settings.acquire_timeout)
             .connect_lazy_with(settings.connect);
-        Postgres { pool, section: settings.section, schema: settings.schema, updated_at: settings.updated_at }
+        let Settings { section, schema, updated_at, .. } = settings;
+        Postgres { sessions: Sessions::new(pool), section, schema, updated_at }
     }
 
     /// The statement for `table`, which is quoted. Names cannot be parameters; these come from [`super::table`].
@@ -67,7 +71,13 @@ impl Postgres {
 
 #[async_trait]
 impl Deleter for Postgres {
-    async fn delete(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
+    async fn delete(
+        &self,
+        app: &str,
+        platform: Platform,
+        tokens: &[InvalidToken],
+        limit: Duration,
+    ) -> Result<Deleted, DeleteError> {
         let table =
             table(self.schema.as_deref(), app, platform).map_err(|error| DeleteError::Refused(error.to_string()))?;
         // PostgreSQL's text has no NUL: such a token is in no table, and would fail its whole batch.
@@ -79,34 +89,25 @@ impl Deleter for Postgres {
             query =
                 query.bind(possible().map(|token| token.unregistered_at_ms.map(seconds)).collect::<Vec<Option<f64>>>());
         }
-        let mut session = self.pool.acquire().await.map_err(|error| understood(&error))?;
-        let rows = query.fetch_all(&mut *session).await.map_err(|error| {
-            let error = understood(&error);
-            if matches!(error, DeleteError::Away(_)) {
-                // It may be what is away: a session that began while all were read-only stays so for good.
-                session.close_on_drop();
-            }
-            error
-        })?;
+        let rows = self.sessions.answer(query, limit).await?;
         let gone: HashSet<&str> = rows.iter().map(String::as_str).collect();
         Ok(Deleted { rows: rows.len() as u64, nonexistent: (tokens.len() - gone.len()) as u64 })
     }
 
-    async fn rows(&self, app: &str, platform: Platform) -> Result<Option<u64>, DeleteError> {
+    async fn rows(&self, app: &str, platform: Platform, limit: Duration) -> Result<Option<u64>, DeleteError> {
         let table =
             table(self.schema.as_deref(), app, platform).map_err(|error| DeleteError::Refused(error.to_string()))?;
-        let rows: Option<f64> =
-            sqlx::query_scalar(ROWS).bind(table).fetch_one(&self.pool).await.map_err(|error| understood(&error))?;
-        Ok(rows.map(|rows| rows as u64))
+        let rows: Vec<Option<f64>> = self.sessions.answer(sqlx::query_scalar(ROWS).bind(table), limit).await?;
+        Ok(rows.first().copied().flatten().map(|rows| rows as u64))
     }
 
     fn proofs(&self, apps: &[(Arc<str>, Platform)]) -> Vec<Proof> {
-        let (pool, schema, updated_at) = (self.pool.clone(), self.schema.clone(), self.updated_at.clone());
+        let (pool, schema, updated_at) = (self.sessions.pool.clone(), self.schema.clone(), self.updated_at.clone());
         vec![Tables { pool, section: self.section, schema, updated_at, apps: apps.to_vec() }.proof()]
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.sessions.pool.close().await;
     }
 }
 
@@ -117,8 +118,9 @@ fn understood(error: &sqlx::Error) -> DeleteError {
     let code = refusal.code().unwrap_or_default();
     let text = format!("{} (SQLSTATE {code})", refusal.message());
     match &*code {
-        // Also a lock that was not to be had, and a statement that took too long for the server's patience.
-        "40P01" | "40001" | "55P03" | "57014" => DeleteError::Conflict(text),
+        // Also a lock that was not to be had, a statement that took too long for the server's patience, and a transaction whose
+        // end did.
+        "40P01" | "40001" | "55P03" | "57014" | "25P03" => DeleteError::Conflict(text),
         // Connection, resources, operator intervention, system; wrong password or database; read-only after a failover.
         "25006" => DeleteError::Away(text),
         code if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {

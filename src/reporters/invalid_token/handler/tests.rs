@@ -1,6 +1,6 @@
 use tokio::time::sleep;
 
-use super::worker::AWAY_PAUSE;
+use super::worker::PAUSE;
 use super::*;
 use crate::message::{Lane, Platform};
 use crate::reporters::invalid_token::latch::{Entry, Watcher};
@@ -25,14 +25,14 @@ impl Fake {
 
 #[async_trait]
 impl Deleter for Fake {
-    async fn delete(&self, _: &str, _: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
+    async fn delete(&self, _: &str, _: Platform, tokens: &[InvalidToken], _: Duration) -> Result<Deleted, DeleteError> {
         sleep(self.delay).await;
         self.calls.lock().push(tokens.iter().map(|t| t.token.clone()).collect());
         let mut answers = self.answers.lock();
         if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
     }
 
-    async fn rows(&self, _: &str, _: Platform) -> Result<Option<u64>, DeleteError> {
+    async fn rows(&self, _: &str, _: Platform, _: Duration) -> Result<Option<u64>, DeleteError> {
         unreachable!("the worker's valve knows shares of answers, not of tables")
     }
 
@@ -132,8 +132,27 @@ async fn an_absent_database_defers_and_then_costs_nothing() {
     assert_eq!(all(&handler, ["b".into()]).await, [Deletion::Deferred]);
     assert_eq!(began.elapsed(), Duration::ZERO, "known to be away: no wait");
     *fake.answers.lock() = vec![Ok(Deleted::default())];
-    sleep(AWAY_PAUSE.0).await;
+    sleep(PAUSE.0).await;
     assert_eq!(all(&handler, ["c".into()]).await, [Deletion::Done]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_whose_statements_fail_again_and_again_is_left_alone_and_no_other() {
+    let fake = Fake::new(vec![Err(DeleteError::Conflict("locked".into()))]);
+    let handler = start(&fake);
+    healthy(&handler);
+    assert_eq!(all(&handler, ["a".into()]).await, [Deletion::Deferred]);
+    assert_eq!(fake.calls.lock().len(), 4);
+    let began = Instant::now();
+    assert_eq!(all(&handler, ["b".into()]).await, [Deletion::Deferred]);
+    assert_eq!(began.elapsed(), Duration::ZERO, "known to be stuck: no wait");
+    *fake.answers.lock() = vec![Ok(Deleted::default())];
+    let other = Origin { app: "other".into(), ..origin() };
+    (0..100).for_each(|_| handler.observe(&other, false));
+    assert_eq!(handler.handle_token(&other, &token("a")).await, Deletion::Done);
+    sleep(PAUSE.0).await;
+    assert_eq!(all(&handler, ["c".into()]).await, [Deletion::Done]);
+    assert_eq!(all(&handler, ["d".into()]).await, [Deletion::Done]);
 }
 
 #[tokio::test(start_paused = true)]

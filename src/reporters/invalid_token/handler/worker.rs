@@ -6,10 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::batch::Batches;
-use super::super::{DeleteError, Deleted, Deleter, Settings, sorted_once};
+use super::super::{DeleteError, Deleted, Deleter, Settings, in_time, sorted_once};
+use super::stuck::Stuck;
 use crate::message::Platform;
 use crate::outcome::InvalidToken;
 use crate::reporters::StatsReporter;
@@ -17,8 +18,9 @@ use crate::reporters::stats::{Metric, Stats};
 
 /// First pause before a statement is tried again; it doubles.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// After the database was away, tokens are deferred at once for this long (doubling), then it is tried again.
-pub(super) const AWAY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// After the database was away, or a table's statements did not come through, tokens are deferred at once for this long
+/// (doubling), then it is tried again.
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 pub(super) type Table = (Arc<str>, Platform);
 
@@ -35,6 +37,7 @@ pub(super) struct Health {
     pause: Duration,
     /// Tables that were refused, logged once each.
     refused: Vec<Table>,
+    stuck: Stuck,
 }
 
 /// The collecting task's side of a handler.
@@ -84,10 +87,7 @@ impl Worker {
         if tokens.is_empty() {
             return;
         }
-        let limit = self.settings.timeout;
-        let result = timeout(limit, self.tried(&app, platform, &tokens))
-            .await
-            .unwrap_or_else(|_| Err(DeleteError::Away(format!("no answer within {} ms", limit.as_millis()))));
+        let result = self.tried(&app, platform, &tokens).await;
         match &result {
             Ok(deleted) => {
                 self.count(Metric::TokensDeleteSuccess, &app, platform, deleted.rows);
@@ -105,18 +105,22 @@ impl Worker {
         }
     }
 
+    /// Tried within the time that messages wait.
     async fn tried(&self, app: &str, platform: Platform, tokens: &[InvalidToken]) -> Result<Deleted, DeleteError> {
-        let mut pause = RETRY_PAUSE;
-        let mut left = self.settings.retries;
+        let limit = self.settings.timeout;
+        let end = Instant::now() + limit;
+        let (mut pause, mut tries, mut left) = (RETRY_PAUSE, self.settings.retries, limit);
         loop {
-            match self.deleter.delete(app, platform, tokens).await {
-                Err(DeleteError::Away(_) | DeleteError::Conflict(_)) if left > 0 => {
-                    left -= 1;
-                    sleep(pause).await;
-                    pause *= 2;
-                }
-                result => return result,
+            let result = in_time(left, |limit| self.deleter.delete(app, platform, tokens, limit)).await;
+            left = end.saturating_duration_since(Instant::now() + pause);
+            // In a small rest of the time the next try would be given up, and its end hide the reason of this one.
+            let is_over = tries == 0 || left < limit / 4;
+            if is_over || !matches!(result, Err(DeleteError::Away(_) | DeleteError::Conflict(_))) {
+                return result;
             }
+            sleep(pause).await;
+            tries -= 1;
+            pause *= 2;
         }
     }
 
@@ -126,13 +130,17 @@ impl Worker {
         }
     }
 
-    pub(super) fn is_away(&self) -> bool {
-        self.health.lock().away_until.is_some_and(|until| Instant::now() < until)
+    /// Whether a token of this table is to be deferred at once, for what is known of the database.
+    pub(super) fn defers(&self, table: &Table) -> bool {
+        let mut health = self.health.lock();
+        let is_away = health.away_until.is_some_and(|until| Instant::now() < until);
+        is_away || health.stuck.defers(table, self.settings.timeout)
     }
 
     fn note_well(&self, table: &Table) {
         let mut health = self.health.lock();
         health.pause = Duration::ZERO;
+        health.stuck.note_well(table);
         if health.away_until.take().is_some() {
             tracing::info!("the database of tokens serves again");
         }
@@ -144,9 +152,12 @@ impl Worker {
 
     fn note_error(&self, table: Table, error: &DeleteError) {
         let mut health = self.health.lock();
+        if matches!(error, DeleteError::Conflict(_)) {
+            health.stuck.note(&table);
+        }
         match error {
             DeleteError::Away(_) => {
-                health.pause = (health.pause * 2).clamp(AWAY_PAUSE.0, AWAY_PAUSE.1);
+                health.pause = (health.pause * 2).clamp(PAUSE.0, PAUSE.1);
                 let until = Instant::now() + health.pause;
                 if health.away_until.replace(until).is_none() {
                     tracing::warn!(%error, "dead tokens cannot be deleted: they are left to the feedback records, pushes go on");
