@@ -19,6 +19,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::runtime::Handle;
 
 use crate::support::ear::Ear;
+use crate::support::proxy::{Proxy, Way};
 
 const APNS: Platform = Platform("apns");
 const LIMIT: Duration = Duration::from_secs(5);
@@ -315,4 +316,130 @@ async fn a_wrong_host_keeps_the_table_but_for_a_few_rows() {
     assert_eq!(left(&mut db, "game_apns").await.len(), 1490);
     assert_eq!(withheld, 1490);
     reporters.close(Duration::from_secs(5)).await;
+}
+
+/// A database of the test's own, with these tables of one token each, `x`.
+async fn database(name: &'static str, tables: &[&str]) -> PgConnection {
+    let mut admin = connect().await;
+    for sql in [format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")] {
+        admin.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+    let mut db = PgConnection::connect_with(&server().database(name)).await.unwrap();
+    for table in tables {
+        let make = format!("CREATE TABLE {table} (token text); INSERT INTO {table} VALUES ('x')");
+        db.execute(AssertSqlSafe(make)).await.unwrap();
+    }
+    db
+}
+
+/// Few sessions, and a statement for each token.
+fn narrow(database: &'static str, port: Option<u16>, timeout: &'static str) -> Config {
+    let more = [
+        ("invalidToken.pg.database", database),
+        ("invalidToken.pg.poolSize", "2"),
+        ("invalidToken.pg.maxRetries", "1"),
+        ("invalidToken.timeout", timeout),
+        ("invalidToken.batch.size", "1"),
+        ("invalidToken.batch.interval", "1ms"),
+    ];
+    config("public", port, &more)
+}
+
+/// So many tokens of an app, all at once.
+async fn all_at_once(reporters: &Reporters, origin: &Arc<Origin>, tokens: usize) -> Vec<Option<Deletion>> {
+    let tasks: Vec<_> = (0..tokens)
+        .map(|n| {
+            let (reporters, origin) = (reporters.clone(), origin.clone());
+            tokio::spawn(async move { reporters.invalid_token(&origin, &dead(&[(&n.to_string(), None)])[0]).await })
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for task in tasks {
+        ends.push(task.await.unwrap());
+    }
+    ends
+}
+
+/// The worker's sessions at the server: all of them, and those that wait for a lock.
+async fn sessions(admin: &mut PgConnection, database: &str) -> (i64, i64) {
+    let select = "SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity \
+                  WHERE application_name = 'pusher' AND datname = $1";
+    sqlx::query_as(select).bind(database).fetch_one(admin).await.unwrap()
+}
+
+/// As while somebody alters it.
+#[tokio::test]
+async fn a_locked_table_holds_no_session_and_no_other_table_up() {
+    let (mut db, mut admin) = (database("t_locked", &["game_apns", "other_apns"]).await, connect().await);
+    let (ear, control) = (Ear::new(), Control::in_memory());
+    let reporters = Reporters::from_config(&narrow("t_locked", None, "1s"), &Handle::current(), &control).unwrap();
+    let (game, other) = (Arc::new(origin("game")), Arc::new(origin("other")));
+    for origin in [&game, &other] {
+        healthy(&reporters, origin);
+    }
+    db.execute("BEGIN; LOCK TABLE game_apns").await.unwrap();
+    let (begun, mut most) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(6) {
+        assert_eq!(all_at_once(&reporters, &game, 6).await, [Some(Deletion::Deferred); 6]);
+        let asked = Instant::now();
+        assert_eq!(all_at_once(&reporters, &other, 2).await, [Some(Deletion::Done); 2]);
+        assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+        most = most.max(sessions(&mut admin, "t_locked").await.0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!((1..=2).contains(&most), "{most} sessions of at most 2");
+    assert_eq!(sessions(&mut admin, "t_locked").await.1, 0, "nobody waits whose asker has gone");
+    db.execute("COMMIT").await.unwrap();
+    until_deleted(&reporters, &game, "x").await;
+    assert!(left(&mut db, "game_apns").await.is_empty());
+    let said = ear.text();
+    assert_eq!(ear.times("dead tokens of this app cannot be deleted"), 1, "{said}");
+    assert!(said.contains("SQLSTATE 57014"), "{said}");
+    assert_eq!(ear.times("dead tokens are deleted again"), 1, "{said}");
+    assert_eq!(ear.times("dead tokens cannot be deleted"), 0, "the database is there: {said}");
+    reporters.close(Duration::from_secs(5)).await;
+}
+
+/// As a host that is lost with all that it was asked.
+#[tokio::test]
+async fn a_server_that_falls_silent_over_statements_is_used_as_soon_as_it_answers() {
+    let (mut db, mut admin) = (database("t_silent", &["game_apns"]).await, connect().await);
+    let proxy = Proxy::to(server().get_port());
+    let (ear, control) = (Ear::new(), Control::in_memory());
+    let config = narrow("t_silent", Some(proxy.port), "2s");
+    let reporters = Reporters::from_config(&config, &Handle::current(), &control).unwrap();
+    let game = Arc::new(origin("game"));
+    healthy(&reporters, &game);
+    db.execute("BEGIN; LOCK TABLE game_apns").await.unwrap();
+    let tasks = tokio::spawn({
+        let (reporters, game) = (reporters.clone(), game.clone());
+        async move { all_at_once(&reporters, &game, 2).await }
+    });
+    let begun = Instant::now();
+    while sessions(&mut admin, "t_silent").await.1 < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(2), "the statements never waited for our lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    proxy.set(Way::Silent);
+    assert_eq!(tasks.await.unwrap(), [Some(Deletion::Deferred); 2]);
+    db.execute("COMMIT").await.unwrap();
+    proxy.set(Way::Open);
+    until_deleted(&reporters, &game, "x").await;
+    assert!(left(&mut db, "game_apns").await.is_empty());
+    let said = ear.text();
+    assert!(said.contains("the database is away: no answer within 2000 ms"), "{said}");
+    assert_eq!(ear.times("the database of tokens serves again"), 1, "{said}");
+    reporters.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_shorter_time_that_the_operator_gave_a_statement_stays() {
+    let mut db = database("t_patience", &["game_apns"]).await;
+    db.execute("ALTER DATABASE t_patience SET statement_timeout = '50ms'").await.unwrap();
+    db.execute("BEGIN; LOCK TABLE game_apns").await.unwrap();
+    let postgres = Postgres::new(Settings::from_config(&narrow("t_patience", None, "1m")).unwrap(), &Handle::current());
+    let begun = Instant::now();
+    let error = postgres.delete("game", APNS, &dead(&[("x", None)]), Duration::from_mins(1)).await.unwrap_err();
+    assert!(matches!(&error, DeleteError::Conflict(text) if text.contains("57014")), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

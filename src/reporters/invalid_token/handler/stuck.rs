@@ -37,6 +37,11 @@ impl Stuck {
         }
     }
 
+    /// Whether a batch that was collected meanwhile is to be deferred: nobody asked by it.
+    pub(super) fn rests(&self, table: &Table) -> bool {
+        self.tables.get(table).is_some_and(|since| !since.is_asked && Instant::now() < since.until)
+    }
+
     /// A statement for this table did not come through. Those that began together with one that is known already say nothing
     /// new.
     pub(super) fn note(&mut self, table: &Table) {
@@ -68,9 +73,9 @@ mod tests {
         let (mut stuck, table) = (Stuck::default(), ("game".into(), Platform("apns")));
         assert!(!stuck.defers(&table, LIMIT));
         (0..4).for_each(|_| stuck.note(&table));
-        assert!(stuck.defers(&table, LIMIT));
+        assert!(stuck.defers(&table, LIMIT) && stuck.rests(&table));
         sleep(PAUSE.0).await;
-        assert!(!stuck.defers(&table, LIMIT));
+        assert!(!stuck.defers(&table, LIMIT) && !stuck.rests(&table));
         assert!(stuck.defers(&table, LIMIT), "one asks for all");
         stuck.note(&table);
         sleep(PAUSE.0).await;

@@ -82,21 +82,22 @@ impl Worker {
     }
 
     /// One batch to the end: deleted, or given up.
-    async fn run(self: Arc<Self>, (app, platform): Table, items: Vec<Item>) {
+    async fn run(self: Arc<Self>, table: Table, items: Vec<Item>) {
         let (tokens, waiters) = wanted(items);
-        if tokens.is_empty() {
+        if tokens.is_empty() || self.health.lock().stuck.rests(&table) {
             return;
         }
-        let result = self.tried(&app, platform, &tokens).await;
+        let (app, platform) = (&*table.0, table.1);
+        let result = self.tried(app, platform, &tokens).await;
         match &result {
             Ok(deleted) => {
-                self.count(Metric::TokensDeleteSuccess, &app, platform, deleted.rows);
-                self.count(Metric::TokensDeleteNonexistent, &app, platform, deleted.nonexistent);
-                self.note_well(&(app, platform));
+                self.count(Metric::TokensDeleteSuccess, app, platform, deleted.rows);
+                self.count(Metric::TokensDeleteNonexistent, app, platform, deleted.nonexistent);
+                self.note_well(&table);
             }
             Err(error) => {
-                self.count(Metric::TokensDeleteError, &app, platform, tokens.len() as u64);
-                self.note_error((app, platform), error);
+                self.count(Metric::TokensDeleteError, app, platform, tokens.len() as u64);
+                self.note_error(&table, error);
             }
         }
         for waiter in waiters {
@@ -150,10 +151,10 @@ impl Worker {
         }
     }
 
-    fn note_error(&self, table: Table, error: &DeleteError) {
+    fn note_error(&self, table: &Table, error: &DeleteError) {
         let mut health = self.health.lock();
         if matches!(error, DeleteError::Conflict(_)) {
-            health.stuck.note(&table);
+            health.stuck.note(table);
         }
         match error {
             DeleteError::Away(_) => {
@@ -164,10 +165,10 @@ impl Worker {
                 }
             }
             DeleteError::Conflict(_) | DeleteError::Refused(_) | DeleteError::Row(_) => {
-                if !health.refused.contains(&table) {
+                if !health.refused.contains(table) {
                     let (app, platform) = (&*table.0, table.1);
                     tracing::error!(app, %platform, %error, "dead tokens of this app cannot be deleted: they are left to the feedback records");
-                    health.refused.push(table);
+                    health.refused.push(table.clone());
                 }
             }
         }
