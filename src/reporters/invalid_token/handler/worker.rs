@@ -84,6 +84,7 @@ impl Worker {
     /// One batch to the end: deleted, or given up.
     async fn run(self: Arc<Self>, table: Table, items: Vec<Item>) {
         let (tokens, waiters) = wanted(items);
+        // Whoever waits hears by the end of the waiters that it is deferred.
         if tokens.is_empty() || self.health.lock().stuck.rests(&table) {
             return;
         }
