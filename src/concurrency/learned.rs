@@ -8,6 +8,10 @@ pub(super) const LEAST: usize = 128;
 const ANSWERS: u32 = 128;
 /// … and so long at least.
 const PERIOD: Duration = Duration::from_millis(20);
+/// While there is not enough for all apps, one with a small part has few answers: after so long these are enough. It would
+/// otherwise be judged too seldom to be one of those who share.
+const FEW_ANSWERS: u32 = 16;
+const LONG: Duration = Duration::from_millis(500);
 /// A period of more than this is not one of now.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Growth in a period that needed more, while answers take no longer than so many times the reference, and this much longer; until
@@ -23,10 +27,14 @@ const FALL: f64 = 0.5;
 pub(super) const REFERENCE: Duration = Duration::from_secs(15);
 /// The part of the limit that it is measured with.
 const PROBE: f64 = 0.25;
-/// Attempts that may be under way of one that has more than its part.
-const FEWEST: f64 = 16.0;
+/// Attempts that may be under way of one that has more than its part. Where requests wait for 30 ms before a process that works at
+/// 4,000 per second, a sixteenth of it are no more.
+const FEWEST: f64 = 8.0;
 /// So much of the way to its part is gone in a period.
 const STEP: f64 = 0.25;
+/// What came in the periods before counts for so much, when the rate is taken. Answers come in bursts, as their requests were sent,
+/// and a period begins and ends within one: by itself it shows up to twice the rate, and most often too much.
+const MEMORY: f64 = 0.7;
 /// Without an answer for so many times the reference, and no less than this, nothing is known any more.
 const SILENCE: f64 = 8.0;
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
@@ -48,6 +56,7 @@ pub(super) struct Learned {
     /// It falls no lower: [`LEAST`], or [`FEWEST`] while there is not enough for all apps.
     least: f64,
     period: Period,
+    rate: Rate,
     /// Mean time to an answer, seconds, with no queue as far as is known.
     reference: Option<f64>,
     next_probe: Instant,
@@ -70,6 +79,24 @@ struct Period {
     pressed: bool,
 }
 
+/// Answers per second, over the last periods.
+#[derive(Debug, Default)]
+struct Rate {
+    answers: f64,
+    seconds: f64,
+}
+
+impl Rate {
+    /// One more period.
+    fn with(&mut self, answers: u32, passed: Duration) -> f64 {
+        // What was over a longer time says nothing of now.
+        let memory = if passed <= LONGEST { MEMORY } else { 0.0 };
+        self.answers = memory * self.answers + f64::from(answers);
+        self.seconds = memory * self.seconds + passed.as_secs_f64();
+        self.answers / self.seconds
+    }
+}
+
 impl Period {
     fn new(now: Instant) -> Self {
         Period { begun: now, answers: 0, seconds: 0.0, all: 0, pressed: false }
@@ -82,6 +109,7 @@ impl Learned {
             limit: LEAST as f64,
             least: LEAST as f64,
             period: Period::new(now),
+            rate: Rate::default(),
             reference: None,
             next_probe: now + until_probe,
             probe: None,
@@ -125,15 +153,15 @@ impl Learned {
         }
         self.period.answers += 1;
         self.period.seconds += round_trip.as_secs_f64();
-        if self.period.answers < ANSWERS || passed < PERIOD {
+        let is_small = self.least < LEAST as f64 && passed >= LONG;
+        if self.period.answers < if is_small { FEW_ANSWERS } else { ANSWERS } || passed < PERIOD {
             return false;
         }
         let mean = self.period.seconds / f64::from(self.period.answers);
-        let rate = f64::from(self.period.all) / passed.as_secs_f64();
-        let (before, pressed) = (self.limit(), self.period.pressed);
+        let (before, pressed, all) = (self.limit(), self.period.pressed, self.period.all);
         self.period = Period::new(now);
         if !self.measure(mean, pressed, now) {
-            // What was over a longer time says nothing of now.
+            let rate = self.rate.with(all, passed);
             let part = if pressed && passed <= LONGEST { part(rate).map(|part| part / rate) } else { None };
             // Whoever has less than its part makes room for nobody, and whoever has more takes none.
             let (has_less, has_more) = (part.is_some_and(|part| part > 1.0), part.is_some_and(|part| part < 1.0));

@@ -163,6 +163,20 @@ mod tests {
         }
     }
 
+    /// What part of what can be done is done, and how many times its part each app has, from the 10th to the 30th second.
+    fn shared(weights: &[u32], base_ms: u64, per_second: f64) -> (f64, Vec<f64>) {
+        let (mut world, rivals) = (World::new(base_ms, per_second), Arc::new(Rivals::default()));
+        rivals.busy.pretend();
+        for weight in weights {
+            world.enter(rivals.enter(*weight));
+        }
+        world.run(10);
+        let rates = world.run(20);
+        let (sum, all) = (rates.iter().sum::<f64>(), f64::from(weights.iter().sum::<u32>()));
+        let share = |(rate, weight): (&f64, &u32)| rate / (sum * f64::from(*weight) / all);
+        (sum / per_second, rates.iter().zip(weights).map(share).collect())
+    }
+
     #[test]
     fn whoever_comes_last_has_its_part_soon() {
         let (mut world, rivals) = (World::new(20, 20_000.0), Arc::new(Rivals::default()));
@@ -183,20 +197,25 @@ mod tests {
             base_ms in 1u64..100,
             per_second in 4_000.0..10_000.0,
         ) {
-            let (mut world, rivals) = (World::new(base_ms, per_second), Arc::new(Rivals::default()));
-            rivals.busy.pretend();
-            for weight in &weights {
-                world.enter(rivals.enter(*weight));
-            }
-            world.run(10);
-            let rates = world.run(20);
-            let sum: f64 = rates.iter().sum();
-            prop_assert!(sum > 0.85 * per_second, "{rates:?}");
-            for (rate, weight) in rates.iter().zip(&weights) {
-                let part = sum * f64::from(*weight) / f64::from(weights.iter().sum::<u32>());
-                prop_assert!((0.75..1.33).contains(&(rate / part)), "{weights:?}: {rates:?}");
-            }
+            let (used, shares) = shared(&weights, base_ms, per_second);
+            prop_assert!(used > 0.85, "{used}");
+            prop_assert!(shares.iter().all(|share| (0.75..1.33).contains(share)), "{weights:?}: {shares:?}");
         }
+    }
+
+    #[test]
+    fn bursts_of_answers_and_the_least_give_nobody_more_than_its_part() {
+        for (weights, base_ms, per_second) in [([1, 1, 3, 5], 37, 4_178.0), ([4, 5, 5, 1], 1, 4_181.0)] {
+            let (used, shares) = shared(&weights, base_ms, per_second);
+            assert!(used > 0.85, "{used}");
+            assert!(shares.iter().all(|share| (0.75..1.33).contains(share)), "{weights:?}: {shares:?}");
+        }
+    }
+
+    #[test]
+    fn an_app_with_few_answers_is_one_of_those_who_share() {
+        let (_, shares) = shared(&[1, 100], 20, 4_500.0);
+        assert!((0.5..2.5).contains(&shares[0]), "{shares:?}");
     }
 
     #[test]
