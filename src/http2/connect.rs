@@ -119,7 +119,8 @@ pub(super) async fn open(
     let host = settings.host.trim_start_matches('[').trim_end_matches(']');
     let deadline = Instant::now() + settings.connect_timeout;
     let late = |stage| move |_| ConnectError::Timeout { stage, host: host.to_owned(), limit: settings.connect_timeout };
-    let addresses = timeout_at(deadline, resolve(host, settings.port, family)).await.map_err(late("name resolution"))??;
+    let addresses =
+        timeout_at(deadline, resolve(host, settings.port, family)).await.map_err(late("name resolution"))??;
     let tcp = timeout_at(deadline, connect_any(host, addresses)).await.map_err(late("TCP connect"))??;
     let (stream, peer) = tcp;
     let stream = timeout_at(deadline, secure(host, stream, peer, tls)).await.map_err(late("TLS handshake"))??;

@@ -40,7 +40,10 @@ impl Status {
         let backlog = self.reporters.backlog();
         let seconds = backlog.stalled_for.as_secs_f64();
         let detail = if backlog.stalled_for > Duration::ZERO {
-            format!("feedback is not acknowledged for {seconds:.0} s, at all or of one topic, {} records wait", backlog.waiting)
+            format!(
+                "feedback is not acknowledged for {seconds:.0} s, at all or of one topic, {} records wait",
+                backlog.waiting
+            )
         } else if backlog.refused_topics > 0 {
             format!("{} feedback topics are missing or may not be written", backlog.refused_topics)
         } else {

@@ -12,8 +12,8 @@ use super::given::Waiter;
 use super::life::Life;
 use super::state::State;
 use super::{Kind, REPORT_GRACE, Settings, producer};
-use crate::reporters::{RecordSource, StatsReporter as _};
 use crate::reporters::stats::Stats;
+use crate::reporters::{RecordSource, StatsReporter as _};
 
 /// A dead producer is replaced at most this often.
 const REBUILD_PAUSE: Duration = Duration::from_millis(500);
