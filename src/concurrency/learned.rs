@@ -33,7 +33,7 @@ const FEWEST: f64 = 8.0;
 /// So much of the way to its part is gone in a period.
 const STEP: f64 = 0.25;
 /// What came in the periods before counts for so much, when the rate is taken. Answers come in bursts, as their requests were sent,
-/// and a period begins and ends within one: by itself it shows up to twice the rate, and most often too much.
+/// and a period begins and ends within one: by itself it shows too much or too little.
 const MEMORY: f64 = 0.7;
 /// Without an answer for so many times the reference, and no less than this, nothing is known any more.
 const SILENCE: f64 = 8.0;
