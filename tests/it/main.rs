@@ -43,6 +43,7 @@ mod packaging;
 mod queue_faults;
 mod queue_flow;
 mod queue_leaders;
+mod queue_starts;
 mod queue_told;
 mod real_admin;
 mod real_admission;

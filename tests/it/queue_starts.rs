@@ -1,0 +1,28 @@
+//! Where partitions begin on librdkafka's mock cluster, while their leaders answer badly or slowly.
+
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::queue_faults::{TOPIC, numbers, start};
+use crate::support::ear::Ear;
+use crate::support::mock::Mock;
+use crate::support::reader::resolve;
+
+/// A topic that appears just after the first look may be older, so that its leader is asked for the first record since then. It
+/// refuses that at first: the partition waits, and is asked for again. This cluster knows no times, and calls all of them
+/// later than its last record.
+#[test]
+fn a_partition_is_not_begun_by_a_time_query_that_was_refused() {
+    let mock = Mock::start(&[]);
+    let (well, refused) =
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
+    mock.cluster().request_errors(RDKafkaApiKey::ListOffsets, &[well, well, refused]);
+    let (mut reader, ear) =
+        (start(&mock, &[("queue.offsetResetStrategy", "latest"), ("queue.topicInterval", "1s")]), Ear::new());
+    reader.until("the first look", |reader, _| reader.told().looks >= 1);
+    mock.create_topic(TOPIC, 1);
+    reader.until("the start's commit", |_, _| mock.committed("test", TOPIC, 0).is_some());
+    assert_eq!(ear.times("cannot settle where to begin"), 1, "{}", ear.text());
+    mock.produce(TOPIC, 0, numbers(5));
+    resolve(reader.read(5));
+    reader.close();
+}
