@@ -21,7 +21,7 @@ mod reading;
 mod survey;
 
 use client::{Asked, Client, Heard};
-use survey::Survey;
+use survey::{Late, Survey};
 
 /// Questions and reports that wait, at most.
 const ROOM: usize = 16;
@@ -98,7 +98,7 @@ impl Scout {
         let client = Client::new(config, heard.clone()).map_err(|error| error.to_string())?;
         let (questions, asked) = sync_channel(ROOM);
         let (told, reports) = sync_channel(ROOM);
-        let errand = Errand { client, cluster: None, refresh, logs, told, wake };
+        let errand = Errand { client, cluster: None, refresh, logs, late: Late::default(), told, wake };
         // Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || errand.run(&asked));
         thread.map_err(|error| error.to_string())?;
@@ -131,6 +131,7 @@ struct Errand<Wake> {
     cluster: Option<u32>,
     refresh: Duration,
     logs: Logs,
+    late: Late,
     told: SyncSender<Report>,
     wake: Wake,
 }
@@ -202,14 +203,14 @@ impl<Wake: Fn()> Errand<Wake> {
     /// Notes where our logs end, and now and then for how long they keep.
     fn look_at_logs(&self) {
         let asked = Instant::now();
-        let survey = Survey { client: &self.client, until: asked + GLANCE };
+        let survey = Survey { client: &self.client, until: asked + GLANCE, late: &self.late };
         self.logs.note_ends(asked, survey.logs(self.logs.ours()));
         self.logs.note_retention(self.client.config());
     }
 
     /// A round of questions begins.
     fn survey(&self) -> Survey<'_> {
-        Survey { client: &self.client, until: Instant::now() + ROUND }
+        Survey { client: &self.client, until: Instant::now() + ROUND, late: &self.late }
     }
 
     /// And whether the group's coordinator has answered.
