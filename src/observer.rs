@@ -16,6 +16,9 @@ use crate::tally::Tally;
 /// for each question.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
+/// The same of the scout. While no broker answers it asks the one after the other, half a minute in one turn at most.
+const SCOUT_STANDSTILL: Duration = Duration::from_secs(90);
+
 /// Where this process stands with its consumer group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -45,18 +48,20 @@ pub struct QueueObserver {
     stats: Stats,
     poll: Pulse,
     commit_clock: Pulse,
+    scout: Pulse,
     group: Mutex<Group>,
     standing: Mutex<Standing>,
 }
 
 impl QueueObserver {
-    /// Tells both; beats for the poll thread and for the commit clock, which strikes within each `interval`.
+    /// Tells both; beats for the poll thread, for the commit clock, which strikes within each `interval`, and for the scout.
     pub fn new(tally: Arc<Tally>, stats: Stats, pulses: &Pulses, interval: Duration) -> Self {
         QueueObserver {
             tally,
             stats,
             poll: pulses.start("poll thread", STANDSTILL),
             commit_clock: pulses.start("commit clock", STANDSTILL + interval),
+            scout: pulses.start("scout", SCOUT_STANDSTILL),
             group: Mutex::new(Group::Joining),
             standing: Mutex::default(),
         }
@@ -137,6 +142,10 @@ impl Observer for QueueObserver {
 
     fn polled(&self) {
         self.poll.beat();
+    }
+
+    fn scouted(&self) {
+        self.scout.beat();
     }
 
     fn standing(&self, standing: Standing) {

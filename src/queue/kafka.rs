@@ -87,7 +87,8 @@ impl KafkaQueue {
             Membership::prepare(&settings, prefetch, &wakeup).map_err(|error| option_error(&settings, &error))?;
         let on_report = wakeup.clone();
         let (logs, interval) = (Logs::default(), settings.topic_interval);
-        let scout = Scout::start(&client(&settings, prefetch), interval, logs.clone(), move || on_report.wake())
+        let options = client(&settings, prefetch);
+        let scout = Scout::start(&options, interval, logs.clone(), observer.clone(), move || on_report.wake())
             .map_err(|rule| ConfigError { key: settings.key(".kafka"), value: None, rule })?;
         Ok(KafkaQueue {
             consumer,
@@ -129,6 +130,10 @@ impl Queue for KafkaQueue {
         if self.stopped {
             self.wakeup.wait(wait.min(NAP));
             return Ok(());
+        }
+        // Nothing that is assigned from now on would begin: the process ends, so that its supervisor starts a whole one.
+        if self.scout.has_ended() {
+            return Err(QueueError::Fatal("the thread that asks the brokers ended unexpectedly".into()));
         }
         let (busy, full) = self.take(now, out)?;
         if !busy {

@@ -102,7 +102,7 @@ pub trait Queue: Send {
     fn close(self: Box<Self>, deadline: Duration) -> Result<(), QueueError>;
 }
 
-/// Facts of a queue that are worth a metric. Called on the poll thread: short.
+/// Facts of a queue that are worth a metric. Called on the poll thread, unless said otherwise: short.
 pub trait Observer: Send + Sync {
     /// Messages passed over because they were resolved before or are in flight already.
     fn skipped(&self, origin: &Origin, n: u64);
@@ -132,6 +132,8 @@ pub trait Observer: Send + Sync {
     fn oldest_in_flight(&self, age: Duration);
     /// The poll thread goes on: told in every turn.
     fn polled(&self) {}
+    /// The scout goes on: told on its own thread, in every turn.
+    fn scouted(&self) {}
     /// The commit clock has struck, and how our partitions stand.
     fn standing(&self, standing: Standing) {
         let _ = standing;

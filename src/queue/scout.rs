@@ -2,14 +2,18 @@
 //! and the poll thread must not. It looks for topics on a clock, and answers questions about partitions in their order.
 //!
 //! Every question has a bound in time, and so has a round of them; a broker that does not answer holds up its own
-//! partitions only.
+//! partitions only. While none answers, all bounds of one turn of the loop together are half a minute at most, so that whoever
+//! watches can tell an outage from a thread that stands still.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
+use super::Observer;
 use super::logs::Logs;
 use super::native;
 use super::place::Place;
@@ -79,14 +83,18 @@ pub(super) struct Scout {
     questions: SyncSender<Question>,
     reports: Receiver<Report>,
     heard: Heard,
+    /// Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
+    thread: JoinHandle<()>,
 }
 
 impl Scout {
-    /// Starts looking every `refresh`; the first look is at once. `wake` is called on its thread when there is a report.
+    /// Starts looking every `refresh`; the first look is at once. `wake` is called on its thread when there is a report, and the
+    /// observer is told there that it goes on.
     pub(super) fn start(
         config: &ClientConfig,
         refresh: Duration,
         logs: Logs,
+        observer: Arc<dyn Observer>,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Scout, String> {
         let mut config = config.clone();
@@ -98,11 +106,15 @@ impl Scout {
         let client = Client::new(config, heard.clone()).map_err(|error| error.to_string())?;
         let (questions, asked) = sync_channel(ROOM);
         let (told, reports) = sync_channel(ROOM);
-        let errand = Errand { client, cluster: None, refresh, logs, late: Late::default(), told, wake };
-        // Not joined at the end: it may be inside a call for some seconds, and nothing depends on its end.
+        let errand = Errand { client, cluster: None, refresh, logs, late: Late::default(), observer, told, wake };
         let thread = std::thread::Builder::new().name("scout".into()).spawn(move || errand.run(&asked));
-        thread.map_err(|error| error.to_string())?;
-        Ok(Scout { questions, reports, heard })
+        let thread = thread.map_err(|error| error.to_string())?;
+        Ok(Scout { questions, reports, heard, thread })
+    }
+
+    /// Whether its thread is no more, which only a panic can be the reason of while somebody listens.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// What its client complained about last: it tells more than a call that took too long.
@@ -132,6 +144,7 @@ struct Errand<Wake> {
     refresh: Duration,
     logs: Logs,
     late: Late,
+    observer: Arc<dyn Observer>,
     told: SyncSender<Report>,
     wake: Wake,
 }
@@ -140,6 +153,7 @@ impl<Wake: Fn()> Errand<Wake> {
     fn run(mut self, asked: &Receiver<Question>) {
         let mut next_look = Instant::now();
         loop {
+            self.observer.scouted();
             // Nobody else does, and events that are not fetched pile up.
             while self.client.poll(Duration::ZERO).is_some() {}
             let now = Instant::now();
@@ -263,6 +277,7 @@ fn committed_at(committed: &TopicPartitionList, place: &Place) -> Answer<Found> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::NoObserver;
 
     /// Events of the client are served though no call succeeds: a client whose events nobody fetches says nothing, and
     /// keeps them all.
@@ -273,7 +288,8 @@ mod tests {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let scout = Scout::start(&config, Duration::from_secs(10), Logs::default(), || ()).expect("a client");
+        let (observer, refresh) = (Arc::new(NoObserver), Duration::from_secs(10));
+        let scout = Scout::start(&config, refresh, Logs::default(), observer, || ()).expect("a client");
         let began = Instant::now();
         while scout.last_error().is_none() {
             assert!(began.elapsed() < Duration::from_mins(2), "{:?}", scout.report());

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pusher::message::Origin;
 use pusher::observer::QueueObserver;
 use pusher::pulse::Pulses;
-use pusher::queue::{Queue as _, map};
+use pusher::queue::{Observer, Queue as _, QueueError, map};
 use pusher::reporters::stats::Stats;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::queue_faults::{TOPIC, numbers, places, start};
 use crate::support::ear::Ear;
 use crate::support::eventually;
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, broker_up};
 use crate::support::reader::{LONG, queue, resolve};
 
 /// While the brokers refuse commits, each strike of the clock has one refused: that is one line.
@@ -114,4 +115,64 @@ fn a_poll_thread_that_stands_still_shows_no_sign_of_life() {
         turn();
         silent().is_empty().then_some(())
     });
+}
+
+/// The scout shows signs of life of its own, also while no broker answers: each of its calls ends. While nobody listens to it, it
+/// waits with what it has found, and shows none.
+#[test]
+fn a_scout_that_stands_still_shows_no_sign_of_life() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let pulses = Pulses::default();
+    let observer = Arc::new(QueueObserver::new(Arc::default(), Stats::default(), &pulses, Duration::from_hours(1)));
+    let settings = [("queue.topicInterval", "100ms")];
+    let (mut queue, _) = queue(&mock.brokers, &["game"], &settings, 10, observer);
+    // It may be silent for a minute and a half: see above. A turn without an answer takes some 8 s here.
+    let (near, nearly) = (Duration::from_secs(15), Duration::from_secs(75));
+    let is_silent = || pulses.silent(Instant::now() + nearly).iter().any(|silence| silence.name == "scout");
+    eventually("silence", LONG, || is_silent().then_some(()));
+    let mut turn = || queue.lend(Duration::from_millis(10), &mut Vec::new()).expect("a queue that goes on");
+    eventually("signs of life", LONG, || {
+        turn();
+        (!is_silent()).then_some(())
+    });
+    mock.cluster().broker_down(1).expect("down");
+    let began = Instant::now();
+    while began.elapsed() < near * 3 / 2 {
+        turn();
+        assert!(!is_silent(), "{:?}", began.elapsed());
+    }
+    broker_up(&mock.cluster());
+}
+
+/// Looks away, and panics on the scout's thread.
+struct Panics;
+
+impl Observer for Panics {
+    fn skipped(&self, _: &Origin, _: u64) {}
+    fn map_dropped(&self, _: &Origin, _: &'static str) {}
+    fn out_of_range(&self, _: &Origin, _: u64) {}
+    fn receipts_lost(&self, _: &Origin, _: u64) {}
+    fn commit_failed(&self) {}
+    fn map_bytes(&self, _: &Origin, _: usize) {}
+    fn assigned(&self, _: usize) {}
+    fn unsettled(&self, _: usize) {}
+    fn starved(&self, _: usize) {}
+    fn full(&self, _: usize) {}
+    fn ignored_topics(&self, _: usize) {}
+    fn oldest_in_flight(&self, _: Duration) {}
+    fn scouted(&self) {
+        panic!("on purpose");
+    }
+}
+
+/// Without it nothing that is assigned later would begin, and all would look well.
+#[test]
+fn without_its_scout_a_queue_does_not_go_on() {
+    let mock = Mock::start(&[(TOPIC, 1)]);
+    let (mut queue, _) = queue(&mock.brokers, &["game"], &[], 10, Arc::new(Panics));
+    let error = eventually("the end", LONG, || queue.lend(Duration::from_millis(10), &mut Vec::new()).err());
+    let QueueError::Fatal(why) = error;
+    assert!(why.contains("ended unexpectedly"), "{why}");
+    queue.stop();
+    queue.lend(Duration::from_millis(10), &mut Vec::new()).expect("what is lent may still end");
 }
