@@ -229,7 +229,7 @@ fn readiness_follows_group_feedback_and_the_end_and_health_does_not() {
     until_not_ready(&running, "a stall", &["feedback"]);
     let (code, said) = health(&["--ready"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("has acknowledged nothing for"), "{said}");
+    assert!(said.contains("feedback is not acknowledged for"), "{said}");
     assert_eq!(
         health(&[]),
         (Some(0), r#"{"standing_still":[],"status":"healthy"}"#.into()),
