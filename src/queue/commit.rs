@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::Observer;
-use super::commit_plan::Plan;
 use super::complaints::Complaints;
 use super::context::{Consumer, Event};
-use super::in_vain::is_in_vain;
 use super::kafka::KafkaQueue;
 use super::native;
 use super::partition::Partition;
 use super::place::Place;
 use crate::message::Origin;
+
+mod answer;
+mod apart;
+mod lists;
+use apart::Apart;
+pub(super) use apart::Reach;
+use lists::{List, Lists, UnderWay};
 
 /// For so long a refused commit is asked for again soon; after that whatever refuses it is not a matter of moments.
 const SOON: Duration = Duration::from_secs(5);
@@ -26,12 +30,10 @@ const SOON: Duration = Duration::from_secs(5);
 pub(super) struct Commits {
     interval: Duration,
     next: Instant,
-    /// Commits asked for and not yet answered.
-    under_way: usize,
-    /// When the latest of them was asked for.
-    asked_at: Instant,
-    /// Whether the group has accepted all that were answered since there were none under way.
-    accepted: bool,
+    under_way: UnderWay,
+    apart: Apart,
+    /// When the latest commit was asked for that the group has accepted, until that is told.
+    proven: Option<Instant>,
     /// crc32 of the cluster's id.
     cluster: u32,
     /// When nothing was left to commit, or a commit was taken, for the last time.
@@ -48,9 +50,9 @@ impl Commits {
     pub(super) fn new(interval: Duration) -> Self {
         let (now, interval) = (Instant::now(), interval / 2);
         let next = now + interval;
-        let (refused_since, refusals) = (None, Complaints::default());
-        let (under_way, accepted, cluster) = (0, false, 0);
-        Commits { interval, next, under_way, asked_at: now, accepted, cluster, well_at: now, refused_since, refusals }
+        let (refused_since, refusals, under_way) = (None, Complaints::default(), UnderWay::default());
+        let (apart, proven, cluster) = (Apart::default(), None, 0);
+        Commits { interval, next, under_way, apart, proven, cluster, well_at: now, refused_since, refusals }
     }
 
     /// crc32 of the cluster's id. It is known before the first partition is ours.
@@ -79,99 +81,108 @@ impl Commits {
 
     /// Whether an answer is still to come.
     pub(super) fn is_under_way(&self) -> bool {
-        self.under_way > 0
+        !self.under_way.is_empty()
     }
 
-    /// When the latest commit was asked for of those that have no answer.
+    /// When the first commit was asked for of those that have no answer.
     pub(super) fn waits_since(&self) -> Option<Instant> {
-        self.is_under_way().then_some(self.asked_at)
+        self.under_way.since()
     }
 
     /// No answer will come any more: the client that was asked has gone.
     pub(super) fn forget(&mut self) {
-        (self.under_way, self.accepted) = (0, false);
+        self.under_way.clear();
+        self.apart.clear();
+        self.proven = None;
+    }
+
+    /// A partition is not ours any more.
+    pub(super) fn forget_place(&mut self, place: &Place) {
+        self.apart.forget(place);
     }
 
     /// For how long what is resolved has waited for a commit that was taken.
     pub(super) fn lag(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.well_at)
+        let since = self.apart.since().map_or(self.well_at, |since| since.min(self.well_at));
+        now.saturating_duration_since(since)
     }
 
-    /// A commit was asked for.
-    pub(super) fn asked(&mut self, now: Instant) {
-        self.accepted |= self.under_way == 0;
-        self.under_way += 1;
-        self.asked_at = now;
-    }
-
-    /// When the commit was asked for by whose acceptance the group has just called us its member; told once. Only when no
-    /// other is under way: which of several was answered is not told.
+    /// When the commit was asked for by whose acceptance the group has just called us its member; told once.
     pub(super) fn proof(&mut self) -> Option<Instant> {
-        let proven = self.under_way == 0 && self.accepted;
-        self.accepted &= !proven;
-        proven.then_some(self.asked_at)
+        self.proven.take()
     }
 
-    /// Asks for a commit of every partition that has changed. The answer comes as an event.
+    /// Asks for a commit of every partition that has changed; `is_last`: also of those that were refused by themselves not long
+    /// ago. The answers come as events.
     pub(super) fn ask<'a>(
         &mut self,
         consumer: &Consumer,
         partitions: impl Iterator<Item = &'a mut Partition>,
+        is_last: bool,
         observer: &dyn Observer,
     ) {
-        let mut list = TopicPartitionList::new();
-        let mut asked: Vec<&Partition> = Vec::new();
+        let (now, mut lists) = (Instant::now(), Lists::default());
+        let mut asked: Vec<(usize, &Partition)> = Vec::new();
         for partition in partitions {
-            if !partition.take_dirty() {
+            let place = Place::from(&*partition.origin);
+            let rests = !is_last && self.apart.rests(&place, now);
+            if rests || !partition.take_dirty() {
                 continue;
             }
-            let plan = partition.plan(self.cluster).filter(|plan| add(&mut list, &partition.origin, plan).is_ok());
-            partition.is_unfinished = plan.as_ref().is_none_or(|plan| plan.is_provisional);
-            let Some(plan) = plan else { continue };
+            let number = self.apart.number(&place);
+            let plan = partition.plan(self.cluster).and_then(|plan| {
+                let list = lists.add(number, place, plan.anchor.offset, &plan.metadata).ok()?;
+                Some((list, plan))
+            });
+            partition.is_unfinished = plan.as_ref().is_none_or(|(_, plan)| plan.is_provisional);
+            let Some((list, plan)) = plan else { continue };
             observer.map_bytes(&partition.origin, plan.metadata.len());
             partition.anchors.ask(plan.anchor);
-            asked.push(partition);
+            asked.push((list, partition));
         }
-        if list.count() == 0 {
-            if self.under_way == 0 {
-                self.well_at = Instant::now();
-            }
-            return;
+        if asked.is_empty() && self.under_way.is_empty() {
+            self.well_at = now;
         }
-        match native::commit(consumer, &list) {
-            Ok(()) => self.asked(Instant::now()),
-            Err(error) => {
-                asked.into_iter().for_each(Partition::set_dirty);
+        for (index, list) in lists.into_lists().into_iter().enumerate() {
+            if let Err(error) = self.send(consumer, list) {
+                let those = asked.iter().filter(|(list, _)| *list == index);
+                those.for_each(|(_, partition)| partition.set_dirty());
                 self.refused(&error, observer);
             }
         }
     }
 
-    /// An answer has come, with one for each partition that is still ours. One that was refused stays dirty, for the next
-    /// strike; the reason. `by_group`: whether the group has accepted anything of it, which shows that we are its member.
-    pub(super) fn answered<'a>(
-        &mut self,
-        by_group: bool,
-        partitions: impl Iterator<Item = (&'a mut Partition, KafkaResult<()>)>,
-    ) -> Option<KafkaError> {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.accepted &= by_group;
-        let mut refused = None;
-        for (partition, answer) in partitions {
-            partition.anchors.answered(answer.is_ok());
-            partition.commit_is_in_vain = answer.as_ref().is_err_and(is_in_vain);
-            let Err(error) = answer else { continue };
-            partition.set_dirty();
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) {
-                tracing::warn!(topic = %partition.origin.topic, "the broker takes less offset metadata than 4096 bytes (offset.metadata.max.bytes): committing without the map, a crash may repeat more");
-                partition.commits_map = false;
+    /// Asks for a commit of where these begin; those of which no answer will come.
+    pub(super) fn ask_starts(&mut self, consumer: &Consumer, starts: Vec<(Place, i64)>) -> Vec<(Place, i64)> {
+        let (mut lists, mut left) = (Lists::default(), Vec::new());
+        for (place, offset) in starts {
+            if lists.add(self.apart.number(&place), place.clone(), offset, "").is_err() {
+                left.push((place, offset));
             }
-            refused = Some(error);
         }
-        if refused.is_none() {
-            self.well_at = Instant::now();
+        for list in lists.into_lists() {
+            let places = list.places().to_vec();
+            if self.send(consumer, list).is_err() {
+                left.extend(places);
+            }
         }
-        refused
+        left
+    }
+
+    fn send(&mut self, consumer: &Consumer, list: List) -> KafkaResult<()> {
+        let now = Instant::now();
+        native::commit(consumer, list.elements())?;
+        self.under_way.add(list, now);
+        Ok(())
+    }
+
+    /// What has ended of these waits no longer for a commit.
+    fn went_well(&mut self) {
+        self.well_at = Instant::now();
+        self.refused_since = None;
+        if self.refusals.answered(Instant::now()) {
+            tracing::info!("commits are taken again");
+        }
     }
 
     /// A commit was refused. Each reason is told once until commits have been taken for a while: while a coordinator refuses,
@@ -187,23 +198,6 @@ impl Commits {
         }
         observer.commit_failed();
     }
-
-    /// A commit was taken as a whole.
-    fn taken(&mut self) {
-        self.refused_since = None;
-        if self.refusals.answered(Instant::now()) {
-            tracing::info!("commits are taken again");
-        }
-    }
-}
-
-fn add(list: &mut TopicPartitionList, origin: &Origin, plan: &Plan) -> KafkaResult<()> {
-    list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(plan.anchor.offset))?;
-    let element = list.find_partition(&origin.topic, origin.partition);
-    if let Some(mut element) = element.filter(|_| !plan.metadata.is_empty()) {
-        element.set_metadata(&plan.metadata);
-    }
-    Ok(())
 }
 
 /// Pause before a last commit is asked for again.
@@ -212,34 +206,6 @@ const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(5);
 
 impl KafkaQueue {
-    /// A commit was answered, partition by partition.
-    pub(super) fn on_committed(&mut self, result: &KafkaResult<()>, partitions: &TopicPartitionList) {
-        let now = Instant::now();
-        let answers = || {
-            partitions.elements().into_iter().map(|element| (result.clone().and_then(|()| element.error()), element))
-        };
-        let by_group = answers().any(|(answer, _)| answer.is_ok());
-        for (answer, element) in answers() {
-            // A start that is committed has no partition here yet.
-            if let Offset::Offset(offset) = element.offset() {
-                let place = Place::new(element.topic(), element.partition());
-                self.settling.committed(&place, offset, answer.is_ok(), now);
-            }
-        }
-        let concerned = self.partitions.iter_mut().filter_map(|partition| {
-            let element = partitions.find_partition(&partition.origin.topic, partition.origin.partition)?;
-            Some((partition, result.clone().and_then(|()| element.error())))
-        });
-        match self.commits.answered(by_group, concerned).or(result.clone().err()) {
-            Some(error) => self.commits.refused(&error, &*self.observer),
-            None => self.commits.taken(),
-        }
-        if result.is_ok() {
-            self.stall.moves();
-            self.consumer.context().is_well();
-        }
-    }
-
     /// The last commit of partitions that are going away: asked for again until it is taken, is refused for good, or the
     /// deadline has come. What stays ours is committed with them once: a group that shares partitions one by one may take no other
     /// commit until it has shared anew.
@@ -250,7 +216,7 @@ impl KafkaQueue {
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let all = std::mem::take(&mut is_first) && !self.commits.is_under_way();
             let asked = self.partitions.iter_mut().filter(|partition| all || is_going(&partition.origin));
-            self.commits.ask(&self.consumer, asked, &*self.observer);
+            self.commits.ask(&self.consumer, asked, true, &*self.observer);
             self.serve_while(deadline, |queue| queue.commits.is_under_way());
             let is_left = |partition: &Partition| {
                 is_going(&partition.origin) && partition.is_dirty() && !partition.commit_is_in_vain
@@ -258,7 +224,8 @@ impl KafkaQueue {
             if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
                 return;
             }
-            let again = deadline.min(Instant::now() + COMMIT_AGAIN);
+            let pause = if self.commits.apart.is_divided() { Duration::ZERO } else { COMMIT_AGAIN };
+            let again = deadline.min(Instant::now() + pause);
             self.serve_while(again, |_| true);
         }
     }
@@ -312,7 +279,7 @@ mod tests {
         assert_eq!(due(&mut commits), (true, false), "again and again, for a while");
         commits.refused_since = Instant::now().checked_sub(SOON);
         assert_eq!(due(&mut commits), (false, true), "it is no matter of moments");
-        commits.taken();
+        commits.went_well();
         assert_eq!(due(&mut commits), (true, false));
     }
 }

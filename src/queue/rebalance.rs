@@ -12,7 +12,6 @@ use super::belief::{Belief, Past};
 use super::context::{self, Event};
 use super::in_flight::Assignment;
 use super::kafka::KafkaQueue;
-use super::native;
 use super::offsets::Ledger;
 use super::partition::Partition;
 use super::place::Place;
@@ -132,17 +131,11 @@ impl KafkaQueue {
 
     fn commit_starts(&mut self, now: Instant) {
         let starts = self.settling.take_uncommitted();
-        let mut list = TopicPartitionList::new();
-        for (place, offset) in &starts {
-            // A place and an offset that the brokers told.
-            let _ = list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset));
-        }
         if starts.is_empty() {
             return;
         }
-        match native::commit(&self.consumer, &list) {
-            Ok(()) => self.commits.asked(now),
-            Err(_) => starts.iter().for_each(|(place, offset)| self.settling.committed(place, *offset, false, now)),
+        for (place, offset) in self.commits.ask_starts(&self.consumer, starts) {
+            self.settling.committed(&place, offset, false, now);
         }
     }
 
@@ -225,7 +218,7 @@ impl KafkaQueue {
             let limit = self.settings.session_timeout / 2;
             // What stays is sent on while we wait, and no clock strikes meanwhile.
             if !self.commits.is_under_way() {
-                self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+                self.commits.ask(&self.consumer, self.partitions.iter_mut(), false, &*self.observer);
             }
             self.serve_while(Instant::now() + FAREWELL.min(limit), |_| going.iter().any(|one| one.on_stream() > 0));
             self.commit_last(is_revoked, Instant::now() + LAST_COMMIT.min(limit));
@@ -237,6 +230,9 @@ impl KafkaQueue {
         let left: usize = going.iter().map(|partition| partition.assignment.on_stream()).sum();
         for partition in going {
             self.remember(partition, lost);
+        }
+        for element in revoked.elements() {
+            self.commits.forget_place(&Place::new(element.topic(), element.partition()));
         }
         // What is left stays ours meanwhile only where partitions are handed over one by one.
         let keeps_rest = !lost && context::is_cooperative(&self.consumer);

@@ -132,6 +132,16 @@ impl Settling {
         }
     }
 
+    /// A commit was answered, and whether its start was taken is not known: it is committed again.
+    pub(super) fn not_told(&mut self, place: &Place, offset: i64) {
+        let Some(pending) = self.pending.get_mut(place) else { return };
+        if let Stage::Committing(start) = &pending.stage
+            && start.offset == offset
+        {
+            pending.stage = Stage::ToCommit(start.clone());
+        }
+    }
+
     /// Those that can begin. While a question is under way there are none: where all partitions are assigned at once,
     /// each time interrupts those that are being read.
     pub(super) fn take_ready(&mut self) -> Vec<(Place, Start)> {
@@ -212,6 +222,10 @@ mod tests {
         assert!(case.settling.take_uncommitted().is_empty() && case.ready().is_empty());
         case.settling.committed(&place(0), 4, true, case.now);
         case.settling.committed(&place(0), 5, true, case.now);
+        case.settling.not_told(&place(1), 4);
+        assert!(case.settling.take_uncommitted().is_empty());
+        case.settling.not_told(&place(1), 5);
+        assert_eq!(case.settling.take_uncommitted(), [(place(1), 5)], "once more");
         case.settling.committed(&place(1), 5, false, case.now);
         assert_eq!(case.ready(), [(0, 5)]);
         case.now += AGAIN;

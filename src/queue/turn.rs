@@ -156,7 +156,7 @@ impl KafkaQueue {
         }
         // One at a time: the client sends a refused commit again by itself, and an older one must not come after a newer.
         if !self.commits.is_under_way() {
-            self.commits.ask(&self.consumer, self.partitions.iter_mut(), &*self.observer);
+            self.commits.ask(&self.consumer, self.partitions.iter_mut(), false, &*self.observer);
         }
         let oldest = self.partitions.iter().filter_map(|partition| partition.assignment.ledger.lock().oldest());
         let age = oldest.map(|(_, since)| now.saturating_duration_since(since)).max();

@@ -191,7 +191,7 @@ fn nobody_is_there() {
 /// the same, and both are content when it is granted.
 #[test]
 fn who_may_not_write_feedback_is_told_before_anything_is_consumed() {
-    let kafka = Kafka::start_guarded();
+    let kafka = Kafka::start_guarded("");
     let (apns, _) = simulators();
     let (topic, feedback) = ("push-game_apns-single", "push-game-apns-feedbacks");
     kafka.create_topic(topic, 1);

@@ -99,19 +99,21 @@ const CRATES: &[(&str, &[&str])] = &[
         "rdkafka",
         &[
             "src/queue/kafka",
-            "src/queue/client",     // its options and fatal errors
-            "src/queue/commit.rs",  // the clock of commits; what to commit (`commit_plan`) is pure
-            "src/queue/in_vain",    // which refusals of one are for good
-            "src/queue/context",    // the client's callbacks
-            "src/queue/logs",       // for how long they keep
-            "src/queue/membership", // its beginning and end
-            "src/queue/native",     // calls that the crate does not wrap
-            "src/queue/record",     // copies what it read
-            "src/queue/partition",  // takes from one partition's queue
-            "src/queue/probe",      // looks without joining the group
-            "src/queue/rebalance",  // assignments
-            "src/queue/scout",      // asks the brokers
-            "src/queue/seek",       // positions that must change
+            "src/queue/client",        // its options and fatal errors
+            "src/queue/commit.rs",     // the clock of commits; what to commit (`commit_plan`) is pure
+            "src/queue/commit/answer", // what became of one
+            "src/queue/commit/lists",  // what goes in one
+            "src/queue/in_vain",       // which refusals of one are for good
+            "src/queue/context",       // the client's callbacks
+            "src/queue/logs",          // for how long they keep
+            "src/queue/membership",    // its beginning and end
+            "src/queue/native",        // calls that the crate does not wrap
+            "src/queue/record",        // copies what it read
+            "src/queue/partition",     // takes from one partition's queue
+            "src/queue/probe",         // looks without joining the group
+            "src/queue/rebalance",     // assignments
+            "src/queue/scout",         // asks the brokers
+            "src/queue/seek",          // positions that must change
             "src/queue/subscription",
             "src/queue/turn",       // the poll thread's work
             "src/reporters/kafka",  // the producer of all records that are waited for

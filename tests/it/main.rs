@@ -62,6 +62,7 @@ mod real_migration;
 mod real_outages;
 mod real_queue;
 mod real_redrive;
+mod real_refused_commits;
 mod real_support;
 mod real_tokens;
 mod real_worker;

@@ -24,7 +24,7 @@ fn refused_commits_are_told_once_and_go_through_in_the_end() {
     let mut reader = start(&mock, &[]);
     let mut lent = reader.read(10);
     reader.until("the start's commit", |_, _| mock.committed("test", TOPIC, 0).is_some());
-    let (ear, refusal) = (Ear::new(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let (ear, refusal) = (Ear::new(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS);
     mock.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[refusal; 4]);
     lent.drain(..5).for_each(|lent| lent.receipt.resolve());
     reader.until("refusals", |reader, _| reader.told().commits_failed >= 4);

@@ -71,8 +71,9 @@ impl Kafka {
         Kafka::start_with("PLAINTEXT", "", None)
     }
 
-    /// One that asks for a name and a password and lets nobody do anything that was not granted. The tests are its admin.
-    pub(crate) fn start_guarded() -> Self {
+    /// One that asks for a name and a password and lets nobody do anything that was not granted. The tests are its admin. `more`:
+    /// further properties.
+    pub(crate) fn start_guarded(more: &str) -> Self {
         let guard = format!(
             "listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
              inter.broker.listener.name=SASL_PLAINTEXT\n\
@@ -81,7 +82,8 @@ impl Kafka {
              listener.name.sasl_plaintext.plain.sasl.jaas.config={PLAIN} required username=\"{ADMIN}\" password=\"{ADMIN}\" \
              user_{ADMIN}=\"{ADMIN}\" user_{USER}=\"{USER}\";\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-             super.users=User:{ADMIN};User:ANONYMOUS\n"
+             super.users=User:{ADMIN};User:ANONYMOUS\n\
+             {more}"
         );
         Kafka::start_with("SASL_PLAINTEXT", &guard, Some(ADMIN))
     }
