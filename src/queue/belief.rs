@@ -28,6 +28,8 @@ impl Past {
 pub(super) struct Belief {
     /// What somebody resolved beyond the committed offset.
     pub(super) map: Option<OffsetMap>,
+    /// Whether nothing of the map counts but its base.
+    pub(super) only_base: bool,
     /// What we did when we had the partition before.
     pub(super) past: Option<Past>,
 }
@@ -41,6 +43,8 @@ pub(super) enum Judgement {
     OtherLog {
         /// In ms since the epoch.
         seen_ms: i64,
+        /// What shows it, until a place in this log is known: if the partition goes before that, it has to be shown again.
+        belief: Belief,
     },
     /// The record that was seen there is gone: nothing can be told.
     Silent(Belief),
@@ -55,26 +59,26 @@ impl Belief {
     }
 
     /// Judges by the first record. `committed`: the offset at which reading began.
-    pub(super) fn judge(self, committed: i64, offset: i64, timestamp: i64) -> Judgement {
+    pub(super) fn judge(mut self, committed: i64, offset: i64, timestamp: i64) -> Judgement {
         // A record without a time is like any other.
         let of_past = |past: &Past| past.anchors.first_at(committed).filter(|(_, timestamp)| *timestamp >= 0);
         let known = self.past.as_ref().and_then(of_past);
         if offset != committed && known != Some((offset, timestamp)) {
             return Judgement::Silent(self);
         }
+        let is_of_map = |map: &OffsetMap| offset == committed && map.base_timestamp_ms == timestamp;
+        let (map_agrees, past_agrees) = (self.map.as_ref().is_some_and(is_of_map), known == Some((offset, timestamp)));
         let seen = [self.map.as_ref().map(|map| map.base_timestamp_ms), known.map(|(_, timestamp)| timestamp)];
-        let map = self.map.filter(|map| offset == committed && map.base_timestamp_ms == timestamp);
-        let past = self.past.and_then(|past| {
-            let agrees = known == Some((offset, timestamp));
-            if !agrees {
-                past.assignment.end();
-            }
-            agrees.then_some(past)
-        });
-        match seen.into_iter().flatten().max() {
-            Some(seen_ms) if map.is_none() && past.is_none() => Judgement::OtherLog { seen_ms },
-            _ => Judgement::Agrees(Belief { map, past }),
+        if let Some(seen_ms) = seen.into_iter().flatten().max()
+            && !map_agrees
+            && !past_agrees
+        {
+            return Judgement::OtherLog { seen_ms, belief: self };
         }
+        if !past_agrees {
+            self.forget();
+        }
+        Judgement::Agrees(Belief { map: self.map.filter(|_| map_agrees), ..self })
     }
 }
 
@@ -110,9 +114,9 @@ mod tests {
         offset: i64,
         timestamp: i64,
     ) -> (Option<bool>, Option<bool>, Option<i64>) {
-        match (Belief { map, past }).judge(5, offset, timestamp) {
+        match (Belief { map, past, only_base: false }).judge(5, offset, timestamp) {
             Judgement::Agrees(belief) => (Some(belief.map.is_some()), Some(belief.past.is_some()), None),
-            Judgement::OtherLog { seen_ms } => (None, None, Some(seen_ms)),
+            Judgement::OtherLog { seen_ms, .. } => (None, None, Some(seen_ms)),
             Judgement::Silent(_) => (None, None, None),
         }
     }
@@ -130,8 +134,8 @@ mod tests {
     fn where_somebody_else_went_on_our_past_is_over() {
         let past = past(50);
         let assignment = past.assignment.clone();
-        let judgement = (Belief { map: None, past: Some(past) }).judge(6, 6, 60);
-        assert!(matches!(judgement, Judgement::Agrees(Belief { map: None, past: None })), "{judgement:?}");
+        let judgement = (Belief { past: Some(past), ..Belief::default() }).judge(6, 6, 60);
+        assert!(matches!(judgement, Judgement::Agrees(Belief { map: None, past: None, .. })), "{judgement:?}");
         assignment.revive();
         assert!(assignment.is_over());
     }
@@ -139,11 +143,24 @@ mod tests {
     #[test]
     fn another_record_at_the_same_offset_is_of_another_log() {
         assert_eq!(judge(Some(map(50)), None, 5, 70), (None, None, Some(50)));
-        let past = past(60);
+        assert_eq!(judge(Some(map(50)), Some(past(60)), 5, 70), (None, None, Some(60)));
+    }
+
+    /// The partition may go before it is known where to begin in the other log, and come again.
+    #[test]
+    fn what_shows_another_log_shows_it_again() {
+        let (past, map) = (past(60), map(50));
         let assignment = past.assignment.clone();
-        assert_eq!(judge(Some(map(50)), Some(past), 5, 70), (None, None, Some(60)));
+        let mut belief = Belief { map: Some(map), past: Some(past), only_base: false };
+        for _ in 0..2 {
+            let Judgement::OtherLog { seen_ms: 60, belief: again } = belief.judge(5, 5, 70) else {
+                panic!("another log");
+            };
+            belief = again;
+        }
+        belief.forget();
         assignment.revive();
-        assert!(assignment.is_over(), "what was known of it has ended");
+        assert!(assignment.is_over(), "what was known of it ends with the search");
     }
 
     #[test]

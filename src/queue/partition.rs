@@ -42,7 +42,7 @@ pub(super) struct Partition {
     queue: PartitionQueue<Context>,
     /// Set: its queue is looked into in the next turn.
     pub(super) readable: Readable,
-    /// There until the first record is read.
+    /// There until the first record is read of the log that we know, or a place in another one is.
     belief: Option<Belief>,
     /// Where it is read.
     pub(super) cursor: Cursor,
@@ -160,9 +160,9 @@ impl Partition {
             match belief.judge(self.anchors.accepted().offset, offset, timestamp_ms) {
                 Judgement::Agrees(belief) => self.believe(belief),
                 Judgement::Silent(belief) => self.disbelieve(belief, observer),
-                Judgement::OtherLog { seen_ms } => {
+                Judgement::OtherLog { seen_ms, belief } => {
                     observer.map_dropped(&self.origin, "of another log");
-                    self.is_other_log = true;
+                    (self.is_other_log, self.belief) = (true, Some(belief));
                     return Some(seen_ms);
                 }
             }
@@ -193,8 +193,8 @@ impl Partition {
         Lent { message: record.into_message(self.origin.clone(), lent_at), receipt }
     }
 
-    fn believe(&mut self, Belief { map, past }: Belief) {
-        let claimed = map.map(|map| map.resolved).unwrap_or_default();
+    fn believe(&mut self, Belief { map, only_base, past }: Belief) {
+        let claimed = map.filter(|_| !only_base).map(|map| map.resolved).unwrap_or_default();
         if let Some(Past { assignment, anchors, .. }) = past {
             self.anchors.go_on(&anchors);
             assignment.ledger.lock().claim(claimed);

@@ -186,7 +186,7 @@ impl KafkaQueue {
         let assignment = Assignment::new(Ledger::new(start.offset, Vec::new()), self.last_poll.clone(), lane);
         let share = self.in_flight.share(&self.selection.share(&origin));
         self.begun.entry(place.clone()).or_insert_with(now_ms);
-        let belief = Belief { map: start.map, past: self.remembered.remove(place) };
+        let belief = Belief { map: start.map, only_base: start.only_base, past: self.remembered.remove(place) };
         Some(Partition::new(origin, assignment, share, queue, belief, self.wakeup.clone()))
     }
 

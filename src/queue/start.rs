@@ -52,6 +52,8 @@ pub(super) struct Start {
     pub(super) commit_first: bool,
     /// What is resolved beyond it, if the first record agrees.
     pub(super) map: Option<OffsetMap>,
+    /// Whether nothing of the map counts but its base.
+    pub(super) only_base: bool,
     /// Why a map that was there is not used.
     pub(super) dropped: Option<&'static str>,
     /// Offsets that the log lost before they were read.
@@ -104,15 +106,16 @@ pub(super) fn decide(facts: &Facts<'_>, reset: Reset) -> Start {
         let (offset, beyond) = (log.beginning(), Some(committed));
         return Start { offset, commit_first: true, beyond, dropped: dropped("of another log"), ..Start::default() };
     }
-    let (map, dropped) = match believe(facts, committed) {
-        // The log was cut off, or is another one: what the map claims is not to be skipped, and its base will tell.
-        Ok(Some(map)) if map.resolved.last().is_some_and(|last| last.end > log.high) => {
-            (Some(OffsetMap { resolved: Vec::new(), ..map }), Some("beyond the log"))
-        }
-        Ok(map) => (map, None),
+    let map = believe(facts, committed);
+    // The log was cut off, or is another one: what the map claims is not to be skipped, and its base will tell. It is kept as it
+    // is, for until then it may have to be committed once more.
+    let claims_too_much = |map: &OffsetMap| map.resolved.last().is_some_and(|last| last.end > log.high);
+    let only_base = map.as_ref().is_ok_and(|map| map.as_ref().is_some_and(claims_too_much));
+    let (map, dropped) = match map {
+        Ok(map) => (map, only_base.then_some("beyond the log")),
         Err(why) => (None, Some(why)),
     };
-    Start { offset: committed, map, dropped, ..Start::default() }
+    Start { offset: committed, map, only_base, dropped, ..Start::default() }
 }
 
 /// A map is believed only when it was made for this very offset of this very cluster. The last check, against the first
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!(start.map.map(|map| map.resolved), Some(vec![52..60]));
         let dropped = |committed, metadata: &str, cluster| {
             let start = decide(&Facts { cluster, ..facts(Some(committed), metadata) }, Reset::Latest);
-            assert_eq!((start.offset, start.map.map(|map| map.resolved).unwrap_or_default()), (committed, vec![]));
+            assert!(start.offset == committed && (start.only_base || start.map.is_none()));
             start.dropped
         };
         assert_eq!(dropped(51, &good, CLUSTER), Some("of another offset"));
@@ -202,8 +205,11 @@ mod tests {
 
     #[test]
     fn a_map_that_claims_too_much_still_tells_one_log_from_another() {
-        let start = decide(&facts(Some(50), &text(50, CLUSTER, 101)), Reset::Latest);
-        assert_eq!(start.map.map(|map| (map.base, map.base_timestamp_ms)), Some((50, 500_000)));
+        let committed = text(50, CLUSTER, 101);
+        let start = decide(&facts(Some(50), &committed), Reset::Latest);
+        let map = start.map.expect("a witness");
+        assert_eq!((map.base, map.base_timestamp_ms, start.only_base), (50, 500_000, true));
+        assert_eq!(map::encode(&map), Some(committed), "a commit before the first record does not erase it");
     }
 
     #[test]
