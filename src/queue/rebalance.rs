@@ -25,6 +25,8 @@ use crate::message::Origin;
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Longest wait for what is on a stream when a partition is taken away; the whole group waits with us.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// Pause before a partition is tried again for which the client had no queue.
+const NO_QUEUE: Duration = Duration::from_secs(30);
 
 impl KafkaQueue {
     /// The group gave us these. It learns at once that we know; each begins when its start is settled.
@@ -154,31 +156,39 @@ impl KafkaQueue {
     }
 
     fn assign(&mut self, ready: Vec<(Place, Start)>) -> KafkaResult<()> {
-        let cooperative = context::is_cooperative(&self.consumer);
-        let mut list = if cooperative { TopicPartitionList::new() } else { self.positions()? };
         // Each partition's queue is split off before its first record can arrive on the common one.
         let mut begun = Vec::new();
         for (place, start) in ready {
-            let from = Offset::Offset(start.offset);
-            if let Some(partition) = self.begin(&place, start) {
-                list.add_partition_offset(&place.topic, place.partition, from)?;
-                begun.push(partition);
-            }
+            let from = start.offset;
+            begun.extend(self.begin(&place, start).map(|partition| (partition, from)));
         }
-        if cooperative {
-            self.consumer.incremental_assign(&list)?;
+        let done = self.take_on(&begun);
+        let begun = begun.into_iter().map(|(partition, _)| partition);
+        if done.is_ok() {
+            tracing::info!(partitions = begun.len(), "partitions assigned");
+            self.partitions.extend(begun);
         } else {
-            self.consumer.assign(&list)?;
+            // What was known of them is known when they are begun again.
+            begun.for_each(|partition| self.remember(partition, false));
         }
-        tracing::info!(partitions = begun.len(), "partitions assigned");
-        self.partitions.extend(begun);
-        Ok(())
+        done
+    }
+
+    fn take_on(&self, begun: &[(Partition, i64)]) -> KafkaResult<()> {
+        let cooperative = context::is_cooperative(&self.consumer);
+        let mut list = if cooperative { TopicPartitionList::new() } else { self.positions()? };
+        for (partition, from) in begun {
+            let origin = &partition.origin;
+            list.add_partition_offset(&origin.topic, origin.partition, Offset::Offset(*from))?;
+        }
+        if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) }
     }
 
     fn begin(&mut self, place: &Place, start: Start) -> Option<Partition> {
         let origin = self.origin(&place.topic, place.partition)?;
         let Some(queue) = self.consumer.split_partition_queue(&place.topic, place.partition) else {
-            tracing::error!(alarm = true, topic = %place.topic, partition = place.partition, "the client has no queue for this partition");
+            tracing::error!(alarm = true, topic = %place.topic, partition = place.partition, "the client has no queue for this partition; trying again later");
+            self.settling.add(place.clone(), Instant::now() + NO_QUEUE);
             return None;
         };
         while queue.poll(Duration::ZERO).is_some() {} // what the client still holds of an earlier assignment
