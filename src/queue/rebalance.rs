@@ -250,11 +250,14 @@ impl KafkaQueue {
         tracing::info!(partitions = count, lost, left, "partitions revoked");
         self.watch_logs();
         self.observer.assigned(self.partitions.len());
-        if !keeps_rest {
+        // Of a group that was left, because no topic is there any more, nothing is waited for.
+        let is_member = self.subscribed.as_ref().is_some_and(|topics| !topics.is_empty());
+        if !keeps_rest && is_member {
             self.unassigned_since = Some(Instant::now());
             self.observer.rebalancing();
         }
     }
+
     /// At the end: an outage of the brokers took everything, and what has ended since can be committed by nobody.
     pub(super) fn tell_what_was_lost(&self) {
         let is_ahead = |past: &&Past| past.lost && past.assignment.dirty().load(Relaxed);

@@ -53,6 +53,10 @@ impl KafkaQueue {
                 self.begun.retain(|place, _| is_ours(place));
                 let awaited = self.partitions.is_empty() && !topics.is_empty();
                 self.unassigned_since = awaited.then(|| *self.unassigned_since.get_or_insert_with(Instant::now));
+                if topics.is_empty() {
+                    // The group has nothing to say any more that would have to be waited for.
+                    self.observer.joined();
+                }
                 self.subscribed = Some(topics);
             }
             Err(error) => tracing::error!(alarm = true, %error, "subscribing"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pusher::queue::Queue as _;
 
 use crate::support;
-use crate::support::place::Place;
+use crate::support::place::{Place, delete};
 use crate::support::reader::{LONG, Reader, resolve};
 
 const PARTITIONS: i32 = 4;
@@ -177,4 +177,20 @@ fn a_member_that_shares_partitions_in_another_way_is_refused_by_name() {
     assert_eq!((none.len() + rest.len(), first.told().assigned), (20, 2));
     resolve(none.into_iter().chain(rest));
     first.close();
+}
+
+/// A worker of which no topic is left waits for no partitions, and its client is not taken for one that stands still.
+#[test]
+fn a_member_that_has_no_topic_left_waits_for_no_partitions() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let place = Place::new(1);
+    let options = [("queue.group", place.group.as_str()), ("queue.topicInterval", "1s")];
+    let mut reader = Reader::with_patience(&support::kafka().brokers, &[&place.app], &options, PATIENCE);
+    reader.until("its partition", |reader, _| reader.told().assigned == 1);
+    delete(&place.topic);
+    reader.until("its end", |reader, _| reader.told().assigned == 0);
+    let began = Instant::now();
+    reader.until("a while", |_, _| began.elapsed() > PATIENCE * 4);
+    assert_eq!(reader.told().clients_replaced, 0);
+    reader.close();
 }
