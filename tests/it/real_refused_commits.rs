@@ -19,6 +19,10 @@ fn strict() -> &'static Kafka {
     KAFKA.get_or_init(|| Kafka::start_guarded("offset.metadata.max.bytes=200\n"))
 }
 
+fn acl(how: &str, words: &[&str]) {
+    strict().acls(&[&[how, "--allow-principal", &format!("User:{USER}")], words].concat());
+}
+
 /// Two apps with a topic each, and a group of their own.
 struct Two {
     apps: [String; 2],
@@ -35,18 +39,14 @@ impl Two {
         let producer = strict().config().set("linger.ms", "1").create().expect("a producer");
         let two = Two { group: unique("group"), topics, apps, producer };
         two.topics.iter().for_each(|topic| strict().create_topic(topic, partitions));
-        two.acl("--add", &["--consumer", "--topic", &two.topics[0], "--group", &two.group]);
-        two.acl("--add", &["--operation", "Describe", "--topic", &two.topics[1]]);
+        acl("--add", &["--consumer", "--topic", &two.topics[0], "--group", &two.group]);
+        acl("--add", &["--operation", "Describe", "--topic", &two.topics[1]]);
         two
-    }
-
-    fn acl(&self, how: &str, words: &[&str]) {
-        strict().acls(&[&[how, "--allow-principal", &format!("User:{USER}")], words].concat());
     }
 
     /// Whether the second topic may be read.
     fn read_second(&self, how: &str) {
-        self.acl(how, &["--operation", "Read", "--topic", &self.topics[1]]);
+        acl(how, &["--operation", "Read", "--topic", &self.topics[1]]);
     }
 
     fn produce(&self, topic: usize, partition: i32, n: usize) {
@@ -123,7 +123,8 @@ fn a_topic_whose_commits_are_refused_keeps_no_other_from_being_sent() {
     let (failed, began) = (reader.told().commits_failed, Instant::now());
     reader.until("a while", |_, _| began.elapsed() > SESSION);
     let failed = reader.told().commits_failed - failed;
-    assert!(failed <= 4, "{failed} refused commits in {SESSION:?}: no storm for what stays refused");
+    // Pauses of 250 ms and twice as long each time.
+    assert!(failed <= 6, "{failed} refused commits in {SESSION:?}: no storm for what stays refused");
     two.read_second("--add");
     reader.until("the other one's commit", |_, _| two.has_committed(1, 5));
     reader.close();
