@@ -186,7 +186,7 @@ mod tests {
         let later = now + LATE;
         assert_eq!(commit(&mut apart, &all, Reach::Topic, is_bad, later), 2);
         let rests = |after| apart.rests(&place(5, 0), later + after);
-        assert_eq!((rests(LATE - SOON), rests(LATE), apart.since()), (true, false, Some(now)));
+        assert_eq!((rests(LATE.saturating_sub(SOON)), rests(LATE), apart.since()), (true, false, Some(now)));
         assert_eq!(commit(&mut apart, &all, Reach::Topic, |_| false, later + LATE), 2);
         assert_eq!((is_apart(&apart), apart.since()), (vec![], None));
     }
