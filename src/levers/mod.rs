@@ -108,11 +108,10 @@ impl Levers {
     /// From now on they are sent again; whether they were not.
     pub async fn start_job(&self, id: &str, by: impl Display) -> Result<bool, NotGiven> {
         let was_stopped = self.all_orders().await?.jobs.iter().any(|(stopped, _)| stopped == id);
-        if was_stopped {
-            let key = job_key(id);
-            self.control.remove(&key, by);
-            self.known(&[key], false).await?;
-        }
+        // Also when no order is known here: a process that read it before the topic was made anew obeys it still.
+        let key = job_key(id);
+        self.control.remove(&key, by);
+        self.known(&[key], false).await?;
         Ok(was_stopped)
     }
 

@@ -82,7 +82,10 @@ impl InFlight {
         }
         shares.push(Arc::new(Share::new(app, self)));
         let parts = shares.len().min(2);
+        // Each but one may have a topic of records that cannot be written, and the one still gets its part of the process.
+        let reports = if parts == 1 { usize::MAX } else { (self.messages / (shares.len() + 1)).max(1) };
         for share in shares.iter() {
+            share.reports.store(reports, Ordering::Relaxed);
             share.gate.resize(self.messages / parts, self.bytes / parts);
             share.campaigns.resize(self.messages / parts, self.bytes / parts);
         }
@@ -127,6 +130,8 @@ pub struct Share {
     gate: Gate,
     campaigns: Campaigns,
     held: Counters,
+    /// With so many messages whose outcome is being reported, nothing more is lent.
+    reports: AtomicUsize,
     /// Most messages that may be on their way.
     allowance: AtomicUsize,
     /// Those on their way that were there before the allowance, and may be without an answer for long.
@@ -145,20 +150,21 @@ impl std::fmt::Debug for Share {
 impl Share {
     fn new(app: &str, all: &Arc<InFlight>) -> Self {
         let (gate, campaigns) = (Gate::new(all.messages, all.bytes), Campaigns::of(all.messages, all.bytes));
-        let allowance = AtomicUsize::new(usize::MAX);
+        let [reports, allowance] = [usize::MAX; 2].map(AtomicUsize::new);
         let (held, stale, reach) = (Counters::default(), AtomicUsize::new(0), Reach::default());
-        Share { app: app.into(), gate, campaigns, held, allowance, stale, reach, all: Arc::clone(all) }
+        Share { app: app.into(), gate, campaigns, held, reports, allowance, stale, reach, all: Arc::clone(all) }
     }
 
     /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
-    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), and while as
-    /// many are on their way as the app is allowed.
+    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), while those that
+    /// wait for their report hold what other apps are to have, and while as many are on their way as the app is allowed.
     pub fn has_room(&self, lane: Lane) -> bool {
         let held = self.held.usage();
         if !self.is_allowed() {
             return false;
         }
-        let crowded = held.waiting * 2 >= self.gate.capacity().max(2);
+        let crowded =
+            held.waiting * 2 >= self.gate.capacity().max(2) || held.reporting >= self.reports.load(Ordering::Relaxed);
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();

@@ -144,18 +144,12 @@ impl Assignment {
         self.stage() == LIVE && self.last_poll.is_recent(Instant::now())
     }
 
+    /// To send, or to report an end that needed no provider: both are to be of what is ours, and a process that stood still may not
+    /// know yet that somebody else has it, and has sent what passed its expiry here meanwhile. Counted first, asked then: either
+    /// this sees the stop, or whoever stopped sees the count.
     pub(super) fn enter_stream(&self) -> bool {
-        self.enter(Self::may_send)
-    }
-
-    pub(super) fn enter_report(&self) -> bool {
-        self.enter(|this| this.stage() == LIVE)
-    }
-
-    /// Counted first, asked then: either this sees the stop, or whoever stopped sees the count.
-    fn enter(&self, may: impl Fn(&Self) -> bool) -> bool {
         self.on_stream.fetch_add(1, Ordering::SeqCst);
-        let may = may(self);
+        let may = self.may_send();
         if !may {
             self.leave_stream();
         }

@@ -113,14 +113,14 @@ impl Receipt {
         self.move_to(if waiting { Place::Waiting } else { Place::OnWay });
     }
 
-    /// Whether the message's end may be reported: its partition is not being given up, or the message is with the provider
-    /// anyway. A `true` notes it as under way, as on a stream, until the receipt ends: who takes the partition over would report it
+    /// Whether the message's end may be reported: its partition is known to be ours and is not being given up, or the message is
+    /// with the provider anyway. A `true` notes it as under way, as on a stream, until the receipt ends: who takes the partition over would report it
     /// again.
     pub fn may_report(&self) -> bool {
         if self.on_stream.swap(true, Ordering::AcqRel) {
             return true;
         }
-        let may = self.assignment.enter_report();
+        let may = self.assignment.enter_stream();
         self.on_stream.store(may, Ordering::Release);
         may
     }

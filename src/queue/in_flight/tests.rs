@@ -188,6 +188,32 @@ fn an_allowance_bounds_what_is_on_its_way_and_nothing_else() {
     assert_eq!(all.total(), Usage::default());
 }
 
+/// Two of three apps whose records nobody takes: what each holds for that leaves the third its part of the process.
+#[test]
+fn reports_that_wait_leave_room_for_other_apps() {
+    let all = InFlight::new(100, 100_000);
+    all.set_apps(&["a".into(), "b".into(), "c".into()]);
+    let (partition, mut held) = (Partition::new(), Vec::new());
+    for app in ["a", "b"] {
+        let share = all.share(app);
+        while share.has_room(Lane::Single) {
+            held.push(partition.lend(&share, 1));
+            held[held.len() - 1].set_reporting();
+        }
+    }
+    assert_eq!(held.len(), 2 * 25);
+    let share = all.share("c");
+    let more = std::iter::from_fn(|| share.has_room(Lane::Single).then(|| partition.lend(&share, 1)));
+    held.extend(more.take(1_000));
+    assert_eq!(held.len(), 2 * 25 + 50, "all of its share");
+    held.into_iter().for_each(Receipt::resolve);
+    let alone = InFlight::new(100, 100_000);
+    let held: Vec<_> = (0..99).map(|_| partition.lend(&alone.share("a"), 1)).collect();
+    held.iter().for_each(Receipt::set_reporting);
+    assert!(alone.share("a").has_room(Lane::Single), "there is nobody to leave room for");
+    held.into_iter().for_each(Receipt::resolve);
+}
+
 #[test]
 fn the_smallest_bound_still_lets_one_through() {
     let all = InFlight::new(1, 1);
@@ -306,6 +332,7 @@ fn nothing_is_sent_without_a_recent_poll_or_in_doubt() {
         assert!(!receipt.may_send());
         partition.last_poll.touch(Instant::now());
         assert!(!receipt.may_send(), "polled, and not proven");
+        assert!(!receipt.may_report(), "what passed its expiry meanwhile may have been sent by another");
         assert_eq!(partition.assignment.on_stream(), 0);
         receipt.release();
     }
