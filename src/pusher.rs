@@ -22,6 +22,7 @@ use crate::settings::WorkerSettings;
 use crate::shutdown::Shutdown;
 use crate::simulate;
 use crate::status;
+use crate::tally::Totals;
 use crate::valve;
 use crate::worker::{StartError, Worker};
 
@@ -89,7 +90,8 @@ fn work(platform: &'static str, flags: &Flags, config: &Config, shutdown: &Shutd
     let worker = match Worker::start(config, platform, production, shutdown.clone()) {
         Ok(worker) => worker,
         Err(StartError::Stopped) => {
-            tracing::info!(platform, "stopped before anything was consumed");
+            let ledger = serde_json::to_string(&Totals::default())?;
+            tracing::info!(platform, drained = true, ledger, "stopped before anything was consumed");
             return Ok(());
         }
         // Shown line by line, as those of every other command.

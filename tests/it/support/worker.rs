@@ -165,8 +165,7 @@ impl Worker {
         ended
     }
 
-    /// Ends it with a signal ("TERM"), however it is and takes that.
-    pub(crate) fn end(mut self, signal: &str) -> Ended {
+    fn end(mut self, signal: &str) -> Ended {
         let status = self.server.take().expect("running").end(signal);
         let ended = Ended { status, log: self.log() };
         std::fs::remove_dir_all(&self.folder).expect("the worker's folder");
