@@ -20,8 +20,9 @@ pub(super) struct Ended {
     pub(super) drained: bool,
 }
 
-/// Runs until `shutdown` begins, or begins it with a fatal error of the queue's. Then nothing more is begun: what is collected stays in Kafka, statements
-/// under way are waited for within `grace`, what has ended is committed. `is_idle` says whether all statements have ended.
+/// Runs until `shutdown` begins, or begins it with a fatal error of the queue's. Then nothing more is begun: what is collected
+/// stays in Kafka, statements under way are waited for within `grace`, what has ended is committed. `is_idle` says whether all
+/// statements have ended.
 pub(super) fn run(
     mut queue: Box<dyn Queue>,
     mut intake: Intake,

@@ -224,7 +224,8 @@ impl KafkaQueue {
             if !self.partitions.iter().any(is_left) || Instant::now() >= deadline {
                 return;
             }
-            let pause = if self.commits.apart.is_divided() { Duration::ZERO } else { COMMIT_AGAIN };
+            // Halves go on at once, or nearly: a client that takes none would be asked without end.
+            let pause = if self.commits.apart.is_divided() { LOOK } else { COMMIT_AGAIN };
             let again = deadline.min(Instant::now() + pause);
             self.serve_while(again, |_| true);
         }
