@@ -2,13 +2,14 @@
 //!
 //! Several statements run side by side, of different tables in turn. A batch ends when each of its records has: resolved
 //! after the DELETE of its token has committed, or given back to Kafka. Nothing else ends one: while the database is away its
-//! batches wait here (what may be in flight bounds them) and the rest waits in Kafka.
+//! batches wait here (what may be in flight bounds them) and the rest waits in Kafka. One whose table is locked waits without
+//! a place, so that it costs other tables nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::batches::{Batch, Item, Table};
@@ -33,8 +34,24 @@ pub(super) struct Deletions {
 
 /// What is left of a batch, and how often it has failed in a row.
 struct Left {
+    table: Table,
     parts: Vec<Vec<Item>>,
     tries: u32,
+}
+
+impl Left {
+    fn tokens(&self) -> usize {
+        self.parts.iter().map(Vec::len).sum()
+    }
+}
+
+/// How a batch goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// With what is left of it.
+    Part,
+    /// So too after a while, and without its place until then.
+    Rest,
 }
 
 impl Deletions {
@@ -47,40 +64,68 @@ impl Deletions {
         self.waiting.clone()
     }
 
-    /// Serves batches, `places` side by side, until there are no more to come and all have ended.
+    /// Serves batches, `places` side by side, until there are no more to come and all have ended. None before it is known what
+    /// may be deleted.
     pub(super) async fn serve(self: Arc<Self>, places: usize, mut intake: mpsc::Receiver<Batch>) {
-        let (mut lines, mut at_work, mut is_open) = (Lines::new(places), JoinSet::new(), true);
-        while is_open || !lines.is_empty() {
-            while let Some((_, batch)) = lines.admit() {
-                at_work.spawn(self.clone().run(batch));
+        if !self.guards.known(&self.end).await {
+            while let Some(batch) = intake.recv().await {
+                for item in batch.items {
+                    item.receipt.release();
+                }
             }
-            self.waiting.store(lines.waiting().map(|batch: &Batch| batch.items.len()).sum(), Relaxed);
+            return;
+        }
+        let (mut lines, mut is_open) = (Lines::new(places), true);
+        let (mut at_work, mut resting, mut at_rest) = (JoinSet::new(), JoinSet::new(), 0);
+        while is_open || !lines.is_empty() || !resting.is_empty() {
+            while let Some((_, left)) = lines.admit() {
+                at_work.spawn(self.clone().run(left));
+            }
+            self.waiting.store(at_rest + lines.waiting().map(Left::tokens).sum::<usize>(), Relaxed);
             tokio::select! {
                 batch = intake.recv(), if is_open => match batch {
-                    Some(batch) => lines.add(batch.table.clone(), batch),
+                    Some(Batch { table, items }) => lines.add(table.clone(), Left { table, parts: vec![items], tries: 0 }),
                     None => is_open = false,
                 },
-                Some(ended) = at_work.join_next() => match ended {
-                    Ok(table) => lines.done(&table),
-                    // A bug; this task ends with it, and the process too.
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Some(ended) = at_work.join_next() => {
+                    let left = unwound(ended);
+                    lines.done(&left.table);
+                    lines.set_stuck(&left.table, self.guards.of(&left.table).is_stuck());
+                    if !left.parts.is_empty() {
+                        at_rest += left.tokens();
+                        resting.spawn(self.clone().rest(left));
+                    }
                 },
+                Some(rested) = resting.join_next() => {
+                    let (tokens, left) = unwound(rested);
+                    at_rest -= tokens;
+                    lines.add(left.table.clone(), left);
+                }
             }
         }
     }
 
-    /// One batch to its end.
-    async fn run(self: Arc<Self>, batch: Batch) -> Table {
-        let guard = self.guards.of(&batch.table);
-        let mut left = Left { parts: vec![batch.items], tries: 0 };
+    /// One batch, to its end or until it has to rest: what is left of it then.
+    async fn run(self: Arc<Self>, mut left: Left) -> Left {
+        let guard = self.guards.of(&left.table);
         while let Some(items) = left.parts.pop() {
-            match self.guards.grant(&guard, items.len(), &self.end).await {
+            let next = match self.guards.grant(&guard, items.len(), &self.end).await {
                 Ok(granted) => self.attempt(&guard, items, granted, &mut left).await,
                 Err(NotNow::Failed(error)) => self.failed(&guard, items, error, &mut left).await,
                 Err(NotNow::Held | NotNow::Ending) => give_back(items, &mut left),
+            };
+            if next == Next::Rest {
+                break;
             }
         }
-        batch.table
+        left
+    }
+
+    /// Waits before the next try; how many tokens it had, and what is left.
+    async fn rest(self: Arc<Self>, mut left: Left) -> (usize, Left) {
+        let tokens = left.tokens();
+        self.pause(&mut left).await;
+        (tokens, left)
     }
 
     /// Without those whose partition is somebody else's by now, and those that are to be kept.
@@ -99,7 +144,7 @@ impl Deletions {
     }
 
     /// One statement for the first `granted` of the items, as far as they are still to be deleted.
-    async fn attempt(&self, guard: &Guard, mut items: Vec<Item>, granted: usize, left: &mut Left) {
+    async fn attempt(&self, guard: &Guard, mut items: Vec<Item>, granted: usize, left: &mut Left) -> Next {
         let rest = items.split_off(granted.min(items.len()));
         if !rest.is_empty() {
             left.parts.push(rest);
@@ -107,7 +152,8 @@ impl Deletions {
         // After the grant: what an operator keeps when he opens a valve is known from the first grant on.
         let items = self.still_ours(guard, items);
         if items.is_empty() {
-            return guard.settle(granted, 0);
+            guard.settle(granted, 0);
+            return Next::Part;
         }
         let tokens = sorted_once(items.iter().map(|item| item.token.clone()).collect());
         let result = answered(|limit| self.guards.deleter.delete(&guard.table.0, guard.table.1, &tokens, limit)).await;
@@ -116,10 +162,11 @@ impl Deletions {
             Ok(deleted) => {
                 left.tries = 0;
                 self.deleted(guard, items, deleted);
+                Next::Part
             }
             Err(error) => {
                 self.count(guard, Metric::TokensDeleteError, tokens.len() as u64);
-                self.failed(guard, items, error, left).await;
+                self.failed(guard, items, error, left).await
             }
         }
     }
@@ -135,30 +182,50 @@ impl Deletions {
         }
     }
 
-    /// What a refusal asks for. Waits before the next try where that is what it takes.
-    async fn failed(&self, guard: &Guard, mut items: Vec<Item>, error: DeleteError, left: &mut Left) {
-        match error {
+    /// What a refusal asks for. While the database is away its place is kept: it would be of no use to another.
+    async fn failed(&self, guard: &Guard, mut items: Vec<Item>, error: DeleteError, left: &mut Left) -> Next {
+        let next = match error {
             DeleteError::Refused(_) => {
                 guard.refuse(&error);
                 return give_back(items, left);
             }
             DeleteError::Row(_) if items.len() > 1 => {
                 let half = items.split_off(items.len() / 2);
-                return left.parts.extend([half, items]);
+                left.parts.extend([half, items]);
+                return Next::Part;
             }
-            DeleteError::Row(_) => return items.into_iter().for_each(|item| self.refused(guard, item, &error)),
-            DeleteError::Away(_) => self.health.note_away(&error),
-            DeleteError::Conflict(_) => guard.note_conflict(&error, left.tries),
-        }
+            DeleteError::Row(_) => {
+                for item in items {
+                    self.refused(guard, item, &error);
+                }
+                return Next::Part;
+            }
+            DeleteError::Away(_) => {
+                self.health.note_away(&error);
+                Next::Part
+            }
+            DeleteError::Conflict(_) => {
+                guard.note_conflict(&error);
+                Next::Rest
+            }
+        };
         // Nobody needs to wait for these when their partition is taken away.
         for item in &items {
             item.receipt.off_stream();
         }
         left.parts.push(items);
+        if next == Next::Part {
+            self.pause(left).await;
+        }
+        next
+    }
+
+    /// Waits before the next try. At the process's end what is left is given back.
+    async fn pause(&self, left: &mut Left) {
         if self.health.pause(left.tries, &self.end).await {
             left.tries += 1;
-        } else if let Some(items) = left.parts.pop() {
-            give_back(items, left);
+        } else {
+            give_back(Vec::new(), left);
         }
     }
 
@@ -182,10 +249,16 @@ impl Deletions {
 }
 
 /// Their records stay in Kafka.
-fn give_back(items: Vec<Item>, left: &mut Left) {
+fn give_back(items: Vec<Item>, left: &mut Left) -> Next {
     for item in items.into_iter().chain(left.parts.drain(..).flatten()) {
         item.receipt.release();
     }
+    Next::Part
+}
+
+/// A panic is a bug: this task ends with it, and the process too.
+fn unwound<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::reporters::invalid_token::latch::{Entry, Latch, Order};
 /// The rows of a table are reckoned anew after this long.
 const RECKON: Duration = Duration::from_mins(5);
 
+/// After so many statements in a row that did not come through somebody is told.
+const ALARM: u32 = 4;
+
 /// The guard of one table.
 pub(super) struct Guard {
     pub(super) table: Table,
@@ -33,7 +36,8 @@ struct Inside {
     /// The last closing of the worker's valve that was followed.
     worker_closing: Option<String>,
     refused: bool,
-    stuck: bool,
+    /// So many of its statements in a row did not come through.
+    conflicts: u32,
     row_told: bool,
     reckoned_at: Option<Instant>,
 }
@@ -57,7 +61,7 @@ impl Guard {
             keep_before: None,
             worker_closing: None,
             refused: false,
-            stuck: false,
+            conflicts: 0,
             row_told: false,
             reckoned_at: None,
         };
@@ -179,8 +183,10 @@ impl Guard {
 
     /// A statement was in the way of another, or was not answered: a deadlock is nobody's news, a table whose statements never
     /// come through is.
-    pub(super) fn note_conflict(&self, error: &DeleteError, tries: u32) {
-        if tries >= 3 && !std::mem::replace(&mut self.inside.lock().stuck, true) {
+    pub(super) fn note_conflict(&self, error: &DeleteError) {
+        let mut inside = self.inside.lock();
+        inside.conflicts = inside.conflicts.saturating_add(1);
+        if inside.conflicts == ALARM {
             let (app, platform) = (&*self.table.0, self.table.1);
             tracing::error!(
                 alarm = true, app, %platform, %error,
@@ -191,10 +197,15 @@ impl Guard {
 
     /// A statement was answered.
     pub(super) fn note_answer(&self) {
-        if std::mem::take(&mut self.inside.lock().stuck) {
+        if std::mem::take(&mut self.inside.lock().conflicts) >= ALARM {
             let (app, platform) = (&*self.table.0, self.table.1);
             tracing::info!(app, %platform, "statements for this table are answered again");
         }
+    }
+
+    /// Whether the last statement for the table did not come through.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.inside.lock().conflicts > 0
     }
 
     /// The database has refused a row; whether that is the first.

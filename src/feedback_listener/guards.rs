@@ -16,7 +16,7 @@ use super::batches::Table;
 use super::guard::{Figures, Guard};
 use super::topic::{Apps, share};
 use super::valve::{Grant, Limits};
-use crate::control::{Control, Stage, State};
+use crate::control::{Control, Stage, State, View};
 use crate::message::Platform;
 use crate::queue::InFlight;
 use crate::reporters::StatsReporter as _;
@@ -57,6 +57,26 @@ pub(super) struct Guards {
 }
 
 impl Guards {
+    /// Waits until it is known which valves are closed and which tokens are to be kept, for a deletion cannot be undone; and
+    /// obeys. Without a topic nothing can have been decided. False: the process ends before.
+    pub(super) async fn known(&self, end: &CancellationToken) -> bool {
+        let mut view = self.control.watch();
+        if !is_known(&view.borrow()) {
+            tracing::warn!(
+                alarm = true,
+                "no token is deleted before the control topic has been read, records wait: which valves are closed is not known; mend its broker or its ACL, or set control.topic to nothing"
+            );
+        }
+        let read = end.run_until_cancelled(view.wait_for(is_known)).await;
+        let Some(state) = read.and_then(Result::ok).map(|view| view.state.clone()) else {
+            // Its thread has ended, and said why; or the process ends.
+            end.cancelled().await;
+            return false;
+        };
+        self.obey(&state);
+        true
+    }
+
     /// The guard of a table.
     pub(super) fn of(&self, table: &Table) -> Arc<Guard> {
         if let Some(guard) = self.by_table.read().get(table) {
@@ -190,6 +210,11 @@ impl Guards {
         let closed = f64::from(u8::from(guard.is_closed()));
         self.stats.gauge(Metric::ValveClosed, &[("platform", platform), ("game", app)], closed);
     }
+}
+
+/// Whether all that was decided before is known.
+fn is_known(view: &View) -> bool {
+    matches!(view.stage, Stage::Complete | Stage::Missing(_))
 }
 
 /// A statement's answer within [`STATEMENT`].

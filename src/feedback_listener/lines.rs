@@ -1,6 +1,7 @@
-//! Who is next: each table has a line of its own, tables take turns, and none has all the places at once. Pure.
+//! Who is next: each table has a line of its own, tables take turns, and none has all the places at once. Those whose
+//! statements do not come through, because of a lock for example, have one each, and all but one together. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
 /// Lines of things that wait for a place.
@@ -9,6 +10,7 @@ pub(super) struct Lines<K, T> {
     by_key: HashMap<K, Line<T>>,
     /// Whose turn it is, for those where somebody waits.
     turns: VecDeque<K>,
+    stuck: HashSet<K>,
     places: usize,
     taken: usize,
 }
@@ -22,7 +24,7 @@ struct Line<T> {
 impl<K: Clone + Eq + Hash, T> Lines<K, T> {
     /// So many places. One key has all but one of them at most, so that the others' turns come.
     pub(super) fn new(places: usize) -> Self {
-        Lines { by_key: HashMap::new(), turns: VecDeque::new(), places: places.max(1), taken: 0 }
+        Lines { by_key: HashMap::new(), turns: VecDeque::new(), stuck: HashSet::new(), places: places.max(1), taken: 0 }
     }
 
     /// At the end of its key's line.
@@ -39,8 +41,7 @@ impl<K: Clone + Eq + Hash, T> Lines<K, T> {
         if self.taken >= self.places {
             return None;
         }
-        let most = (self.places - 1).max(1);
-        let at = self.turns.iter().position(|key| self.by_key.get(key).is_some_and(|line| line.taken < most))?;
+        let at = self.turns.iter().position(|key| self.may_have_a_place(key))?;
         let key = self.turns.remove(at)?;
         let line = self.by_key.get_mut(&key)?;
         let thing = line.waiting.pop_front()?;
@@ -50,6 +51,27 @@ impl<K: Clone + Eq + Hash, T> Lines<K, T> {
             self.turns.push_back(key.clone());
         }
         Some((key, thing))
+    }
+
+    fn may_have_a_place(&self, key: &K) -> bool {
+        let (most, taken) = ((self.places - 1).max(1), self.taken_by(key));
+        if self.stuck.contains(key) {
+            return taken == 0 && self.stuck.iter().map(|one| self.taken_by(one)).sum::<usize>() < most;
+        }
+        taken < most
+    }
+
+    fn taken_by(&self, key: &K) -> usize {
+        self.by_key.get(key).map_or(0, |line| line.taken)
+    }
+
+    /// Whether what has a place of this key's does not come through.
+    pub(super) fn set_stuck(&mut self, key: &K, stuck: bool) {
+        if stuck {
+            self.stuck.insert(key.clone());
+        } else {
+            self.stuck.remove(key);
+        }
     }
 
     /// One of this key has given its place back.
@@ -95,6 +117,26 @@ mod tests {
         assert_eq!(lines.admit(), Some(("a", 11)));
         lines.done(&"slow");
         assert_eq!(lines.admit(), Some(("slow", 2)));
+    }
+
+    #[test]
+    fn those_that_are_stuck_have_one_place_each_and_leave_one_to_the_others() {
+        let mut lines = Lines::new(3);
+        for (n, key) in ["a", "b", "c", "a", "b"].into_iter().enumerate() {
+            lines.set_stuck(&key, true);
+            lines.add(key, n);
+        }
+        assert_eq!((lines.admit(), lines.admit(), lines.admit()), (Some(("a", 0)), Some(("b", 1)), None));
+        lines.add("well", 9);
+        assert_eq!(lines.admit(), Some(("well", 9)));
+        lines.done(&"well");
+        assert_eq!(lines.admit(), None);
+        lines.done(&"a");
+        assert_eq!(lines.admit(), Some(("c", 2)), "it is its turn");
+        lines.set_stuck(&"b", false);
+        assert_eq!((lines.admit(), lines.admit()), (Some(("a", 3)), None), "three places");
+        lines.done(&"c");
+        assert_eq!(lines.admit(), Some(("b", 4)), "its second");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use pusher::handlers::apns::{ApnsProvider, Now, PLATFORM, Settings};
 use pusher::handlers::{Gate, MessageHandler, OpenGate, Provider, Sender};
 use pusher::message::{Lane, Origin, QueueMessage};
 use pusher::outcome::{Attempt, Outcome, Refusal, Verdict};
-use pusher::simulator::apns::faults::Faults;
+use pusher::simulator::apns::faults::{AnswerFault, BodyKind, Faults};
 use pusher::simulator::apns::reason::Reason;
 use pusher::simulator::apns::{self as simulated, Simulator};
 use pusher::simulator::levers::Levers;
@@ -198,6 +198,17 @@ async fn answers_without_a_reason_are_understood_by_their_status() {
     assert_eq!(came(&flow.push(&steering(9, 0, 0), 3).await), "rejected unexpected");
     let patient = flow.push(&steering(2, 429, 0), 4).await;
     assert_eq!(refusal(&patient).retry_after, Some(Duration::from_secs(1)));
+    for body in [BodyKind::Html, BodyKind::Empty] {
+        for status in [400, 410, 421, 451] {
+            let answers = vec![AnswerFault { body, ..AnswerFault::all(status, "") }];
+            flow.simulator.handle().change(|faults| faults.answers = answers).expect("faults");
+            assert_eq!(
+                came(&flow.push(PLAIN, i64::from(status)).await),
+                "hold unexpected",
+                "{status}: not Apple's word"
+            );
+        }
+    }
 }
 
 #[tokio::test]

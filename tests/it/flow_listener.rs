@@ -26,6 +26,7 @@ use pusher::shutdown::Shutdown;
 
 use crate::flow_page::{assert_page, status};
 use crate::support::mock::Mock;
+use crate::support::proxy::{Proxy, Way};
 use crate::support::scrape::{ask, get};
 use crate::support::{Statsd, eventually, root, wait_for};
 
@@ -456,11 +457,61 @@ fn without_the_control_topic_it_works_in_memory() {
     let tables = Arc::new(Tables::default());
     tables.fill("my-game_gcm", tokens(0..10_000));
     mock.produce(GCM, 0, tokens(0..2_000).map(dead));
-    let away = ("control.brokers", "127.0.0.1:1");
-    let first = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], away]);
+    let missing = ("control.create", "false");
+    let first = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], missing]);
     first.until("all given back", |totals| totals.unaccounted() == 0 && totals.released > 0);
     assert_eq!(first.stop().rows, 1_000);
     let second = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], ("control.topic", "")]);
     second.until("a new allowance", |totals| totals.rows == 900);
     second.stop();
+}
+
+/// A deletion cannot be undone, so none is begun before it is known which valves are closed and what is to be kept.
+#[test]
+fn until_the_control_topic_has_been_read_nothing_is_deleted() {
+    let mock = Mock::start(&[(GCM, 1), ("push-other-gcm-feedbacks", 1), (CONTROL, 1)]);
+    let tables = Arc::new(Tables::default());
+    tables.fill("my-game_gcm", tokens(0..10));
+    tables.fill("other_gcm", tokens(0..10));
+    mock.produce(GCM, 0, tokens(0..10).map(dead));
+    mock.produce("push-other-gcm-feedbacks", 0, tokens(0..10).map(dead));
+    let closed = Entry {
+        closed: true,
+        closing: "pod/1".into(),
+        at: now_ms(),
+        by: "pod".into(),
+        why: "the host was wrong".into(),
+        keep_before: None,
+    };
+    let desk = Desk::open(&mock);
+    desk.control.set(&Watcher::Listener.key("gcm", "my-game"), &closed);
+    assert!(wait_for(desk.control.written(LONG)));
+    let port = mock.brokers.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let way = Proxy::to(port);
+    way.set(Way::Absent);
+    let through = format!("127.0.0.1:{}", way.port);
+    let listener = start(&mock, &tables, [None, None], &[("control.brokers", &through)]);
+    listener.until("all is read", |totals| totals.lent == 20);
+    // Its batches are full or late by now: what is lent later goes behind them.
+    mock.produce("push-other-gcm-feedbacks", 0, tokens(0..200).map(dead));
+    listener.until("more is read", |totals| totals.lent == 220);
+    assert_eq!((tables.left("my-game_gcm").len(), tables.left("other_gcm").len()), (10, 10));
+    way.set(Way::Open);
+    eventually("the open table's", LONG, || tables.is_gone("other_gcm"));
+    listener.until("the closed one's are given back", |totals| totals.released >= 10);
+    assert_eq!(tables.left("my-game_gcm").len(), 10);
+    listener.stop();
+}
+
+/// Nor when the process ends meanwhile.
+#[test]
+fn what_waits_for_the_control_topic_is_given_back_at_the_end() {
+    let mock = Mock::start(&[(GCM, 1)]);
+    let tables = Arc::new(Tables::default());
+    tables.fill("my-game_gcm", tokens(0..10));
+    mock.produce(GCM, 0, tokens(0..10).map(dead));
+    let listener = start(&mock, &tables, [None, None], &[("control.brokers", "127.0.0.1:1")]);
+    listener.until("all is read", |totals| totals.lent == 10);
+    let totals = listener.stop();
+    assert_eq!((totals.released, totals.rows, tables.left("my-game_gcm").len()), (10, 0, 10));
 }

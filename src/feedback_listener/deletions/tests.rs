@@ -30,6 +30,8 @@ enum Answer {
     Poisoned(&'static str),
     /// Deletes after a while.
     Slow(Duration),
+    /// Waits for a lock for as long as a statement may take, which is when the server ends it.
+    Locked,
 }
 
 /// Tables in memory.
@@ -70,6 +72,10 @@ impl Deleter for Fake {
                 return Err(DeleteError::Row("test".into()));
             }
             Answer::Slow(time) => sleep(time).await,
+            Answer::Locked => {
+                sleep(Duration::from_secs(59)).await;
+                return Err(DeleteError::Conflict("57014".into()));
+            }
             Answer::Deletes | Answer::Poisoned(_) => {}
         }
         self.statements.lock().push((app.into(), tokens.iter().map(|token| token.token.clone()).collect()));
@@ -290,6 +296,27 @@ async fn a_table_that_never_answers_is_not_the_whole_database() {
     place.fake.set("a", Answer::Deletes);
     sleep(Duration::from_mins(2)).await;
     assert_eq!(place.committed("a"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_locked_tables_as_there_are_places_hold_up_no_other() {
+    let mut place = Place::new(Fake::default(), OFF);
+    for app in ["a", "b"] {
+        place.fake.set(app, Answer::Locked);
+        (0..5).for_each(|n| place.batch(app, numbers(n * 3..n * 3 + 3)));
+    }
+    // Until their first statements have ended nobody knows that they are locked, and one may have begun a second by then.
+    sleep(Duration::from_mins(2)).await;
+    for n in 0..100 {
+        place.batch("c", numbers(n..n + 1));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(place.committed("c"), i64::from(n) + 1);
+    }
+    assert_eq!(["a", "b"].map(|app| place.committed(app)), [0; 2]);
+    place.fake.set("a", Answer::Deletes);
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!(["a", "b"].map(|app| place.committed(app)), [15, 0]);
+    assert_eq!(place.end().await, Totals { lent: 130, deleted: 115, rows: 115, released: 15, ..Totals::default() });
 }
 
 const TENTH: Limits = Limits { max_share: 0.1, window: Duration::from_hours(1), min_rows: 100 };

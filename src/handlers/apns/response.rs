@@ -149,9 +149,9 @@ fn refusal(answered: &Answered<'_>) -> Refusal {
     let refusal = match TABLE.iter().find(|known| known.reason == reason) {
         Some(known) if known.status == status => by_reason(known, answered, timestamp),
         // Its words contradict each other: the reason is not passed on, for others act on it (delete the token).
-        Some(_) => Refusal { description: contradiction(status, &reason), ..by_status(status) },
-        None if reason.is_empty() => by_status(status),
-        None => Refusal { key: UNEXPECTED, reason: Cow::Owned(reason), ..by_status(status) },
+        Some(_) => Refusal { description: contradiction(status, &reason), ..by_status(status, false) },
+        None if reason.is_empty() => by_status(status, false),
+        None => Refusal { key: UNEXPECTED, reason: Cow::Owned(reason), ..by_status(status, true) },
     };
     Refusal { status, retry_after: refusal.retry_after.max(retry_after(answered.headers)), ..refusal }
 }
@@ -174,14 +174,15 @@ fn by_reason(known: &Known, answered: &Answered<'_>, timestamp: Option<i64>) -> 
     }
 }
 
-/// An answer of which nothing but the status is known.
-fn by_status(status: u16) -> Refusal {
+/// An answer of which nothing but the status is known, and whether it is Apple's: Apple gives each refusal a reason, what
+/// has none may be of anything between us and Apple, and ends no push.
+fn by_status(status: u16, is_apples: bool) -> Refusal {
     let (class, source, key, reason, description) = match status {
         413 => {
             (Message, Source::Device, "payload-too-large", "PayloadTooLarge", "the payload is larger than Apple takes")
         }
-        // Without Apple's word for it no token is deleted.
-        410 => {
+        // Without a reason that is known no token is deleted.
+        410 if is_apples => {
             (Token, Source::Device, UNEXPECTED, "Status410", "the token is gone, says an answer without a known reason")
         }
         429 => (Provider, Source::Project, UNEXPECTED, "Status429", "slow down, says an answer without a known reason"),
@@ -211,7 +212,14 @@ fn by_status(status: u16) -> Refusal {
             "NotApns",
             "redirected, which APNs never does: check apns.endpoint",
         ),
-        400..=499 => (Message, Source::Device, UNEXPECTED, "BadRequest", "refused without a known reason"),
+        400..=499 if is_apples => (Message, Source::Device, UNEXPECTED, "BadRequest", "refused for an unknown reason"),
+        400..=499 => (
+            Configuration,
+            Source::Project,
+            UNEXPECTED,
+            "NotApns",
+            "refused without Apple's word for it: does something between us and Apple answer?",
+        ),
         _ => (Provider, Source::Project, UNEXPECTED, "UnexpectedStatus", "a status that APNs never answers with"),
     };
     // 2xx other than 200 is not Apple's word, but something did take the request.

@@ -192,12 +192,11 @@ fn third_party(stated: &Stated) -> Refusal {
 }
 
 /// An answer without an error code that we know.
-#[expect(clippy::match_overlapping_arm, reason = "known ones first, then their hundred")]
 fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
     let held =
         |key, reason, what| Refusal { source: Source::Project, ..Refusal::local(Configuration, key, reason, what) };
     match status {
-        400 => invalid(answered, stated),
+        400 if stated.is_error => invalid(answered, stated),
         401 => held(
             "unauthenticated",
             "UNAUTHENTICATED",
@@ -226,7 +225,13 @@ fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
         },
         503 => of_provider("UNAVAILABLE", "UNAVAILABLE", "FCM is overloaded"),
         500..=599 => of_provider("INTERNAL", "INTERNAL_SERVER_ERROR", "FCM or something before it failed"),
-        400..=499 => of_device(Message, "BadRequest", "UNKNOWN", "refused without a known reason"),
+        400..=499 if stated.is_error => of_device(Message, "BadRequest", "UNKNOWN", "refused without a known reason"),
+        // Google's errors have a form of their own: what has another may be of anything between us and Google.
+        400..=499 => held(
+            "not-fcm",
+            "NotFcm",
+            "refused without Google's word for it: does something between us and Google answer?",
+        ),
         _ => of_provider("UnexpectedStatus", "UNKNOWN", "a status that FCM never answers with"),
     }
 }
