@@ -162,7 +162,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     fn obey(&mut self, command: Result<Command, RecvError>) {
         match command {
             Ok(Command::GoAway(goaway)) => self.go_away(&goaway),
-            Ok(Command::Close) | Err(RecvError::Closed) => self.broken = true,
+            Ok(Command::Close) | Err(RecvError::Closed) => self.break_off(),
             Ok(Command::Mute) => self.wire.mute(),
             Err(RecvError::Lagged(_)) => {}
         }

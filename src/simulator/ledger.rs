@@ -104,6 +104,21 @@ impl Ledger {
         }
     }
 
+    /// An acceptance that was noted was none after all.
+    pub fn take_back(&self, serial: u64) {
+        let mut state = self.state.lock();
+        let State { pages, sums } = &mut *state;
+        let Some(entry) = pages.get_mut(&(serial / PAGE)).map(|page| &mut page[(serial % PAGE) as usize]) else {
+            return;
+        };
+        match entry.accepted {
+            0 => return,
+            1 => sums.accepted -= 1,
+            _ => sums.repeated -= 1,
+        }
+        entry.accepted -= 1;
+    }
+
     /// The ledger in numbers.
     pub fn sums(&self) -> Sums {
         self.state.lock().sums
@@ -204,6 +219,15 @@ mod tests {
         let expected =
             Sums { serials: 1, accepted: 1, repeated: 1, identity_changes: 1, without_serial: 1, untracked: 0 };
         assert_eq!(ledger.sums(), expected);
+        ledger.take_back(1);
+        assert_eq!(ledger.sums(), Sums { repeated: 0, ..expected });
+        ledger.take_back(1);
+        ledger.take_back(1);
+        ledger.take_back(7_000);
+        assert_eq!(ledger.sums(), Sums { repeated: 0, accepted: 0, ..expected });
+        assert_eq!((ledger.of(1), ledger.missing(0..3).first()), ((3, 0), Some(&(0..3))));
+        ledger.note(Some(1), b"a", true);
+        assert_eq!((ledger.sums().accepted, ledger.sums().repeated), (1, 0));
         ledger.reset();
         assert_eq!(ledger.sums(), Sums::default());
     }

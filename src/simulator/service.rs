@@ -23,6 +23,9 @@ pub trait Service: Send + Sync + 'static {
     /// Judges one complete request. `now_ms` counts from the epoch.
     fn serve(&self, session: &mut Self::Session, request: &Parts, body: &[u8], now_ms: i64) -> Reply;
 
+    /// The push of this serial, which a reply called accepted, was not processed after all.
+    fn take_back(&self, serial: u64);
+
     /// What the provider says when it ends a connection for this.
     fn farewell(&self, why: Farewell) -> GoAway;
 }
@@ -62,6 +65,8 @@ pub enum Action {
 pub struct Reply {
     /// What becomes of the stream.
     pub action: Action,
+    /// The serial that was entered as accepted.
+    pub accepted: Option<u64>,
     /// How long the answer takes.
     pub after: Duration,
     /// Announces another stream limit.
@@ -75,7 +80,7 @@ pub struct Reply {
 impl Reply {
     /// A reply without consequences for the connection.
     pub fn new(action: Action) -> Self {
-        Reply { action, after: Duration::ZERO, limit: None, refuse_others: false, goaway: None }
+        Reply { action, accepted: None, after: Duration::ZERO, limit: None, refuse_others: false, goaway: None }
     }
 }
 

@@ -292,6 +292,39 @@ async fn an_expired_token_wedges_the_connection_until_a_valid_one_comes() {
     simulator.shutdown().await;
 }
 
+/// What its clients may send again must be missed when they do not; what they cannot know of is one or the other.
+#[tokio::test]
+async fn what_is_refused_while_it_waits_was_not_accepted_and_of_what_breaks_a_half_was() {
+    let simulator = start(Faults { token_update_interval_s: 0, ..wide() }).await;
+    let ledger = |serials: std::ops::Range<u64>| {
+        let handle = simulator.handle();
+        serials.filter(|serial| handle.ledger().accepted(*serial)).count()
+    };
+    let mut client = Client::connect(&simulator).await;
+    for (begin, ends_by, left) in [(0, "wedge", 0), (10, "close", 3)] {
+        assert_eq!(client.reason(PLAIN).await, "200 ");
+        let mut open = Vec::new();
+        for serial in begin..begin + 6 {
+            // Answered a second later.
+            let request = client.request("dead000099").body(()).expect("request");
+            open.push(client.open(request, &format!(r#"{{"serial":{serial}}}"#)).await.expect("stream"));
+        }
+        until("all have come", || ledger(begin..begin + 6) == 6).await;
+        if ends_by == "wedge" {
+            let good = std::mem::replace(&mut client.authorization, jwt(simulator.key(), now_s() - 3700));
+            assert_eq!(client.reason(PLAIN).await, "403 ExpiredProviderToken");
+            client.authorization = good;
+        } else {
+            simulator.handle().close_connections();
+        }
+        for open in open {
+            answer(open).await.expect_err("no answer");
+        }
+        assert_eq!(ledger(begin..begin + 6), left, "{ends_by}");
+    }
+    simulator.shutdown().await;
+}
+
 #[tokio::test]
 async fn goaway_carries_a_reason_and_answers_what_was_taken_in() {
     let simulator = start(Faults { processing_ms: 100, ..wide() }).await;

@@ -163,24 +163,32 @@ impl Service for Apns {
             Ok(passed) => self.decide(session, passed, &faults, now_ms),
             Err(reason) => Decision::Error(AnswerFault::all(reason.status, reason.word), now_ms),
         };
-        let id = request.headers.get("apns-id");
-        let accepted = matches!(decision, Decision::Accept | Decision::Slow(_) | Decision::AnswerLost);
-        self.ledger.note(serial_of(body), id.map_or(&[][..], HeaderValue::as_bytes), accepted);
+        let every = |n: u64| n > 0 && session.requests.is_multiple_of(n);
+        let (breaks, goes_away) = (every(faults.break_every), every(faults.goaway_every));
+        // One whose connection breaks over it was processed, or was not.
+        let is_processed = !breaks || session.random.bool();
+        let accepted = is_processed && matches!(decision, Decision::Accept | Decision::Slow(_) | Decision::AnswerLost);
+        let (id, serial) = (request.headers.get("apns-id"), serial_of(body));
+        self.ledger.note(serial, id.map_or(&[][..], HeaderValue::as_bytes), accepted);
 
         let mut reply = Reply::new(Action::Silence);
+        reply.accepted = serial.filter(|_| accepted);
         reply.after = Duration::from_millis(faults.processing_ms);
         if let Decision::Slow(more) = decision {
             reply.after += more;
         }
         reply.action = action(decision, id);
-        let every = |n: u64| n > 0 && session.requests.is_multiple_of(n);
-        if every(faults.break_every) {
+        if breaks {
             reply.action = Action::Break;
-        } else if every(faults.goaway_every) {
+        } else if goes_away {
             reply.goaway = Some(goaway("Shutdown"));
         }
         steer_limit(session, &mut reply, authorized, &faults);
         reply
+    }
+
+    fn take_back(&self, serial: u64) {
+        self.ledger.take_back(serial);
     }
 
     /// Words: jchambers/pushy issue 356 for the streams, Apple's table of reasons for the rest.

@@ -17,6 +17,8 @@ use crate::simulator::service::{Action, GoAway, Reply, Service};
 pub(super) struct Due {
     pub(super) respond: SendResponse<Bytes>,
     action: Action,
+    /// The serial that was entered as accepted.
+    pub(super) accepted: Option<u64>,
 }
 
 impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
@@ -24,6 +26,10 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         if reply.refuse_others {
             for (_, mut due) in std::mem::take(&mut self.due) {
                 self.refuse(&mut due.respond);
+                // What is refused so was not processed (RFC 9113, 8.7), and its client may send it again.
+                if let Some(serial) = due.accepted {
+                    self.service.take_back(serial);
+                }
             }
             for mut respond in std::mem::take(&mut self.silent) {
                 self.refuse(&mut respond);
@@ -37,7 +43,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             self.act(respond, reply.action);
         } else {
             self.sequence += 1;
-            self.due.insert((now + reply.after, self.sequence), Due { respond, action: reply.action });
+            let due = Due { respond, action: reply.action, accepted: reply.accepted };
+            self.due.insert((now + reply.after, self.sequence), due);
         }
         if let Some(goaway) = reply.goaway {
             self.go_away(&goaway);
@@ -56,7 +63,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
         let now = Instant::now();
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
-            let Due { respond, action } = entry.remove();
+            let Due { respond, action, .. } = entry.remove();
             self.act(respond, action);
         }
     }
@@ -91,7 +98,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 self.counters.resets.fetch_add(1, Relaxed);
                 respond.send_reset(reason);
             }
-            Action::Break => self.broken = true,
+            Action::Break => self.break_off(),
             Action::Unprocessed(goaway) => {
                 self.active -= 1;
                 if !self.going_away {
@@ -103,6 +110,15 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 self.ignored.push((None, respond));
                 self.go_away(&goaway);
             }
+        }
+    }
+
+    /// The connection breaks from this side. Of what waits for its answer every other push was processed: which ones, no client
+    /// can know.
+    pub(super) fn break_off(&mut self) {
+        self.broken = true;
+        for serial in self.due.values().filter_map(|due| due.accepted).step_by(2) {
+            self.service.take_back(serial);
         }
     }
 

@@ -194,10 +194,16 @@ impl Service for Fcm {
         if validate_only && decision.accepts() {
             self.validated.fetch_add(1, Relaxed);
         }
+        let every = |n: u64| n > 0 && session.requests.is_multiple_of(n);
+        let (breaks, goes_away) = (every(faults.break_every), every(faults.goaway_every));
+        // One whose connection breaks over it was processed, or was not.
+        let is_processed = !breaks || session.random.bool();
+        let (serial, accepted) = (serial_of(body), is_processed && decision.accepts() && !validate_only);
         // FCM knows no identity of a message beside its contents.
-        self.ledger.note(serial_of(body), b"", decision.accepts() && !validate_only);
+        self.ledger.note(serial, b"", accepted);
 
         let mut reply = Reply::new(Action::Silence);
+        reply.accepted = serial.filter(|_| accepted);
         reply.after = Duration::from_millis(faults.processing_ms);
         if let Decision::Slow(more) = decision {
             reply.after += more;
@@ -205,13 +211,16 @@ impl Service for Fcm {
         let name = self.name(passed.as_ref(), &mut session.random, now_ms);
         reply.action = action(decision, &name, now_ms);
         reply.limit = (faults.streams > 0).then_some(faults.streams);
-        let every = |n: u64| n > 0 && session.requests.is_multiple_of(n);
-        if every(faults.break_every) {
+        if breaks {
             reply.action = Action::Break;
-        } else if every(faults.goaway_every) {
+        } else if goes_away {
             reply.goaway = Some(goaway("max_age"));
         }
         reply
+    }
+
+    fn take_back(&self, serial: u64) {
+        self.ledger.take_back(serial);
     }
 
     fn farewell(&self, why: Farewell) -> GoAway {
