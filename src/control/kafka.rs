@@ -128,7 +128,10 @@ impl Thread {
         while !self.stop.load(Ordering::Relaxed) {
             let may_make = refused.is_none_or(|at| at.elapsed() >= MAKE_AGAIN);
             let stage = match topic::find(&self.settings, may_make.then_some(&self.client), consumer) {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.set_stage(Stage::Reading);
+                    break;
+                }
                 // What it lacks was said when it was tried.
                 Err(Stage::Missing(_)) if !may_make => {
                     self.rest(ASK_AGAIN);

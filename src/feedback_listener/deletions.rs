@@ -78,19 +78,22 @@ impl Deletions {
         let (mut lines, mut is_open) = (Lines::new(places), true);
         let (mut at_work, mut resting, mut at_rest) = (JoinSet::new(), JoinSet::new(), 0);
         while is_open || !lines.is_empty() || !resting.is_empty() {
-            while let Some((_, left)) = lines.admit() {
-                at_work.spawn(self.clone().run(left));
+            while let Some((line, left)) = lines.admit() {
+                let batch = self.clone().run(left);
+                at_work.spawn(async { (line, batch.await) });
             }
             self.waiting.store(at_rest + lines.waiting().map(Left::tokens).sum::<usize>(), Relaxed);
             tokio::select! {
                 batch = intake.recv(), if is_open => match batch {
-                    Some(Batch { table, items }) => lines.add(table.clone(), Left { table, parts: vec![items], tries: 0 }),
+                    Some(Batch { table, items }) => {
+                        lines.add((table.clone(), false), Left { table, parts: vec![items], tries: 0 });
+                    }
                     None => is_open = false,
                 },
                 Some(ended) = at_work.join_next() => {
-                    let left = unwound(ended);
-                    lines.done(&left.table);
-                    lines.set_stuck(&left.table, self.guards.of(&left.table).is_stuck());
+                    let (line, left) = unwound(ended);
+                    lines.done(&line);
+                    lines.set_stuck(&line, !left.parts.is_empty());
                     if !left.parts.is_empty() {
                         at_rest += left.tokens();
                         resting.spawn(self.clone().rest(left));
@@ -99,7 +102,12 @@ impl Deletions {
                 Some(rested) = resting.join_next() => {
                     let (tokens, left) = unwound(rested);
                     at_rest -= tokens;
-                    lines.add(left.table.clone(), left);
+                    // In a line of its own: others of its table may come through, as where one row is locked.
+                    let line = (left.table.clone(), true);
+                    if self.guards.of(&left.table).is_stuck() {
+                        lines.set_stuck(&line, true);
+                    }
+                    lines.add(line, left);
                 }
             }
         }
@@ -190,6 +198,7 @@ impl Deletions {
                 return give_back(items, left);
             }
             DeleteError::Row(_) if items.len() > 1 => {
+                guard.note_answer();
                 let half = items.split_off(items.len() / 2);
                 left.parts.extend([half, items]);
                 return Next::Part;
@@ -205,15 +214,15 @@ impl Deletions {
                 Next::Part
             }
             DeleteError::Conflict(_) => {
-                guard.note_conflict(&error);
+                guard.note_conflict(&error, left.tries);
                 Next::Rest
             }
         };
+        left.parts.push(items);
         // Nobody needs to wait for these when their partition is taken away.
-        for item in &items {
+        for item in left.parts.iter().flatten() {
             item.receipt.off_stream();
         }
-        left.parts.push(items);
         if next == Next::Part {
             self.pause(left).await;
         }

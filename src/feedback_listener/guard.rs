@@ -17,7 +17,7 @@ use crate::reporters::invalid_token::latch::{Entry, Latch, Order};
 /// The rows of a table are reckoned anew after this long.
 const RECKON: Duration = Duration::from_mins(5);
 
-/// After so many statements in a row that did not come through somebody is told.
+/// After so many statements in a row that did not come through, for a table or for a batch, somebody is told.
 const ALARM: u32 = 4;
 
 /// The guard of one table.
@@ -38,6 +38,7 @@ struct Inside {
     refused: bool,
     /// So many of its statements in a row did not come through.
     conflicts: u32,
+    conflict_told: bool,
     row_told: bool,
     reckoned_at: Option<Instant>,
 }
@@ -62,6 +63,7 @@ impl Guard {
             worker_closing: None,
             refused: false,
             conflicts: 0,
+            conflict_told: false,
             row_told: false,
             reckoned_at: None,
         };
@@ -183,10 +185,11 @@ impl Guard {
 
     /// A statement was in the way of another, or was not answered: a deadlock is nobody's news, a table whose statements never
     /// come through is.
-    pub(super) fn note_conflict(&self, error: &DeleteError) {
+    pub(super) fn note_conflict(&self, error: &DeleteError, tries: u32) {
         let mut inside = self.inside.lock();
         inside.conflicts = inside.conflicts.saturating_add(1);
-        if inside.conflicts == ALARM {
+        let is_news = inside.conflicts.max(tries + 1) >= ALARM;
+        if is_news && !std::mem::replace(&mut inside.conflict_told, true) {
             let (app, platform) = (&*self.table.0, self.table.1);
             tracing::error!(
                 alarm = true, app, %platform, %error,
@@ -197,7 +200,9 @@ impl Guard {
 
     /// A statement was answered.
     pub(super) fn note_answer(&self) {
-        if std::mem::take(&mut self.inside.lock().conflicts) >= ALARM {
+        let mut inside = self.inside.lock();
+        inside.conflicts = 0;
+        if std::mem::take(&mut inside.conflict_told) {
             let (app, platform) = (&*self.table.0, self.table.1);
             tracing::info!(app, %platform, "statements for this table are answered again");
         }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::sync::watch::error::RecvError;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::Table;
@@ -26,6 +29,9 @@ use crate::reporters::stats::{Metric, Stats};
 
 /// How often the database is asked whether it takes a table that it has refused.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// So long the topic must be missing: a broker that has just started says so of any (librdkafka waits as long).
+const MISSING: Duration = Duration::from_secs(30);
 
 /// Longest wait for the answer to one statement.
 const STATEMENT: Duration = Duration::from_mins(1);
@@ -61,20 +67,19 @@ impl Guards {
     /// obeys. Without a topic nothing can have been decided. False: the process ends before.
     pub(super) async fn known(&self, end: &CancellationToken) -> bool {
         let mut view = self.control.watch();
-        if !is_known(&view.borrow()) {
+        if !is_complete(&view.borrow()) && !is_missing(&view.borrow()) {
             tracing::warn!(
                 alarm = true,
-                "no token is deleted before the control topic has been read, records wait: which valves are closed is not known; mend its broker or its ACL, or set control.topic to nothing"
+                "no token is deleted before the control topic has been read, records wait: which valves are closed is not known; mend its brokers, grant DESCRIBE and READ, or set control.topic to off"
             );
         }
-        let read = end.run_until_cancelled(view.wait_for(is_known)).await;
-        let Some(state) = read.and_then(Result::ok).map(|view| view.state.clone()) else {
-            // Its thread has ended, and said why; or the process ends.
-            end.cancelled().await;
-            return false;
-        };
-        self.obey(&state);
-        true
+        if let Some(Ok(())) = end.run_until_cancelled(read(&mut view)).await {
+            self.obey(&self.control.state());
+            return true;
+        }
+        // The process ends; or the topic's thread has ended, and said why.
+        end.cancelled().await;
+        false
     }
 
     /// The guard of a table.
@@ -212,9 +217,27 @@ impl Guards {
     }
 }
 
-/// Whether all that was decided before is known.
-fn is_known(view: &View) -> bool {
-    matches!(view.stage, Stage::Complete | Stage::Missing(_))
+fn is_complete(view: &View) -> bool {
+    view.stage == Stage::Complete
+}
+
+fn is_missing(view: &View) -> bool {
+    matches!(view.stage, Stage::Missing(_))
+}
+
+/// Completes when all entries have been read, or there is no topic for them.
+async fn read(view: &mut watch::Receiver<View>) -> Result<(), RecvError> {
+    loop {
+        if is_complete(&*view.wait_for(|view| is_complete(view) || is_missing(view)).await?) {
+            return Ok(());
+        }
+        let found = timeout(MISSING, view.wait_for(is_complete)).await.map(|found| found.map(drop));
+        match found {
+            Ok(found) => return found,
+            Err(_) if is_missing(&view.borrow()) => return Ok(()),
+            Err(_) => {}
+        }
+    }
 }
 
 /// A statement's answer within [`STATEMENT`].

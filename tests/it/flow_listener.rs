@@ -457,11 +457,11 @@ fn without_the_control_topic_it_works_in_memory() {
     let tables = Arc::new(Tables::default());
     tables.fill("my-game_gcm", tokens(0..10_000));
     mock.produce(GCM, 0, tokens(0..2_000).map(dead));
-    let missing = ("control.create", "false");
-    let first = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], missing]);
+    let off = ("control.topic", "off");
+    let first = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], off]);
     first.until("all given back", |totals| totals.unaccounted() == 0 && totals.released > 0);
     assert_eq!(first.stop().rows, 1_000);
-    let second = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], ("control.topic", "")]);
+    let second = start(&mock, &tables, [None, None], &[VALVE[0], VALVE[1], off]);
     second.until("a new allowance", |totals| totals.rows == 900);
     second.stop();
 }

@@ -32,6 +32,13 @@ enum Answer {
     Slow(Duration),
     /// Waits for a lock for as long as a statement may take, which is when the server ends it.
     Locked,
+    /// The same for statements with this token.
+    LockedRow(&'static str),
+}
+
+async fn locked() -> Result<Deleted, DeleteError> {
+    sleep(Duration::from_secs(59)).await;
+    Err(DeleteError::Conflict("57014".into()))
 }
 
 /// Tables in memory.
@@ -72,11 +79,9 @@ impl Deleter for Fake {
                 return Err(DeleteError::Row("test".into()));
             }
             Answer::Slow(time) => sleep(time).await,
-            Answer::Locked => {
-                sleep(Duration::from_secs(59)).await;
-                return Err(DeleteError::Conflict("57014".into()));
-            }
-            Answer::Deletes | Answer::Poisoned(_) => {}
+            Answer::Locked => return locked().await,
+            Answer::LockedRow(row) if tokens.iter().any(|token| token.token == row) => return locked().await,
+            Answer::Deletes | Answer::Poisoned(_) | Answer::LockedRow(_) => {}
         }
         self.statements.lock().push((app.into(), tokens.iter().map(|token| token.token.clone()).collect()));
         Ok(Deleted { rows: tokens.len() as u64, nonexistent: 0 })
@@ -317,6 +322,25 @@ async fn as_many_locked_tables_as_there_are_places_hold_up_no_other() {
     sleep(Duration::from_mins(2)).await;
     assert_eq!(["a", "b"].map(|app| place.committed(app)), [15, 0]);
     assert_eq!(place.end().await, Totals { lent: 130, deleted: 115, rows: 115, released: 15, ..Totals::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_locked_row_holds_up_neither_its_table_nor_others() {
+    let mut place = Place::new(Fake::default(), OFF);
+    for app in ["a", "b"] {
+        place.fake.set(app, Answer::LockedRow("00000"));
+        place.batch(app, numbers(0..1));
+    }
+    sleep(Duration::from_mins(2)).await;
+    for n in 1..100 {
+        for app in APPS {
+            place.batch(app, numbers(n..n + 1));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(APPS.map(|app| place.fake.deleted(app).len()), [99; 3]);
+    assert_eq!(place.committed("c"), 99);
+    assert_eq!(place.end().await, Totals { lent: 299, deleted: 297, rows: 297, released: 2, ..Totals::default() });
 }
 
 const TENTH: Limits = Limits { max_share: 0.1, window: Duration::from_hours(1), min_rows: 100 };

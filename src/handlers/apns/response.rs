@@ -1,8 +1,8 @@
 //! What Apple's answers mean: the whole table of statuses and reasons, pure.
 //!
 //! Source: Apple, Handling notification responses from APNs; Troubleshooting push notifications. The status decides;
-//! the reason refines it, and only where the two agree: an answer without a body, with one that is not JSON (a proxy's
-//! page) or with a reason that we do not know is understood by its status alone.
+//! the reason refines it, and only where the two agree: an answer with a reason that we do not know is understood by its status alone. One
+//! without a body, or with one that is not JSON (a proxy's page), is not Apple's word, and ends no push but for one that is too large.
 //!
 //! Keys (metric tag `reason`, feedback `Err.Key`) are the original's: what it did not know is `unexpected`, whatever the
 //! reason says, so that its dashboards and consumers go on to work and the set of tags stays closed. The reason itself is
@@ -110,7 +110,9 @@ struct Body<'a> {
 
 /// The reason that an answer states, cut to 128 bytes, and its timestamp (ms since the epoch).
 fn stated(body: &[u8]) -> (String, Option<i64>) {
-    let Ok(Body { mut reason, timestamp }) = serde_json::from_slice(body) else { return (String::new(), None) };
+    // serde takes an array for a struct, too.
+    let object = if body.trim_ascii_start().starts_with(b"{") { body } else { b"" };
+    let Ok(Body { mut reason, timestamp }) = serde_json::from_slice(object) else { return (String::new(), None) };
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     (reason, timestamp.and_then(|raw| raw.get().parse().ok()))
 }
@@ -175,7 +177,7 @@ fn by_reason(known: &Known, answered: &Answered<'_>, timestamp: Option<i64>) -> 
 }
 
 /// An answer of which nothing but the status is known, and whether it is Apple's: Apple gives each refusal a reason, what
-/// has none may be of anything between us and Apple, and ends no push.
+/// has none may be of anything between us and Apple, and ends no push but for one that is too large.
 fn by_status(status: u16, is_apples: bool) -> Refusal {
     let (class, source, key, reason, description) = match status {
         413 => {
@@ -302,6 +304,7 @@ mod tests {
         lines.push(line(410, r#"{"reason":"Unregistered","timestamp":"soon"}"#, false));
         lines.push(line(410, r#"{"reason":"Unregistered"}"#, false));
         lines.push(line(410, r#"{"reason":7}"#, false));
+        lines.push(line(410, r#"["Unregistered",1]"#, false));
         lines.push(line(403, &"[".repeat(60_000), false));
         insta::assert_snapshot!(lines.join("\n"));
     }

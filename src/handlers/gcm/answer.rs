@@ -13,7 +13,7 @@ const LONGEST_WORD: usize = 64;
 /// What an answer states; empty where it states nothing.
 #[derive(Debug, Default)]
 pub(super) struct Stated {
-    /// Whether the body is an error of Google's form.
+    /// Whether the body is an error of Google's form, which has a `status`.
     pub(super) is_error: bool,
     /// Whether it has details at all.
     pub(super) has_details: bool,
@@ -80,8 +80,8 @@ struct Violation {
 pub(super) fn read(body: &[u8]) -> Stated {
     let Ok(Body { error }) = serde_json::from_slice(body) else { return Stated::default() };
     let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let mut stated =
-        Stated { is_error: true, status: word(text(error.status).unwrap_or_default()), ..Stated::default() };
+    let status = word(text(error.status).unwrap_or_default());
+    let mut stated = Stated { is_error: !status.is_empty(), status, ..Stated::default() };
     stated.names_token = text(error.message).is_some_and(|message| names_token(&message));
     let details: Vec<&RawValue> =
         error.details.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();

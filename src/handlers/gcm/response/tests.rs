@@ -104,6 +104,8 @@ fn one_status_with_different_meanings() {
         ("no FcmError", 404, error("NOT_FOUND", "Requested entity was not found.", &json!([]))),
         ("a page", 400, "<html>Bad request</html>".into()),
         ("nothing", 421, String::new()),
+        ("an array", 400, json!([{"error": {"code": 400, "status": "INVALID_ARGUMENT"}}]).to_string()),
+        ("an error without a status", 400, json!({"error": {"code": "BadRequest", "message": ""}}).to_string()),
         ("another form of JSON", 451, json!({"error": "blocked"}).to_string()),
         ("a page", 404, "<html>Not found</html>".into()),
         ("nothing", 404, String::new()),
