@@ -141,7 +141,7 @@ impl Listener {
         let stats = problems.take(Stats::from_config(config));
         let queue = configured.as_ref().map(|configured| &configured.queue);
         let topics = queue.and_then(|queue| problems.take(wiring::topics(queue, &platforms)));
-        let control = queue.and_then(|queue| problems.take(wiring::control(config, queue)));
+        let control = queue.and_then(|queue| problems.take(wiring::control(config, queue))).map(Control::new);
         let admin = problems.take(admin::Settings::from_config(config));
         config.check(problems)?;
         let (Some(bounds), Some(configured), Some(stats), Some(topics), Some(control), Some(admin)) =

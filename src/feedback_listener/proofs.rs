@@ -10,8 +10,9 @@ use super::topic::Apps;
 use super::wiring;
 use crate::admin;
 use crate::config::{Config, Problems};
+use crate::control::{self, Control, NotRead};
 use crate::message::Platform;
-use crate::proof::Proof;
+use crate::proof::{Finding, Proof};
 use crate::queue::probe::{Expected, Probe};
 use crate::reporters::invalid_token::Deleter as _;
 use crate::reporters::invalid_token::postgres::Postgres;
@@ -31,7 +32,8 @@ pub fn proofs(
     problems.take(admin::Settings::from_config(config));
     let mut proofs = Vec::new();
     if let Some(Configured { queue, postgres, .. }) = configured {
-        problems.take(wiring::control(config, &queue));
+        let control = problems.take(wiring::control(config, &queue));
+        proofs.extend(control.map(|settings| entries(settings, limit)));
         let probe = wiring::topics(&queue, platforms)
             .and_then(|topics| Probe::new(queue, Box::new(topics), platforms.iter().flat_map(expected).collect()));
         proofs.extend(problems.take(probe).map(|probe| probe.proof(limit)));
@@ -40,6 +42,27 @@ pub fn proofs(
     }
     proofs.extend(stats.iter().flat_map(super::super::reporters::StatsReporter::proofs));
     proofs
+}
+
+/// Reads the control topic as a start would, for at most `limit`. Makes none.
+fn entries(settings: Option<control::Settings>, limit: Duration) -> Proof {
+    const SUBJECT: &str = "control topic";
+    Proof::new(SUBJECT, async move {
+        let Some(settings) = settings else {
+            return vec![Finding::unproved(SUBJECT, "control.topic is off: valves work in the memory of each process")];
+        };
+        let topic = settings.topic.clone();
+        let control = Control::new(Some(control::Settings { create: false, ..settings }));
+        control.start();
+        vec![match control.read(limit).await {
+            Ok(()) => Finding::proved(SUBJECT, format!("{topic} may be read")),
+            Err(NotRead::Missing(why)) => {
+                Finding::unproved(SUBJECT, format!("made at the start, if that is allowed: {why}"))
+            }
+            Err(NotRead::Away(why)) => Finding::away(SUBJECT, why)
+                .fix("nothing is deleted before it has been read: grant DESCRIBE, READ and WRITE of it, or set control.topic to off"),
+        }]
+    })
 }
 
 fn named(apps: &Apps) -> impl Iterator<Item = (Arc<str>, Platform)> {

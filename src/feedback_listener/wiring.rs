@@ -47,10 +47,13 @@ pub(super) fn topics(queue: &queue::config::Settings, platforms: &[Apps]) -> Res
     FeedbackTopics::new(&queue.topics, platforms).map_err(|rule| queue.wrong_topics(rule))
 }
 
-/// The entries that outlive this process.
-pub(super) fn control(config: &Config, queue: &queue::config::Settings) -> Result<Control, ConfigError> {
+/// Where the entries are that outlive this process.
+pub(super) fn control(
+    config: &Config,
+    queue: &queue::config::Settings,
+) -> Result<Option<control::Settings>, ConfigError> {
     let consumer = control::config::Consumer { brokers: &queue.brokers, group: &queue.group, options: &queue.options };
-    Ok(Control::new(control::Settings::from_config(config, consumer)?))
+    control::Settings::from_config(config, consumer)
 }
 
 /// Waits until the entries are known, and obeys the orders among them from now on. Before the queue starts, which is to be

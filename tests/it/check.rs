@@ -227,6 +227,30 @@ fn who_may_not_write_feedback_is_told_before_anything_is_consumed() {
     insta::assert_snapshot!("granted", findings);
     assert_eq!(code, Some(0));
 
+    // Without its entries the listener deletes nothing.
+    for (name, value) in login(USER) {
+        let name = name.to_uppercase().replace('.', "_");
+        setup.set(&format!("FEEDBACKLISTENERS_QUEUE_KAFKA_{name}"), value);
+    }
+    setup.set("FEEDBACKLISTENERS_QUEUE_BROKERS", &kafka.brokers);
+    let nobody = ports::free().to_string();
+    setup.set("FEEDBACKLISTENERS_INVALIDTOKEN_PG_USER", "me").set("FEEDBACKLISTENERS_INVALIDTOKEN_PG_DATABASE", "push");
+    setup
+        .set("FEEDBACKLISTENERS_INVALIDTOKEN_PG_HOST", "127.0.0.1")
+        .set("FEEDBACKLISTENERS_INVALIDTOKEN_PG_PORT", nobody);
+    let of_control = || {
+        let (_, findings) = setup.check(&["listener"]);
+        findings.lines().find(|line| line.contains("control topic")).map(str::to_owned).unwrap_or(findings)
+    };
+    let line = of_control();
+    assert!(line.starts_with("✗ control topic") && line.contains("Topic authorization failed"), "{line}");
+    allow(&["--consumer", "--topic", "pusher-control", "--group", "pusher"]);
+    let line = of_control();
+    assert!(line.starts_with("– control topic") && line.contains("there is no control topic pusher-control"), "{line}");
+    kafka.create_topic("pusher-control", 1);
+    let line = of_control();
+    assert!(line.starts_with("✓ control topic") && line.contains("pusher-control may be read"), "{line}");
+
     setup.set("QUEUE_KAFKA_SASL_PASSWORD", "wrong").set("FEEDBACK_KAFKA_OPTIONS_SASL_PASSWORD", "wrong");
     let (code, findings) = setup.check(&[]);
     assert_eq!(code, Some(2));
