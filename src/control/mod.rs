@@ -7,8 +7,10 @@
 //! # How it works
 //! The entries live in a compacted Kafka topic with one partition, so that no other neighbour is needed. Every process reads
 //! it from its beginning, without a group, and follows it: an entry that anybody sets is known to all in moments, and to
-//! who starts later. The end of an entry is a record without a value; who ended it is in its header `by`. The topic is the truth: [`Control::set`] shows in the state when it has been read
-//! back. While the topic cannot be reached all goes on with what is known (but for a listener that knows nothing yet): what is set waits, the last value of each key, and is written when it can.
+//! who starts later. The end of an entry is a record without a value; who ended it is in its header `by`. The topic is the
+//! truth: [`Control::set`] shows in the state when it has been read back. While the topic cannot be reached all goes on with
+//! what is known (but for a listener that knows nothing yet): what is set waits, the last value of each key, and is written
+//! when it can.
 //! Without a topic ([`Control::in_memory`]) the state is this process's own.
 //!
 //! Nothing here knows what an entry means.

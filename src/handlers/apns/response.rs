@@ -1,8 +1,9 @@
 //! What Apple's answers mean: the whole table of statuses and reasons, pure.
 //!
 //! Source: Apple, Handling notification responses from APNs; Troubleshooting push notifications. The status decides;
-//! the reason refines it, and only where the two agree: an answer with a reason that we do not know is understood by its status alone. One
-//! without a body, or with one that is not JSON (a proxy's page), is not Apple's word, and ends no push but for one that is too large.
+//! the reason refines it, and only where the two agree: an answer with a reason that we do not know is understood by its
+//! status alone. One without a body, or with one that is not JSON (a proxy's page), is not Apple's word, and ends no push
+//! but for one that is too large.
 //!
 //! Keys (metric tag `reason`, feedback `Err.Key`) are the original's: what it did not know is `unexpected`, whatever the
 //! reason says, so that its dashboards and consumers go on to work and the set of tags stays closed. The reason itself is

@@ -18,7 +18,7 @@ pub(super) struct Due {
     pub(super) respond: SendResponse<Bytes>,
     action: Action,
     /// The serial that was entered as accepted.
-    pub(super) accepted: Option<u64>,
+    accepted: Option<u64>,
 }
 
 impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
@@ -116,7 +116,9 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     /// The connection breaks from this side. Of what waits for its answer every other push was processed: which ones, no client
     /// can know.
     pub(super) fn break_off(&mut self) {
-        self.broken = true;
+        if std::mem::replace(&mut self.broken, true) {
+            return; // what it was to take back is taken back
+        }
         for serial in self.due.values().filter_map(|due| due.accepted).step_by(2) {
             self.service.take_back(serial);
         }
