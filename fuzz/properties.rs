@@ -4,11 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use pusher::feedback_listener::record::{Reading, read};
 use pusher::handlers::{RecordForm, apns, gcm};
+use pusher::http2::wire::Session;
 use pusher::message::Platform;
 use pusher::outcome::{Acceptance, Class, Outcome, Refusal, Verdict};
 use pusher::queue::{map, topic as names};
@@ -208,4 +210,37 @@ pub fn feedback_record(data: &[u8]) {
         let is_ours = marks.as_ref().is_some_and(|marks| marks.contains_key("pusherId"));
         assert!(!says("false") && (!is_ours || says("true")), "{marks:?}");
     }
+}
+
+/// Whatever a peer says ends in the same way wherever it is cut, holds no more than was said, and answers with no more than its bound.
+pub fn http2_frames(data: &[u8]) {
+    const READS: &[&str] = &["apns-id", "retry-after"];
+    let begun = || {
+        let mut session = Session::new(READS);
+        let keys = [0, 100, 20_000].map(|len| {
+            let request = Request::post("https://localhost/3/device/abc").body(()).expect("a request");
+            session.begin(tokio::time::Instant::now(), request, vec![b'x'; len].into()).expect("nothing forbids it yet")
+        });
+        (session, keys)
+    };
+    let ends = |(mut session, keys): (Session, [usize; 3])| {
+        let ends = keys.map(|key| match session.poll_end(key, &Context::from_waker(Waker::noop())) {
+            Poll::Ready(end) => format!("{end:?}"),
+            Poll::Pending => "none yet".to_owned(),
+        });
+        let left = session.take_out(Vec::new());
+        (ends, left, session.limit(), session.window(), session.goaway())
+    };
+    let (mut whole, mut cut) = (begun(), begun());
+    let all = whole.0.receive(data);
+    let middle = data.len() / 2;
+    let parts = cut.0.receive(&data[..middle]).and_then(|taken| {
+        assert!(taken <= middle);
+        cut.0.receive(&data[taken..]).map(|more| taken + more)
+    });
+    assert_eq!(all, parts);
+    let (all, parts) = (ends(whole), ends(cut));
+    assert_eq!(all, parts);
+    // The preface, the requests, and no more than a frame of 17 bytes for each of the peer's, of nine at least.
+    assert!(all.1.len() < 21_000 + 2 * data.len());
 }

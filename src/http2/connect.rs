@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::client::{Connection, SendRequest};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -19,23 +17,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PoolSettings;
-use super::burst::{Burst, Exit, burst};
-use super::traffic::{Metered, Traffic};
+use super::channel::Channel;
+use super::link::Link;
 
 /// Head start of an address over the next one (RFC 8305, 5: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
-/// Window that we grant: answers are small, and none may wait for another's `WINDOW_UPDATE`.
-const OUR_WINDOW: u32 = 8 << 20;
-/// For one answer: more than is kept of it, so that no peer waits for us.
-const OUR_STREAM_WINDOW: u32 = 2 * super::MAX_ANSWER_BODY as u32;
-/// Longest list of headers that we read of an answer, bytes as HPACK counts them: those of both providers have a few hundred.
-const OUR_HEADERS: u32 = 64 << 10;
-/// Streams that we reset (timeouts) and still know for a second, so that late answers to them are no protocol error.
-const RESET_STREAMS_KNOWN: usize = 4096;
-
-/// Bytes under `h2`.
-pub(super) type Io = Metered<Burst<Tls>>;
-/// Where they go.
+/// A connection's socket.
 pub(super) type Tls = TlsStream<TcpStream>;
 
 /// Why no connection was had.
@@ -66,11 +53,9 @@ pub(super) enum ConnectError {
 
 /// A fresh connection whose peer has said how many streams it allows.
 pub(super) struct Opened {
-    pub(super) connection: Connection<Io, Bytes>,
-    pub(super) send: SendRequest<Bytes>,
-    pub(super) exit: Exit<Tls>,
+    pub(super) link: Arc<Link>,
+    pub(super) channel: Channel<Tls>,
     pub(super) peer: SocketAddr,
-    pub(super) traffic: Arc<Traffic>,
     /// The version of TLS, in words.
     pub(super) tls: &'static str,
 }
@@ -124,7 +109,7 @@ pub(super) async fn open(
     let tcp = timeout_at(deadline, connect_any(host, addresses)).await.map_err(late("TCP connect"))??;
     let (stream, peer) = tcp;
     let stream = timeout_at(deadline, secure(host, stream, peer, tls)).await.map_err(late("TLS handshake"))??;
-    timeout_at(deadline, speak(host, stream, peer)).await.map_err(late("HTTP/2 handshake"))?
+    timeout_at(deadline, speak(host, stream, peer, settings.reads)).await.map_err(late("HTTP/2 handshake"))?
 }
 
 /// Asks the resolver anew, so that connections land on different servers (Apple: Establishing a connection to APNs).
@@ -189,48 +174,23 @@ fn refused_by_tls(host: &str, peer: SocketAddr, error: io::Error) -> ConnectErro
     ConnectError::Tls { host, peer, source: error }
 }
 
-/// Says the preface and waits for the peer's SETTINGS: before them nobody knows how many streams it allows.
-async fn speak(host: &str, stream: Tls, peer: SocketAddr) -> Result<Opened, ConnectError> {
-    let refuse = |reason: String| ConnectError::Http2 { host: host.to_owned(), peer, reason };
-    let traffic = Arc::new(Traffic::default());
+/// Says the preface and waits until the peer's SETTINGS allow a stream: before that nobody knows how many, and one that allows none is no
+/// connection yet.
+async fn speak(host: &str, stream: Tls, peer: SocketAddr, reads: &[&'static str]) -> Result<Opened, ConnectError> {
     let tls = match stream.get_ref().1.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "TLS 1.3",
     };
-    let (stream, exit) = burst(stream);
-    let (mut send, mut connection) = h2::client::Builder::new()
-        .initial_max_send_streams(0)
-        .initial_connection_window_size(OUR_WINDOW)
-        .initial_window_size(OUR_STREAM_WINDOW)
-        .enable_push(false)
-        .max_header_list_size(OUR_HEADERS)
-        .max_concurrent_reset_streams(RESET_STREAMS_KNOWN)
-        // By default 1024 late frames in a connection's life end it.
-        .max_local_error_reset_streams(None)
-        .handshake(Metered::new(stream, traffic.clone()))
-        .await
-        .map_err(|error| refuse(error.to_string()))?;
-    std::future::poll_fn(|cx| match Future::poll(std::pin::Pin::new(&mut connection), cx) {
-        Poll::Ready(end) => Poll::Ready(Err(refuse(why_ended(end.err(), &mut send, cx)))),
-        Poll::Pending if connection.max_concurrent_send_streams() > 0 => Poll::Ready(Ok(())),
+    let link = Arc::new(Link::new(reads));
+    let mut channel = Channel::new(link.clone(), stream);
+    std::future::poll_fn(|cx| match channel.poll(cx) {
+        Poll::Ready(end) => Poll::Ready(Err(end.told(link.session().goaway().as_deref()))),
+        Poll::Pending if link.session().is_open() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
-    .await?;
-    Ok(Opened { connection, send, exit, peer, traffic, tls })
-}
-
-/// The end of a connection in words. A GOAWAY's debug data (APNs: JSON with a reason) is known to new requests even when
-/// its code was `NO_ERROR` and the connection ended in peace.
-pub(super) fn why_ended(
-    error: Option<h2::Error>,
-    probe: &mut SendRequest<Bytes>,
-    cx: &mut std::task::Context<'_>,
-) -> String {
-    let told = match probe.poll_ready(cx) {
-        Poll::Ready(Err(error)) if error.is_go_away() => Some(error),
-        _ => None,
-    };
-    told.or(error).map_or_else(|| "closed by the peer".to_owned(), |error| error.to_string())
+    .await
+    .map_err(|reason| ConnectError::Http2 { host: host.to_owned(), peer, reason })?;
+    Ok(Opened { link, channel, peer, tls })
 }
 
 #[cfg(test)]

@@ -1,37 +1,35 @@
-//! The provider-blind HTTP/2 transport: TLS, connections, pools. The only user of `h2` in the sending path.
+//! The provider-blind HTTP/2 transport: TLS, connections, pools. HTTP/2 itself is our own (`wire`).
 //!
 //! A provider's client asks a [`Pool`] for a [`Slot`] (a place for one stream on a living connection), checks its gate,
 //! and sends. Everything about connections (opening, widening, draining, pinging, replacing) happens below this line.
 //!
 //! What holds here, and why:
-//! - *Never above the peer's limit.* `h2` queues requests above `MAX_CONCURRENT_STREAMS` in silence, so places are counted
-//!   here (`places`) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
+//! - *Never above the peer's limit.* Places are counted (`places`) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
 //! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
-//!   a push that is sent twice is shown twice. Bytes that left are counted under `h2` (`traffic`) for this.
+//!   a push that is sent twice is shown twice.
 //! - *Everything ends.* Connects, requests and silent peers have deadlines; a connection is recycled before its stream
 //!   ids run out; one tick per connection watches all of its requests instead of one timer per push.
 //! - *One lock per pool*, held for nanoseconds, never over an await: a pool lives on one sender thread.
 //!
 //! Knows no provider: no status but through [`PoolSettings::proves`], no header, no body.
 
-mod burst;
+mod channel;
 mod connect;
 mod connection;
 mod failure;
 mod flow;
-mod frames;
 mod keep_alive;
+mod link;
 mod news;
 mod places;
 mod pool;
 mod request;
 mod shared;
 mod state;
-mod streams;
 pub mod tls;
-mod traffic;
 mod waiters;
 mod width;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,6 +79,8 @@ pub struct PoolSettings {
     /// Age at which a connection is replaced, less up to a tenth by chance so that connections do not go together;
     /// `None`: never. APNs connections have shown errors after about a week.
     pub max_age: Option<Duration>,
+    /// The names of the headers that are read of an answer, in lower case: the others are not kept.
+    pub reads: &'static [&'static str],
     /// Whether an answer proves that the peer accepts our credentials (APNs: any status but 403).
     pub proves: fn(StatusCode) -> bool,
 }
@@ -104,16 +104,16 @@ impl PoolSettings {
             backoff: (Duration::from_millis(500), Duration::from_secs(30)),
             max_requests: 1_000_000_000,
             max_age: Some(Duration::from_hours(24)),
+            reads: &[],
             proves: |_| true,
         }
     }
 }
 
 impl PoolSettings {
-    /// Streams on a connection whose peer allows `named`; `h2` says `usize::MAX` for a peer that names no limit.
-    fn streams(&self, named: usize) -> usize {
-        let named = if named == usize::MAX { self.streams_unless_named } else { named };
-        named.min(self.max_streams)
+    /// Streams on a connection whose peer allows `named`.
+    fn streams(&self, named: Option<u32>) -> usize {
+        named.map_or(self.streams_unless_named, |named| named as usize).min(self.max_streams)
     }
 }
 
@@ -122,7 +122,7 @@ impl PoolSettings {
 pub struct Answer {
     /// Status.
     pub status: StatusCode,
-    /// Headers.
+    /// Those of its headers that are read: [`PoolSettings::reads`].
     pub headers: HeaderMap,
     /// Body, at most [`MAX_ANSWER_BODY`] of it.
     pub body: Bytes,
@@ -152,7 +152,7 @@ pub enum Failure {
     ConnectionLost,
     /// The peer said GOAWAY before it processed the request.
     GoAway,
-    /// The peer reset the stream with `REFUSED_STREAM`.
+    /// The peer reset the stream with `REFUSED_STREAM`, or lowered its limit of streams before the request began.
     Refused,
     /// The peer reset the stream with another code, its answer was malformed, or (with [`Fate::NotProcessed`]) the
     /// request itself is not one that HTTP/2 can carry.
@@ -177,7 +177,7 @@ pub struct Reached {
 /// Opens one connection as a pool of these settings would, and closes it. An error names the peer and what to do.
 pub async fn reach(settings: &PoolSettings, tls: &Arc<rustls::ClientConfig>) -> Result<Reached, String> {
     let opened = connect::open(settings, tls, connect::Family::default()).await.map_err(|error| error.to_string())?;
-    let streams = settings.streams(opened.connection.max_concurrent_send_streams());
+    let streams = settings.streams(opened.link.session().limit());
     Ok(Reached { peer: opened.peer, tls: opened.tls, streams })
 }
 

@@ -144,10 +144,9 @@ impl Shared {
 
     /// From the handshake to the end. Returns a pause when the connection was of no use.
     async fn live(self: &Arc<Self>, opened: Opened) -> Option<Duration> {
-        let Opened { connection, send, exit, peer, traffic, .. } = opened;
-        let probe = send.clone();
+        let Opened { link, channel, peer, .. } = opened;
         let id = self.with_state(|state| {
-            let id = state.join(&self.settings, send, peer, traffic.clone());
+            let id = state.join(&self.settings, link.clone(), peer);
             state.width.ended();
             if state.closed {
                 state.retire_all("closed");
@@ -155,7 +154,7 @@ impl Shared {
             id
         });
         tracing::debug!(host = %self.settings.host, %peer, "connection opened");
-        let why = connection::Driver::new(self.clone(), id, (connection, exit), probe, traffic).await;
+        let why = connection::Driver::new(self.clone(), id, link, channel).await;
         self.connection_ended(id, &why)
     }
 
@@ -170,7 +169,7 @@ impl Shared {
             // A peer that drops us again and again must not be hammered; one that says GOAWAY after work may. Its work counts
             // when its answers were read: with the end in the same packet, no request's task has looked at them yet.
             let (first, longest) = self.settings.backoff;
-            let (answered, looked_at) = (member.traffic.answered(), member.answered);
+            let (answered, looked_at) = (member.link.answered(), member.answered);
             let useless = !by_us && if answered { !announced && lived < first } else { lived < longest };
             let reason = member.end.clone().unwrap_or_default();
             if answered && !looked_at && !useless {
@@ -270,7 +269,7 @@ impl Shared {
         }
         let idle = member.idle_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         // A peer that allowed no stream from the beginning has to be waited for: another connection would meet the same.
-        let is_shut = member.traffic.answered() && member.places.is_shut();
+        let is_shut = member.link.answered() && member.places.is_shut();
         if (is_shut || member.places.is_stalled()) && idle >= PATIENCE {
             return Some("its peer answered everything and takes nothing more");
         }

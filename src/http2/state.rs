@@ -3,16 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use super::PoolSettings;
 use super::connect::Family;
+use super::link::Link;
 use super::news::News;
 use super::places::Places;
-use super::streams::Streams;
-use super::traffic::Traffic;
 use super::waiters::Waiters;
 use super::width::{View, Width};
 
@@ -56,8 +53,7 @@ pub(super) struct Place {
     /// The connection's number in its pool.
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    pub(super) send: SendRequest<Bytes>,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) link: Arc<Link>,
     /// Bytes set aside for the body.
     pub(super) bytes: usize,
     /// Of the credential that the connection is for.
@@ -70,13 +66,10 @@ pub(super) struct Member {
     pub(super) peer: SocketAddr,
     pub(super) places: Places,
     generation: u32,
-    /// Dropped when the connection drains: `h2` ends a connection that nobody can use and that has no stream.
-    pub(super) send: Option<SendRequest<Bytes>>,
-    pub(super) traffic: Arc<Traffic>,
-    pub(super) streams: Streams,
+    pub(super) link: Arc<Link>,
     pub(super) born: Instant,
     pub(super) idle_since: Option<Instant>,
-    /// Whether a request has taken an answer from it; the traffic knows of answers before that.
+    /// Whether a request has taken an answer from it; the link knows of answers before that.
     pub(super) answered: bool,
     /// Why it ended, or is about to.
     pub(super) end: Option<Arc<str>>,
@@ -106,25 +99,17 @@ impl<T> State<T> {
     }
 
     /// A new connection joins.
-    pub(super) fn join(
-        &mut self,
-        settings: &PoolSettings,
-        send: SendRequest<Bytes>,
-        peer: SocketAddr,
-        traffic: Arc<Traffic>,
-    ) -> u64 {
+    pub(super) fn join(&mut self, settings: &PoolSettings, link: Arc<Link>, peer: SocketAddr) -> u64 {
         self.next_id += 1;
         self.totals.handshakes += 1;
-        let limit = settings.streams(send.current_max_send_streams());
+        let limit = settings.streams(link.session().limit());
         let now = Instant::now();
         self.members.push(Member {
             id: self.next_id,
             peer,
             places: Places::new(limit, settings.streams_until_proven, settings.max_requests),
-            send: Some(send),
-            traffic,
+            link,
             generation: self.generation,
-            streams: Streams::default(),
             born: now,
             idle_since: Some(now),
             answered: false,
@@ -159,18 +144,16 @@ impl<T> State<T> {
     /// nothing comes last.
     pub(super) fn take(&mut self) -> Option<Place> {
         let typical = self.typical;
-        let has_place = |member: &Member| member.send.is_some() && member.places.has_room(typical);
-        let mut places = self.members.iter().enumerate().filter(|(_, member)| has_place(member));
+        let mut places = self.members.iter().enumerate().filter(|(_, member)| member.places.has_room(typical));
         let first = places.next()?;
         let best =
             if first.1.is_mute() { places.find(|(_, member)| !member.is_mute()).unwrap_or(first) } else { first };
         let index = best.0;
         let member = &mut self.members[index];
-        let send = member.send.clone()?;
         member.places.take(typical);
         member.idle_since = None;
         let Member { id, peer, generation, .. } = *member;
-        Some(Place { id, peer, send, traffic: member.traffic.clone(), bytes: typical, generation })
+        Some(Place { id, peer, link: member.link.clone(), bytes: typical, generation })
     }
 
     /// A body of `bytes` is sent: what the next ones will probably weigh.
@@ -238,12 +221,12 @@ impl Member {
 
     /// Whether it takes requests and has answered none for the time that one may take.
     pub(super) fn is_mute(&self) -> bool {
-        self.mute_since == Some(self.traffic.answers())
+        self.mute_since == Some(self.link.answers())
     }
 
     /// Whether it takes requests and is known to answer them.
     fn answers(&self) -> bool {
-        self.is_living() && self.traffic.answered() && !self.is_mute()
+        self.is_living() && self.link.answered() && !self.is_mute()
     }
 
     /// We want no new streams on it; it ends when its last one has.
@@ -254,8 +237,10 @@ impl Member {
 
     /// The peer takes no new streams. The first reason given is the one that counts.
     pub(super) fn turn_away(&mut self, why: &str) {
-        self.places.drain();
-        self.send = None;
+        if !self.places.is_draining() {
+            self.places.drain();
+            self.link.session().wake(); // it may be its end at once
+        }
         if self.end.is_none() {
             self.end = Some(Arc::from(why));
         }

@@ -19,6 +19,7 @@ const TARGETS: &[(&str, Property)] = &[
     ("gcm_answer", properties::gcm_answer),
     ("offset_map", properties::offset_map),
     ("feedback_record", properties::feedback_record),
+    ("http2_frames", properties::http2_frames),
 ];
 
 #[test]

@@ -362,6 +362,70 @@ async fn a_silent_peer_is_noticed_with_pings_and_without() {
     }
 }
 
+/// A process that stood still finds the clock and the answer in the same moment.
+#[test]
+fn an_answer_that_came_while_the_process_stood_still_is_an_answer() {
+    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // Nothing comes before the answer.
+    let manner = Manner { window_delay: None, ..Manner::default() };
+    let server = elsewhere.block_on(Server::start(manner, |seen| {
+        vec![Act::Answer(seen.stream, 200, vec![]).after(if seen.nth == 0 { 0 } else { 100 })]
+    }));
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    here.block_on(async {
+        for ping_after in [None, Some(ms(20))] {
+            let pool = pool(&server, |settings| {
+                settings.ping_after = ping_after;
+                settings.dead_after = ms(400);
+            });
+            push(&pool, "first").await.unwrap();
+            tokio::time::sleep(ms(200)).await; // a look at the clock, which notes that answer
+            let slow = push(&pool, "slow");
+            let before = server.books.lock().requests.len();
+            let stand_still = async {
+                until("it has left", || server.books.lock().requests.len() > before).await;
+                // Nothing is ever sent: this blocks the thread.
+                let (_sender, nothing) = std::sync::mpsc::sync_channel::<()>(0);
+                nothing.recv_timeout(ms(900)).unwrap_err();
+            };
+            let (answer, ()) = tokio::join!(slow, stand_still);
+            assert_eq!(answer.unwrap().status, 200);
+            assert_eq!((pool.stats().lost, pool.stats().handshakes), (0, 1));
+        }
+    });
+}
+
+/// It answers everything, only too late for us: other connections would be no better.
+#[tokio::test]
+async fn a_peer_whose_answers_come_too_late_is_not_mute() {
+    let server = Server::start(Manner::default(), |seen| {
+        vec![Act::Answer(seen.stream, 200, vec![]).after(if seen.body == b"slow" { 300 } else { 0 })]
+    })
+    .await;
+    let pool = pool(&server, |settings| {
+        settings.max_connections = 3;
+        settings.request_timeout = ms(100);
+    });
+    push(&pool, "first").await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(push(&pool, "slow").await.unwrap_err().failure, Failure::Timeout);
+        tokio::time::sleep(ms(400)).await;
+    }
+    // The second one was opened before the first late answer.
+    let stats = pool.stats();
+    assert_eq!((server.books.lock().connections, stats.connections, stats.timeouts), (2, 2, 4));
+}
+
+/// A peer that is full says so with its limit; pushes must hear of it, and not wait for ever.
+#[tokio::test]
+async fn a_peer_that_allows_no_stream_from_the_beginning_is_no_connection() {
+    let server = Server::start(Manner { max_streams: Some(0), ..Manner::default() }, answer_at_once).await;
+    let pool = pool(&server, |settings| settings.connect_timeout = ms(200));
+    let error = tokio::time::timeout(SOON, push(&pool, "1")).await.expect("an end").unwrap_err();
+    assert_eq!((error.failure, error.fate), (Failure::Connect, Fate::NotProcessed));
+    assert!(error.detail.contains("HTTP/2 handshake"), "{error}");
+}
+
 #[tokio::test]
 async fn an_idle_connection_lives_on_pings_and_a_dead_one_is_replaced() {
     let server = Server::start(Manner::default(), answer_at_once).await;
@@ -673,7 +737,7 @@ async fn connections_are_recycled_before_their_streams_run_out() {
     let most = server.books.lock().requests.iter().map(|seen| seen.stream).max().unwrap();
     assert_eq!(most, 99, "the 50th stream");
     assert!(server.books.lock().connections >= 10);
-    assert_eq!(pool.stats().lost, 0);
+    assert_eq!((pool.stats().lost, pool.stats().connect_failures), (0, 0));
 }
 
 #[tokio::test]

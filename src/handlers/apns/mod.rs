@@ -133,6 +133,7 @@ impl ApnsProvider {
         PoolSettings {
             max_connections: share(self.settings.max_connections, sender),
             min_idle: usize::from(at_home),
+            reads: response::READS,
             // With token authentication Apple takes one stream until a request with a valid token was posted.
             streams_until_proven: Some(1),
             // Middleboxes cut idle connections without a word, and Apple tolerates pings. A peer that is silent while a

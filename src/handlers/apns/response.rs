@@ -20,6 +20,8 @@ use serde_json::value::RawValue;
 use crate::outcome::Class::{self, Configuration, Message, Provider, Token};
 use crate::outcome::{Acceptance, InvalidToken, Outcome, Refusal, Source, Verdict};
 
+/// The headers that are read of an answer.
+pub(super) const READS: &[&str] = &["apns-id", "retry-after"];
 /// Longest reason that is kept, bytes.
 const LONGEST_REASON: usize = 128;
 /// Pause after `TooManyProviderTokenUpdates`: the connection stays unusable for a while (Apple staff, developer forum).

@@ -120,6 +120,7 @@ impl GcmProvider {
         PoolSettings {
             max_connections: super::share(self.settings.max_connections, sender),
             min_idle: usize::from(at_home),
+            reads: response::READS,
             streams_unless_named: STREAMS_PER_CONNECTION,
             // FCM answers three pings without a request between them with GOAWAY, at any interval.
             ping_after: None,

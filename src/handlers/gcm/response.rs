@@ -18,6 +18,8 @@ use super::answer::{self, Stated};
 use crate::outcome::Class::{self, Configuration, Message, Provider, Token};
 use crate::outcome::{Acceptance, InvalidToken, Outcome, Refusal, Source, Verdict};
 
+/// The headers that are read of an answer.
+pub(super) const READS: &[&str] = &["retry-after"];
 /// Pause after a 429 without Retry-After (Google: Scale FCM).
 const AFTER_QUOTA: Duration = Duration::from_mins(1);
 /// Shortest pause after a 5xx (Google: Scale FCM).

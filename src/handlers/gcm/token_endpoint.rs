@@ -15,6 +15,8 @@ use crate::handlers::BoxFuture;
 use crate::http2::tls::Trust;
 use crate::http2::{Pool, PoolSettings};
 
+/// The headers that are read of an answer.
+const READS: &[&str] = &["retry-after"];
 /// Life of a token whose answer names none: short, so that it is asked again.
 const UNNAMED_LIFE: u64 = 300;
 /// Longest life that is believed, seconds; Google's is an hour, twelve for some organisations.
@@ -48,6 +50,7 @@ impl TokenEndpoint {
         let host = uri.authority.host().trim_matches(['[', ']']).to_owned();
         let settings = PoolSettings {
             max_connections: 1,
+            reads: READS,
             connect_timeout: Duration::from_secs(5),
             // Sooner than who asks has no more patience: a connection whose peer says nothing, not to a PING either, is left
             // for another.
