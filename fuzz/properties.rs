@@ -212,7 +212,7 @@ pub fn feedback_record(data: &[u8]) {
     }
 }
 
-/// Whatever a peer says ends in the same way wherever it is cut, holds no more than was said, and answers with no more than its bound.
+/// Whatever a peer says ends in the same way wherever it is cut, and is answered with no more than its bound.
 pub fn http2_frames(data: &[u8]) {
     const READS: &[&str] = &["apns-id", "retry-after"];
     let begun = || {

@@ -31,6 +31,8 @@ pub(super) struct Channel<T> {
     left: usize,
     /// Whether what is to leave has waited for a turn.
     has_waited: bool,
+    /// Why nothing can leave any more, while there is still something to read.
+    broken: Option<io::Error>,
 }
 
 /// Why nothing comes and goes any more.
@@ -42,6 +44,15 @@ pub(super) enum End {
     Io(io::Error),
     /// The peer broke the protocol's rules; it was told.
     Protocol(Broken),
+}
+
+/// What there is to read after a turn.
+enum Input {
+    /// Nothing, for now.
+    None,
+    /// Perhaps more.
+    More,
+    End(End),
 }
 
 impl End {
@@ -58,40 +69,73 @@ impl End {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     pub(super) fn new(link: Arc<Link>, io: T) -> Self {
-        Channel { link, io, input: vec![0; ROOM].into(), filled: 0, output: Vec::new(), left: 0, has_waited: false }
+        Channel {
+            link,
+            io,
+            input: vec![0; ROOM].into(),
+            filled: 0,
+            output: Vec::new(),
+            left: 0,
+            has_waited: false,
+            broken: None,
+        }
     }
 
     /// Takes in what has come and lets go of what is to leave. Pending as long as the connection lives.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let answers = self.link.answers();
-        if let Poll::Ready(end) = self.poll_input(cx) {
-            if let End::Protocol(broken) = &end {
-                self.link.session().say_goaway(Some(*broken));
-                let _ = self.poll_output(cx); // it may listen no more
-            }
-            return Poll::Ready(end);
+        let input = self.take_input(cx);
+        if let Input::End(end) = input {
+            return Poll::Ready(self.told(end, cx));
         }
-        if self.link.answers() > answers && !self.has_waited && self.link.session().backlog() > 0 {
-            self.has_waited = true;
+        if let Input::More = input {
+            cx.waker().wake_by_ref();
+        }
+        // What the peer said before it broke the connection comes first.
+        if let Some(error) = self.broken.take_if(|_| matches!(input, Input::None)) {
+            return Poll::Ready(End::Io(error));
+        }
+        if self.broken.is_none() && !self.lets_wait(answers) {
+            return self.let_go(cx);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether what is to leave waits for the next turn.
+    fn lets_wait(&mut self, answers: u64) -> bool {
+        let has_answers = self.link.answers() > answers;
+        self.has_waited = has_answers && !self.has_waited && self.link.session().backlog() > 0;
+        self.has_waited
+    }
+
+    fn let_go(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let left = self.poll_output(cx);
+        let is_all = left.is_ready();
+        if let Poll::Ready(Err(error)) = left {
+            self.broken = Some(error);
             cx.waker().wake_by_ref();
             return Poll::Pending;
-        }
-        self.has_waited = false;
-        let left = self.poll_output(cx);
-        if let Poll::Ready(Err(error)) = left {
-            // What the peer said before it broke the connection may have come meanwhile.
-            return match self.poll_input(cx) {
-                Poll::Ready(end @ End::Protocol(_)) => Poll::Ready(end),
-                _ => Poll::Ready(End::Io(error)),
-            };
         }
         let mut session = self.link.session();
         session.set_driver(cx.waker());
         // A request may have been begun on another thread since.
-        if left.is_ready() && session.backlog() > 0 {
+        if is_all && session.backlog() > 0 {
             session.wake();
         }
         Poll::Pending
+    }
+
+    /// An end as it is; a peer that broke the rules is told, and nothing else is said to it any more.
+    fn told(&mut self, end: End, cx: &mut Context<'_>) -> End {
+        if let End::Protocol(broken) = &end {
+            let mut session = self.link.session();
+            session.lose(&broken.to_string());
+            session.say_goaway(Some(*broken));
+            drop(session);
+            let _ = self.poll_output(cx); // it may listen no more
+        }
+        end
     }
 
     /// Lets the last bytes leave, and ends the connection.
@@ -102,15 +146,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         Poll::Ready(())
     }
 
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Takes in what has come, as far as one turn goes.
+    fn take_input(&mut self, cx: &mut Context<'_>) -> Input {
         for _ in 0..READS {
             let mut room = ReadBuf::new(&mut self.input[self.filled..]);
-            if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, &mut room)) {
-                return Poll::Ready(End::Io(error));
+            match Pin::new(&mut self.io).poll_read(cx, &mut room) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Input::End(End::Io(error)),
+                Poll::Pending => return Input::None,
             }
             let came = room.filled().len();
             if came == 0 {
-                return Poll::Ready(End::Closed);
+                return Input::End(End::Closed);
             }
             self.link.heard(came);
             self.filled += came;
@@ -119,11 +166,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                     self.input.copy_within(taken..self.filled, 0);
                     self.filled -= taken;
                 }
-                Err(broken) => return Poll::Ready(End::Protocol(broken)),
+                Err(broken) => return Input::End(End::Protocol(broken)),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Input::More
     }
 
     /// Ready when everything has left.
@@ -352,11 +398,9 @@ mod tests {
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);
             let link = Arc::new(Link::new(&[]));
             let mut channel = Channel::new(link.clone(), ours);
-            let key = link.session().begin(
-                Instant::now(),
-                Push { serial: 1, topic: 0, secret: 0, body: 9 }.request(),
-                Bytes::new(),
-            );
+            link.session().take_out(Vec::new()); // as if it had left
+            let push = Push { serial: 1, topic: 0, secret: 0, body: 9 };
+            let key = link.session().begin(Instant::now(), push.request(), push.body());
             theirs.write_all(&said).await.unwrap();
             theirs.shutdown().await.unwrap();
             let end = poll_fn(|cx| channel.poll(cx)).await;
@@ -369,40 +413,67 @@ mod tests {
         }
     }
 
+    /// A socket that says something endlessly, or so often, and takes nothing, or all.
+    struct Talker {
+        says: Vec<u8>,
+        times: usize,
+        takes: bool,
+        taken: usize,
+    }
+
+    impl AsyncRead for Talker {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let Some(times) = self.times.checked_sub(1) else { return Poll::Pending };
+            self.times = times;
+            room.put_slice(&self.says);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Talker {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if !self.takes {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            self.taken += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A frame of no known kind.
+    const NOTHING: [u8; 9] = [0, 0, 0, 0xfe, 0, 0, 0, 0, 0];
+
     #[tokio::test]
-    async fn what_the_peer_said_comes_before_the_break() {
-        struct Deaf(DuplexStream);
-        impl AsyncRead for Deaf {
-            fn poll_read(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                room: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.0).poll_read(cx, room)
-            }
-        }
-        impl AsyncWrite for Deaf {
-            fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-                // What comes now is there when the break is seen.
-                let _ = Pin::new(&mut self.0).poll_flush(cx);
-                Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
-            }
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-        }
-        let (ours, _theirs) = tokio::io::duplex(1 << 16);
+    async fn what_the_peer_said_comes_before_the_break_however_much_it_is() {
         let link = Arc::new(Link::new(&[]));
-        let mut channel = Channel::new(link.clone(), Deaf(ours));
+        let talker = Talker { says: NOTHING.into(), times: 10 * READS, takes: false, taken: 0 };
+        let mut channel = Channel::new(link.clone(), talker);
         let push = Push { serial: 1, topic: 0, secret: 0, body: 9 };
         let key = link.session().begin(Instant::now(), push.request(), push.body()).unwrap();
         let end = poll_fn(|cx| channel.poll(cx)).await;
         assert!(matches!(&end, End::Io(error) if error.kind() == io::ErrorKind::BrokenPipe), "{end:?}");
+        assert_eq!((channel.io.times, link.read()), (0, 90 * READS as u64), "all was read");
         link.session().lose("broken");
         let end = poll_fn(|cx| link.session().poll_end(key, cx)).await;
         assert!(matches!(end, Err(Ended::Lost { has_left: true, .. })), "TLS may have taken it: {end:?}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_stops_keeps_us_from_saying_nothing() {
+        let link = Arc::new(Link::new(&[]));
+        let talker = Talker { says: NOTHING.into(), times: usize::MAX, takes: true, taken: 0 };
+        let mut channel = Channel::new(link.clone(), talker);
+        for turn in 1..4 {
+            let before = channel.io.taken;
+            link.session().ping();
+            assert!(poll_fn(|cx| Poll::Ready(channel.poll(cx).is_pending())).await);
+            assert!(channel.io.taken > before, "turn {turn}");
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Driver {
             let limit = self.shared.settings.streams(limit);
             self.shared.with_state(|state| {
                 let Some(member) = state.member(self.id) else { return };
-                let begins = stalled && !member.places.is_stalled();
+                let begins = window < typical && !member.places.is_stalled();
                 member.places.set_limit(limit);
                 if stalled != member.places.is_stalled() {
                     member.places.set_stalled(stalled);

@@ -268,10 +268,9 @@ impl Shared {
             return Some("recycled after its time");
         }
         let idle = member.idle_since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        // A peer that allowed no stream from the beginning has to be waited for: another connection would meet the same.
-        let is_shut = member.link.answered() && member.places.is_shut();
-        if (is_shut || member.places.is_stalled()) && idle >= PATIENCE {
-            return Some("its peer answered everything and takes nothing more");
+        // One that allows no stream, or has no window, from the beginning is not called connected, and its waiters hear of that.
+        if (member.places.is_shut() || member.places.is_stalled()) && idle >= PATIENCE {
+            return Some("its peer has nothing to answer and takes nothing more");
         }
         (idle >= self.settings.idle_timeout && living > self.settings.min_idle).then_some("idle")
     }

@@ -641,6 +641,20 @@ async fn a_connection_that_allows_no_stream_any_more_is_left_for_another() {
     assert_eq!(server.books.lock().connections, 2);
 }
 
+/// Pushes must not wait for ever for one that closed before it had anything to answer.
+#[tokio::test]
+async fn a_connection_that_allows_no_stream_before_its_first_is_left_for_another() {
+    let server = Server::start(Manner::default(), answer_at_once).await;
+    let pool = pool(&server, |settings| (settings.max_connections, settings.min_idle) = (1, 1));
+    until("a connection", || pool.stats().connections == 1).await;
+    server.tell_all(&Act::MaxStreams(0));
+    let is_shut = || async { tokio::time::timeout(ms(50), pool.acquire()).await.is_err() };
+    while !is_shut().await {}
+    let answer = tokio::time::timeout(SOON, push(&pool, "next")).await;
+    assert!(answer.is_ok_and(|answer| answer.is_ok()));
+    assert_eq!(server.books.lock().connections, 2);
+}
+
 #[tokio::test]
 async fn a_connection_whose_window_never_opens_is_left_for_another() {
     let manner = Manner { window_delay: None, ..Manner::default() };

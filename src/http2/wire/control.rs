@@ -78,8 +78,7 @@ impl Session {
         for key in self.streams.keys() {
             let Some(stream) = self.streams.get(key).filter(|stream| stream.id > self.last) else { continue };
             // One that is being answered is processed, whatever is said now.
-            let is_begun = stream.head.is_some();
-            let end = if is_begun { Ended::Malformed(BROKEN_OFF) } else { Ended::GoAway(text.clone()) };
+            let end = if stream.is_begun { Ended::Malformed(BROKEN_OFF) } else { Ended::GoAway(text.clone()) };
             self.streams.end(key, Err(end));
         }
         Ok(())

@@ -66,11 +66,8 @@ impl Session {
         self.streams.iter().next().map(|stream| stream.begun)
     }
 
-    /// Says that we end the connection, and why. To a peer that broke the rules nothing else is said any more.
+    /// Says that we end the connection, and why.
     pub fn say_goaway(&mut self, broken: Option<Broken>) {
-        if broken.is_some() {
-            self.out.clear();
-        }
         let (code, why) = broken.map_or((Code::NO_ERROR, ""), |broken| (broken.code, broken.why));
         // The peer opens no streams: the last of them is none.
         let payload = [&[0; 4][..], &code.0.to_be_bytes(), why.as_bytes()].concat();

@@ -177,6 +177,7 @@ impl Session {
             };
         }
         let status = fields.status.and_then(|status| StatusCode::from_u16(status).ok()).ok_or("it has no status")?;
+        stream.is_begun = true;
         if status.is_informational() {
             return if is_last { Err("it ends before it begins") } else { Ok(false) };
         }
@@ -191,13 +192,13 @@ impl Session {
         let Some(key) = self.stream(head)? else { return Ok(()) };
         let Some(stream) = self.streams.get(key) else { return Ok(()) };
         let end = match stream.head.take() {
-            None => Err(Ended::Reset(code)),
+            None if !stream.is_begun => Err(Ended::Reset(code)),
             // The answer is whole, and the rest of the request is not wanted (RFC 9113 8.1).
             Some((status, headers)) if code == Code::NO_ERROR && !stream.is_short() => {
                 Ok((status, headers, stream.body.split().freeze()))
             }
             // Whatever the code says: it was processed.
-            Some(_) => Err(Ended::Malformed(BROKEN_OFF)),
+            _ => Err(Ended::Malformed(BROKEN_OFF)),
         };
         self.streams.end(key, end);
         Ok(())

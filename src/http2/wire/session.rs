@@ -137,6 +137,7 @@ impl Session {
             at,
             answers: self.answers,
             is_overdue: false,
+            is_begun: false,
             rest: body,
             window: self.peer.window,
             head: None,

@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) rest: Bytes,
     /// Body bytes that the peer takes of it now.
     pub(super) window: i64,
+    /// Whether anything of an answer has come, be it one before the answer: then it is processed.
+    pub(super) is_begun: bool,
     /// The answer's head, when it has come.
     pub(super) head: Option<(StatusCode, HeaderMap)>,
     /// Body bytes that the answer's head says will come.
