@@ -648,8 +648,9 @@ async fn a_connection_that_allows_no_stream_before_its_first_is_left_for_another
     let pool = pool(&server, |settings| (settings.max_connections, settings.min_idle) = (1, 1));
     until("a connection", || pool.stats().connections == 1).await;
     server.tell_all(&Act::MaxStreams(0));
-    let is_shut = || async { tokio::time::timeout(ms(50), pool.acquire()).await.is_err() };
-    while !is_shut().await {}
+    while tokio::time::timeout(ms(50), pool.acquire()).await.is_ok() {
+        tokio::time::sleep(ms(5)).await; // until the connection has read it
+    }
     let answer = tokio::time::timeout(SOON, push(&pool, "next")).await;
     assert!(answer.is_ok_and(|answer| answer.is_ok()));
     assert_eq!(server.books.lock().connections, 2);
