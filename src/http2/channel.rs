@@ -86,7 +86,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         let answers = self.link.answers();
         let input = self.take_input(cx);
         if let Input::End(end) = input {
-            return Poll::Ready(self.told(end, cx));
+            return Poll::Ready(self.answer(end, cx));
         }
         if let Input::More = input {
             cx.waker().wake_by_ref();
@@ -127,7 +127,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     }
 
     /// An end as it is; a peer that broke the rules is told, and nothing else is said to it any more.
-    fn told(&mut self, end: End, cx: &mut Context<'_>) -> End {
+    fn answer(&mut self, end: End, cx: &mut Context<'_>) -> End {
         if let End::Protocol(broken) = &end {
             let mut session = self.link.session();
             session.lose(&broken.to_string());
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_never_stops_keeps_us_from_saying_nothing() {
+    async fn a_peer_that_never_stops_does_not_silence_us() {
         let link = Arc::new(Link::new(&[]));
         let talker = Talker { says: NOTHING.into(), times: usize::MAX, takes: true, taken: 0 };
         let mut channel = Channel::new(link.clone(), talker);

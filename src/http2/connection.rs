@@ -18,7 +18,6 @@ use super::shared::Shared;
 const LONGEST_TICK: Duration = Duration::from_millis(250);
 /// Shortest: settings for tests may be small.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
-
 /// Bytes that may wait for a socket that takes none before nothing more is added to them.
 const MOST_BACKLOG: usize = 1 << 20;
 
@@ -74,9 +73,6 @@ impl Driver {
         let stalled = window < typical || backlog > MOST_BACKLOG;
         let is_news = stalled != member.places.is_stalled() || limit != self.limit;
         let is_over = member.places.is_draining() && member.places.in_flight() == 0;
-        if is_over {
-            member.retire("recycled after its last request"); // unless it drains for another reason
-        }
         drop(state);
         if is_news {
             self.limit = limit;
@@ -128,9 +124,9 @@ impl Driver {
         shared.with_state(|state| {
             let living = state.living();
             let member = state.member(self.id)?;
-            if member.places.is_draining() {
-                member.retire("recycled after its last request");
-            } else if let Some(why) = shared.outlived(member, living, life, now) {
+            if !member.places.is_draining()
+                && let Some(why) = shared.outlived(member, living, life, now)
+            {
                 member.retire(why);
             }
             let draining = member.places.is_draining();

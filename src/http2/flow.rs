@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::places::FIRST_WINDOW;
+use super::wire::FIRST_WINDOW;
 
 /// What a peer may keep back of the window, though it has read it.
 const KEPT_BACK: i64 = FIRST_WINDOW as i64 / 2;

@@ -4,7 +4,8 @@
 //! and sends. Everything about connections (opening, widening, draining, pinging, replacing) happens below this line.
 //!
 //! What holds here, and why:
-//! - *Never above the peer's limit.* Places are counted (`places`) and a request leaves only on a place. APNs answers a client that goes over its limit with GOAWAY.
+//! - *Never above the peer's limit.* Places are counted (`places`) and a request leaves only on a place. APNs answers a client that goes over
+//!   its limit with GOAWAY.
 //! - *A request's fate is known.* Every failure says whether the peer may have processed the request ([`Fate`]), because
 //!   a push that is sent twice is shown twice.
 //! - *Everything ends.* Connects, requests and silent peers have deadlines; a connection is recycled before its stream

@@ -10,9 +10,8 @@
 use tokio::time::Instant;
 
 use super::flow::Flow;
+use super::wire::FIRST_WINDOW;
 
-/// The window that every connection starts with (RFC 9113 6.9.2).
-pub(super) const FIRST_WINDOW: usize = 65_535;
 /// Never believe in less: a peer that grants less than this per connection is not one to widen for.
 const LEAST_BUDGET: usize = 16_384;
 /// Enough for thousands of the largest bodies; beyond it the stream limit is what counts.

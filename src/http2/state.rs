@@ -151,6 +151,9 @@ impl<T> State<T> {
         let index = best.0;
         let member = &mut self.members[index];
         member.places.take(typical);
+        if member.places.is_draining() {
+            member.retire("recycled after its last request");
+        }
         member.idle_since = None;
         let Member { id, peer, generation, .. } = *member;
         Some(Place { id, peer, link: member.link.clone(), bytes: typical, generation })

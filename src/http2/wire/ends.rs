@@ -63,7 +63,7 @@ impl Session {
 
     /// When the oldest unanswered request began.
     pub fn oldest(&self) -> Option<Instant> {
-        self.streams.iter().next().map(|stream| stream.begun)
+        self.streams.first().map(|stream| stream.begun)
     }
 
     /// Says that we end the connection, and why.
@@ -88,10 +88,5 @@ impl Session {
         }
         self.out = Vec::new();
         self.lost = Some(why);
-    }
-
-    /// Bytes that are to leave.
-    pub fn backlog(&self) -> usize {
-        self.out.len()
     }
 }

@@ -24,4 +24,4 @@ mod streams;
 mod tests;
 
 pub use frame::{Broken, Code};
-pub use session::{Ended, Received, Session};
+pub use session::{Ended, FIRST_WINDOW, Received, Session};

@@ -12,13 +12,14 @@ use super::encoder::Encoder;
 use super::frame::{self, Broken, Code, MAX_FRAME};
 use super::receive::Block;
 use super::streams::{Stream, Streams};
+use crate::http2::MAX_ANSWER_BODY;
 
 /// The window that every connection and every stream starts with (RFC 9113 6.9.2).
-pub(super) const FIRST_WINDOW: i64 = 65_535;
+pub const FIRST_WINDOW: usize = 65_535;
 /// Window that we grant: answers are small, and none may wait for another's `WINDOW_UPDATE`.
 const OUR_WINDOW: u32 = 8 << 20;
 /// For one answer: more than is kept of it, so that no peer waits for us.
-const OUR_STREAM_WINDOW: u32 = 2 * super::super::MAX_ANSWER_BODY as u32;
+const OUR_STREAM_WINDOW: u32 = 2 * MAX_ANSWER_BODY as u32;
 /// Frames of the peer's that were answered by frames which have not left: more are a flood.
 const MOST_REPLIES: usize = 10_000;
 
@@ -103,8 +104,8 @@ impl Session {
             encoder: Encoder::new(),
             decoder: Decoder::new(reads),
             streams: Streams::new(),
-            peer: Peer { is_known: false, streams: None, window: FIRST_WINDOW, frame: MAX_FRAME },
-            window: FIRST_WINDOW,
+            peer: Peer { is_known: false, streams: None, window: FIRST_WINDOW as i64, frame: MAX_FRAME },
+            window: FIRST_WINDOW as i64,
             starved: Vec::new(),
             consumed: 0,
             block: None,
@@ -183,6 +184,11 @@ impl Session {
     pub fn ping(&mut self) {
         frame::write(&mut self.out, frame::PING, 0, 0, &[0; 8]);
         self.wake();
+    }
+
+    /// Bytes that are to leave.
+    pub fn backlog(&self) -> usize {
+        self.out.len()
     }
 
     /// Takes what is to leave, in exchange for an empty vector. From now on it counts as handed over.

@@ -145,8 +145,8 @@ impl Streams {
         self.keys.iter().flatten().copied().collect()
     }
 
-    /// All that have not ended, in the order in which they began.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
-        self.keys.iter().flatten().filter_map(|key| self.by_key[*key].as_ref())
+    /// The oldest that has not ended.
+    pub(super) fn first(&self) -> Option<&Stream> {
+        self.by_key[(*self.keys.front()?)?].as_ref()
     }
 }
