@@ -1,56 +1,20 @@
 //! The transport against the server of nghttp2, which pads its frames, sends trailers, keeps small windows and small tables, and gives
 //! back what it was sent.
 
-use std::io::ErrorKind;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request};
-use pusher::http2::{Pool, PoolSettings, tls};
+use pusher::http2::Pool;
 
-struct Nghttpd {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Nghttpd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::http2_foreign::Foreign;
 
 /// Starts nghttpd in one of its manners; `None` when the machine has none.
-async fn start(manner: &[&str]) -> Option<Nghttpd> {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(at("cert.pem"), key.cert.pem()).unwrap();
-    std::fs::write(at("key.pem"), key.signing_key.serialize_pem()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let spawned = Command::new("nghttpd")
-        .args(["-a", "127.0.0.1", "--echo-upload"])
-        .args(manner)
-        .args([port.to_string(), at("key.pem"), at("cert.pem")])
-        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let child = match spawned {
-        Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => panic!("cannot start nghttpd: {error}"),
-    };
-    let server = Nghttpd { child, port, dir };
-    let begun = Instant::now();
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "nghttpd {manner:?} does not listen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Some(server)
+async fn start(manner: &[&str]) -> Option<Foreign> {
+    Foreign::start("nghttpd", |port, at| {
+        let ours = ["-a", "127.0.0.1", "--echo-upload"].iter().chain(manner).map(ToString::to_string);
+        ours.chain([port.to_string(), at("key.pem"), at("cert.pem")]).collect()
+    })
+    .await
 }
 
 fn body(serial: usize) -> Bytes {
@@ -90,8 +54,7 @@ async fn nghttpd_gives_back_what_it_was_sent_in_all_its_manners() {
             );
             return;
         };
-        let settings = PoolSettings { max_connections: 3, ..PoolSettings::new("localhost", server.port) };
-        let pool = Pool::new(settings, tls::client_config(Some(&server.dir.path().join("cert.pem"))).unwrap());
+        let pool = server.pool();
         let pool = &pool;
         let answers = (0..REQUESTS).map(|serial| async move { (serial, send(pool, serial).await) });
         let mut answers = futures_util::stream::iter(answers).buffer_unordered(100);

@@ -2,91 +2,49 @@
 //! `keepalive_requests`.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
-use pusher::http2::{Fate, Pool, PoolSettings, tls};
+use pusher::http2::Fate;
 
-struct Nginx {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::http2_foreign::Foreign;
 
 /// Starts nginx; `None` when the machine has none.
-fn start(keepalive_requests: u32) -> Option<Nginx> {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(at("cert.pem"), key.cert.pem()).unwrap();
-    std::fs::write(at("key.pem"), key.signing_key.serialize_pem()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "daemon off; master_process off; pid {pid}; error_log {errors};
-         events {{ worker_connections 256; }}
-         http {{
-           log_format serial '$http_apns_id $status $request_length';
-           access_log {access} serial;
-           client_body_temp_path {tmp}; proxy_temp_path {tmp}; fastcgi_temp_path {tmp}; uwsgi_temp_path {tmp};
-           scgi_temp_path {tmp};
-           keepalive_requests {keepalive_requests}; http2_max_concurrent_streams 128;
-           server {{
-             listen 127.0.0.1:{port} ssl http2;
-             ssl_certificate {cert}; ssl_certificate_key {key};
-             location /3/device/ {{ return 200; }}
-             location / {{ return 404 '{{\"reason\":\"BadPath\"}}'; }}
-           }}
-         }}",
-        pid = at("pid"),
-        errors = at("error.log"),
-        access = at("access.log"),
-        tmp = at("tmp"),
-        cert = at("cert.pem"),
-        key = at("key.pem"),
-    );
-    std::fs::write(at("nginx.conf"), config).unwrap();
-    let spawned = Command::new("nginx")
-        .args(["-e", &at("error.log"), "-p", &at(""), "-c", &at("nginx.conf")])
-        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
-        .stdout(Stdio::null())
-        .spawn();
-    match spawned {
-        Ok(child) => Some(Nginx { child, port, dir }),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => panic!("cannot start nginx: {error}"),
-    }
+async fn start(keepalive_requests: u32) -> Option<Foreign> {
+    Foreign::start("nginx", |port, at| {
+        let config = format!(
+            "daemon off; master_process off; pid {pid}; error_log {errors};
+             events {{ worker_connections 256; }}
+             http {{
+               log_format serial '$http_apns_id $status $request_length';
+               access_log {access} serial;
+               client_body_temp_path {tmp}; proxy_temp_path {tmp}; fastcgi_temp_path {tmp}; uwsgi_temp_path {tmp};
+               scgi_temp_path {tmp};
+               keepalive_requests {keepalive_requests}; http2_max_concurrent_streams 128;
+               server {{
+                 listen 127.0.0.1:{port} ssl http2;
+                 ssl_certificate {cert}; ssl_certificate_key {key};
+                 location /3/device/ {{ return 200; }}
+                 location / {{ return 404 '{{\"reason\":\"BadPath\"}}'; }}
+               }}
+             }}",
+            pid = at("pid"),
+            errors = at("error.log"),
+            access = at("access.log"),
+            tmp = at("tmp"),
+            cert = at("cert.pem"),
+            key = at("key.pem"),
+        );
+        std::fs::write(at("nginx.conf"), config).unwrap();
+        ["-e", &at("error.log"), "-p", &at(""), "-c", &at("nginx.conf")].map(str::to_owned).into()
+    })
+    .await
 }
 
-impl Nginx {
-    async fn ready(&self) {
-        let begun = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            let log = std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(20), "nginx does not listen: {log}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn pool(&self) -> Pool {
-        let settings = PoolSettings { max_connections: 3, ..PoolSettings::new("localhost", self.port) };
-        Pool::new(settings, tls::client_config(Some(&self.dir.path().join("cert.pem"))).unwrap())
-    }
-}
-
-fn served(log: &Path) -> HashMap<String, usize> {
+fn served(log: &str) -> HashMap<String, usize> {
     let mut served = HashMap::new();
-    for line in std::fs::read_to_string(log).unwrap_or_default().lines() {
+    for line in log.lines() {
         let mut words = line.split(' ');
         let (serial, status) = (words.next().unwrap(), words.next().unwrap());
         assert_eq!(status, "200", "{line}");
@@ -98,11 +56,10 @@ fn served(log: &Path) -> HashMap<String, usize> {
 #[tokio::test]
 async fn nginx_takes_everything_exactly_once_across_its_goaways() {
     const REQUESTS: usize = 3000;
-    let Some(nginx) = start(200) else {
+    let Some(nginx) = start(200).await else {
         eprintln!("SKIPPED: there is no nginx here; install it (apt-get install nginx-light) to test against it");
         return;
     };
-    nginx.ready().await;
     let pool = nginx.pool();
     let pushes = (0..REQUESTS).map(|serial| {
         let pool = pool.clone();
@@ -132,23 +89,21 @@ async fn nginx_takes_everything_exactly_once_across_its_goaways() {
     pool.close();
     pool.ended().await;
     assert!(pool.stats().handshakes >= (REQUESTS / 200) as u64, "{:?}", pool.stats());
-    let log = nginx.dir.path().join("access.log");
     let begun = Instant::now();
-    while served(&log).len() < REQUESTS && begun.elapsed() < Duration::from_secs(5) {
+    while served(&nginx.read("access.log")).len() < REQUESTS && begun.elapsed() < Duration::from_secs(5) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let served = served(&log);
+    let served = served(&nginx.read("access.log"));
     assert_eq!(served.len(), REQUESTS);
     assert!(served.values().all(|times| *times == 1), "a request was sent twice");
 }
 
 #[tokio::test]
 async fn nginx_error_bodies_arrive() {
-    let Some(nginx) = start(1000) else {
+    let Some(nginx) = start(1000).await else {
         eprintln!("SKIPPED: there is no nginx here; install it (apt-get install nginx-light) to test against it");
         return;
     };
-    nginx.ready().await;
     let pool = nginx.pool();
     let request = Request::post("https://localhost/4/elsewhere").body(()).unwrap();
     let answer = pool.acquire().await.unwrap().send(request, Bytes::from(vec![b'x'; 4096])).await.unwrap();

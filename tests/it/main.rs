@@ -36,6 +36,7 @@ mod gcm_flow;
 mod gcm_schema;
 mod golden;
 mod house_rules;
+mod http2_foreign;
 mod http2_nghttpd;
 mod http2_nginx;
 mod http2_pool;
