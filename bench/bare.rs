@@ -56,6 +56,24 @@ pub(crate) enum Form {
     },
 }
 
+/// The headers that all requests of `plan` have, for another client to send.
+pub(crate) fn headers(plan: &Plan) -> Result<HeaderMap> {
+    let tls = pusher::http2::tls::client_config(Some(&plan.ca)).context("reading the CA")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let head = tokio::task::LocalSet::new().block_on(&runtime, Head::new(plan, &tls))?;
+    Ok(head.headers)
+}
+
+/// Where the request of this number goes.
+pub(crate) fn uri(plan: &Plan, serial: u64) -> String {
+    match &plan.form {
+        Form::Apns { .. } => {
+            format!("https://{}/3/device/{:064x}", plan.address, u128::from(serial) | 0xab << 100)
+        }
+        Form::Fcm { path, .. } => format!("https://{}{path}", plan.address),
+    }
+}
+
 /// Sends everything and returns what that cost this process, connections and the first request of each not included.
 pub(crate) fn run(plan: Plan) -> Result<Usage> {
     // Without one, `h2` formats its spans for the `log` crate, which costs as much as a tenth of the rest.
@@ -119,7 +137,7 @@ async fn fill(
 
 /// What the requests have in common, prepared.
 struct Head {
-    authority: String,
+    plan: Plan,
     headers: HeaderMap,
     /// The address of all of them; `None`: each has its own.
     uri: Option<Uri>,
@@ -127,22 +145,22 @@ struct Head {
 
 impl Head {
     async fn new(plan: &Plan, tls: &Arc<rustls::ClientConfig>) -> Result<Head> {
-        let (authority, mut headers) = (plan.address.clone(), HeaderMap::new());
-        let uri = match &plan.form {
+        let mut headers = HeaderMap::new();
+        let one = match &plan.form {
             Form::Apns { authorization, topic } => {
                 headers.insert(AUTHORIZATION, authorization.parse()?);
                 headers.insert("apns-topic", topic.parse()?);
                 headers.insert("apns-push-type", HeaderValue::from_static("alert"));
                 None
             }
-            Form::Fcm { path, tokens, grant } => {
+            Form::Fcm { tokens, grant, .. } => {
                 let token = access_token(tokens, grant, tls).await?;
                 headers.insert(AUTHORIZATION, format!("Bearer {token}").parse()?);
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Some(format!("https://{authority}{path}").parse()?)
+                Some(uri(plan, 0).parse()?)
             }
         };
-        Ok(Head { authority, headers, uri })
+        Ok(Head { plan: plan.clone(), headers, uri: one })
     }
 
     /// One request as the worker sends it.
@@ -154,8 +172,7 @@ impl Head {
             *request.uri_mut() = uri.clone();
             return Ok(request);
         }
-        let path = format!("/3/device/{:064x}", u128::from(serial) | 0xab << 100);
-        *request.uri_mut() = format!("https://{}{path}", self.authority).parse()?;
+        *request.uri_mut() = uri(&self.plan, serial).parse()?;
         let id = uuid::Uuid::from_u128(u128::from(serial) | 1 << 100).hyphenated().to_string();
         request.headers_mut().insert("apns-id", HeaderValue::from_str(&id)?);
         Ok(request)

@@ -5,6 +5,7 @@
 mod allocator;
 mod bare;
 mod callgrind;
+mod h2load;
 mod neighbours;
 mod options;
 mod platform;
@@ -20,6 +21,7 @@ use clap::Parser as _;
 use comfy_table::{CellAlignment, Table, presets};
 use pusher::tally::Totals;
 
+use bare::Plan;
 use neighbours::{Kafka, Redis, Simulator, Worker};
 use options::{Command, Options};
 use usage::Usage;
@@ -79,6 +81,8 @@ fn in_scratch(run: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
 struct Contest {
     simulator: Simulator,
     floor: Vec<Round>,
+    /// None where it is not installed.
+    h2load: Vec<Round>,
     workers: Vec<(Variant, Vec<Round>)>,
 }
 
@@ -91,15 +95,22 @@ fn measure(scratch: &Path, options: &Options) -> Result<()> {
     if workers.len() < variants.len() {
         eprintln!("redis-server is missing: no row with it (apt-get install -y redis-server)");
     }
+    let has_h2load = h2load::is_installed();
+    if !has_h2load {
+        eprintln!("h2load is missing: no row with it (apt-get install -y nghttp2-client)");
+    }
     let contest = |platform| {
         let simulator = Simulator::start(platform, scratch)?;
-        Ok(Contest { simulator, floor: Vec::new(), workers: workers.clone() })
+        Ok(Contest { simulator, floor: Vec::new(), h2load: Vec::new(), workers: workers.clone() })
     };
     let mut contests = options.platforms().into_iter().map(contest).collect::<Result<Vec<_>>>()?;
     for round in 0..rounds {
         eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker, per platform", round + 1);
-        for Contest { simulator, floor, workers } in &mut contests {
-            floor.push(bare_round(simulator, pushes)?);
+        for Contest { simulator, floor, h2load, workers } in &mut contests {
+            floor.push(client_round(simulator, pushes, bare_client)?);
+            if has_h2load {
+                h2load.push(client_round(simulator, pushes, |plan| h2load::run(plan, scratch))?);
+            }
             for (variant, rounds) in workers {
                 let settings = variant.settings(simulator.platform, redis.as_ref().map(Redis::port));
                 rounds.push(worker_round(simulator, *variant, &settings, scratch, pushes)?);
@@ -111,21 +122,23 @@ fn measure(scratch: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn bare_round(simulator: &Simulator, pushes: u64) -> Result<Round> {
+/// A round of a client that is no worker.
+fn client_round(simulator: &Simulator, pushes: u64, run: impl FnOnce(&Plan) -> Result<Usage>) -> Result<Round> {
+    simulator.reset()?;
+    simulator.set_latency(0)?;
     let plan = simulator.plan(pushes)?;
     let before = simulator.cpu()?;
+    let usage = run(&plan)?;
+    let server = simulator.cpu()?.checked_sub(before).unwrap();
+    Ok(Round { usage, pushes, server, peak_rss: 0, p50_us: 0, p99_us: 0 })
+}
+
+/// The bare client, in a process of its own.
+fn bare_client(plan: &Plan) -> Result<Usage> {
     let program = std::env::current_exe()?;
-    let output = neighbours::pinned(1, &program).arg("bare").arg(serde_json::to_string(&plan)?).output()?;
+    let output = neighbours::pinned(1, &program).arg("bare").arg(serde_json::to_string(plan)?).output()?;
     ensure!(output.status.success(), "the bare client failed: {}", String::from_utf8_lossy(&output.stderr));
-    let usage = serde_json::from_slice(&output.stdout)?;
-    Ok(Round {
-        usage,
-        pushes,
-        server: simulator.cpu()?.checked_sub(before).unwrap(),
-        peak_rss: 0,
-        p50_us: 0,
-        p99_us: 0,
-    })
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn worker_round(
@@ -182,10 +195,13 @@ fn table(contests: &[Contest]) -> Table {
         "p99",
         "server µs/push",
     ]);
-    for Contest { simulator, floor, workers } in contests {
+    for Contest { simulator, floor, h2load, workers } in contests {
         let name = simulator.platform.name();
         let least = median(floor, Round::cpu_us);
         table.add_row(row(&format!("bare h2 client, as {name} (its floor)"), floor, least));
+        if !h2load.is_empty() {
+            table.add_row(row(&format!("h2load, as {name}"), h2load, least));
+        }
         for (variant, rounds) in workers {
             table.add_row(row(&format!("pusher {name}, {}", variant.name), rounds, least));
         }

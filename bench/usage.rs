@@ -24,7 +24,16 @@ fn wall() -> Duration {
 impl Usage {
     /// This process.
     pub(crate) fn of_self() -> Usage {
-        let cpu = getrusage(UsageWho::RUSAGE_SELF)
+        Usage::by(UsageWho::RUSAGE_SELF)
+    }
+
+    /// All children that have ended and were waited for.
+    pub(crate) fn of_ended_children() -> Usage {
+        Usage::by(UsageWho::RUSAGE_CHILDREN)
+    }
+
+    fn by(who: UsageWho) -> Usage {
+        let cpu = getrusage(who)
             .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
             .unwrap_or_default();
         Usage { cpu: Duration::from_micros(cpu as u64), wall: wall() }
