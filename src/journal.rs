@@ -11,7 +11,7 @@ pub const MOST: usize = 50;
 /// Longest text of a value, characters.
 const LONGEST: usize = 240;
 /// Fields that make an entry another one than its like.
-const WHOSE: [&str; 6] = ["app", "platform", "topic", "host", "part", "reason"];
+const WHOSE: [&str; 9] = ["app", "platform", "lane", "job", "topic", "host", "part", "key", "reason"];
 
 static JOURNAL: Journal = Journal::new();
 

@@ -16,6 +16,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq as _;
 
+use super::connections::Peer;
+
 use crate::config::{Config, ConfigError, Key};
 
 /// The token itself.
@@ -136,7 +138,7 @@ pub struct Who {
 
 impl Who {
     fn of(parts: &mut Parts) -> Self {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(peer))| *peer);
         let operator = parts.headers.get(OPERATOR).and_then(|value| value.to_str().ok()).map(str::trim);
         let operator = operator.filter(|name| !name.is_empty());
         Who { peer, operator: operator.map(|name| name.chars().take(LONGEST_OPERATOR).collect()) }

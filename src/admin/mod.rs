@@ -1,7 +1,7 @@
 //! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`, the
 //! status page with its documents, and the calls below `/api` that change something.
 //!
-//! What lives here: the server, who may ask for what ([`guard`]), the calls that give orders (`orders`), the questioner of
+//! What lives here: the server, its connections (`connections`), who may ask for what ([`guard`]), the calls that give orders (`orders`), the questioner of
 //! `pusher health` ([`ask`]), and two ways of telling the same:
 //! - for Prometheus: the words of the page ([`family`]), and writers of what other rooms' snapshots say ([`books`], [`pools`],
 //!   [`standing`], [`told`]);
@@ -39,6 +39,7 @@ mod advice;
 pub mod ask;
 pub mod books;
 mod compose;
+mod connections;
 pub mod document;
 pub mod family;
 pub mod guard;
@@ -53,6 +54,7 @@ pub mod standing;
 pub mod told;
 pub mod view;
 
+use connections::{Bounded, Peer};
 pub use family::{Family, Kind};
 pub use guard::{Guard, Who};
 use live::Live;
@@ -166,9 +168,9 @@ impl Admin {
         };
         let site = Shared::default();
         let router = router(&site, Live::start(site.clone(), runtime), &settings.guard);
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
+        let router = router.into_make_service_with_connect_info::<Peer>();
         runtime.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            if let Err(error) = axum::serve(Bounded::new(listener), router).await {
                 tracing::error!(%error, "the admin server ended");
             }
         });

@@ -66,6 +66,7 @@ impl From<JsonRejection> for Refused {
 
 /// A target and, optionally, why: `{"app": "game", "platform": "apns", "lane": "massive", "why": "…"}`.
 #[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^/\x00-\x1f\x7f-\x9f]+$", example = "game")]
     app: String,
@@ -90,6 +91,7 @@ impl Wish {
 
 /// Why, for the others on call: `{"why": "…"}`.
 #[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Reason {
     #[serde(default)]
     #[schema(max_length = 500)]

@@ -5,6 +5,7 @@
 //! An order is an entry of the control topic: all processes obey it within moments, and who starts later before it lends its
 //! first message. What is in flight when a lane is paused goes on to its end; what waits for a retry is given back.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -89,7 +90,10 @@ impl Levers {
         self.check(target)?;
         let pauses = self.all_orders().await?.pauses;
         let resumed: Vec<_> = pauses.into_iter().map(|(paused, _)| paused).filter(|one| target.covers(one)).collect();
-        let keys: Vec<_> = resumed.iter().map(Paused::key).collect();
+        // Also those that are not known here: a pause that waits to be written is replaced, and one that only another process
+        // remembers ends.
+        let keys: BTreeSet<_> = target.lanes().iter().chain(&resumed).map(Paused::key).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
         for key in &keys {
             self.control.remove(key, &by);
         }

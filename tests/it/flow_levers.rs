@@ -91,6 +91,7 @@ fn changes_need_the_token_and_readings_where_that_is_wanted() {
     for (wrong, why) in [
         (r#"{"app":"game","platform":"apn"}"#, "there is no platform \\\"apn\\\"; there are apns, gcm, listener"),
         (r#"{"app":"game"}"#, "missing field `platform`"),
+        (r#"{"app":"game","platform":"apns","lanes":"single"}"#, "unknown field `lanes`"),
         (r#"{"app":"game","platform":"apns","lane":"x"}"#, "lane must be single, massive or all"),
         ("", "EOF"),
     ] {

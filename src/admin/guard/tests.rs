@@ -51,7 +51,7 @@ fn who_asks_is_an_address_and_a_name() {
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         if let Some(peer) = peer {
-            parts.extensions.insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+            parts.extensions.insert(ConnectInfo(Peer(peer.parse().unwrap())));
         }
         Who::of(&mut parts).to_string()
     };
