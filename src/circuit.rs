@@ -124,14 +124,17 @@ impl Circuit {
         Some(pass)
     }
 
-    /// Leave for a later attempt of a message; `None` while the app is paused, as many as it may have on their way are, or
-    /// its share of retries is used up: the message waits on, and nothing is charged.
+    /// Leave for a later attempt of a message; `None` while the app is paused, as many as it may have on their way are, its pace
+    /// is far exceeded, or its share of retries is used up: the message waits on, and nothing is charged.
     pub fn admit_again(&self, now: Instant) -> Option<Pass> {
         if self.is_open() {
             return self.probe();
         }
-        if self.share.is_allowed() && self.inner.lock().retries.take(self.first_attempts.load(Relaxed), now) {
-            return Some(self.ordinary());
+        if self.share.is_allowed() && self.pace.as_ref().is_none_or(|pace| pace.has_credit(now)) {
+            let is_free = || self.pace.as_ref().is_none_or(|pace| pace.is_ready(now));
+            if self.inner.lock().retries.take(self.first_attempts.load(Relaxed), now, is_free) {
+                return Some(self.ordinary());
+            }
         }
         self.stats.count(Metric::RetriesDelayed, &self.tags(), 1);
         None
@@ -208,8 +211,8 @@ impl Circuit {
         };
         self.settle(inner, change, level);
         // Once for all that were under way when the limit was found used up.
-        if let (Signal::Quota { .. }, Some(Change::Opened), Some(pace)) = (signal, change, &self.pace) {
-            pace.exceeded(now);
+        if let (Signal::Quota { wait }, Some(Change::Opened), Some(pace)) = (signal, change, &self.pace) {
+            pace.exceeded(wait, now);
         }
     }
 

@@ -120,6 +120,11 @@ pub fn now_ms() -> i64 {
     now_ms
 }
 
+/// The same as a moment.
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(now_ms().max(0) as u64)
+}
+
 /// By how many seconds the wall clock is ahead of the time (behind: less than zero); zero while it is believed.
 pub fn ahead_s() -> f64 {
     now_ms();

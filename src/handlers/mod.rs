@@ -17,6 +17,7 @@ mod record;
 pub mod retry;
 mod settings;
 mod unanswered;
+mod wish;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,6 +1,12 @@
 //! The end of a message that no request leaves for.
 
+use crate::clock;
 use crate::outcome::{Outcome, Refusal};
+
+/// Whether a push that was in time when it was read is too late now: it may have waited long for its place.
+pub(in crate::handlers) fn is_late(expires_at_ms: Option<i64>) -> bool {
+    expires_at_ms.is_some_and(|end| end < clock::now_ms())
+}
 
 /// Why a record is not sent.
 #[derive(Debug)]

@@ -18,6 +18,8 @@ const RISE: f64 = 0.0025;
 const LOWEST: f64 = 0.01;
 /// Share of the configured rate that a cold process begins with.
 const COLD: f64 = 1.0 / 60.0;
+/// Who sends less than this share of the configured rate has not used up the limit: somebody else did.
+const INNOCENT: f64 = 0.1;
 /// So many seconds' worth are kept for a burst …
 const BURST: f64 = 0.5;
 /// … and no less than so many requests.
@@ -68,9 +70,14 @@ impl Pace {
         self.0.lock().tokens += 1.0;
     }
 
-    /// The provider says that the limit is used up.
-    pub fn exceeded(&self, now: Instant) {
-        self.0.lock().exceeded(now);
+    /// Whether a request that has waited for its turn elsewhere may leave now: it may be a burst ahead of what may leave.
+    pub fn has_credit(&self, now: Instant) -> bool {
+        self.0.lock().has_credit(now)
+    }
+
+    /// The provider says that the limit is used up, and for how long. What others that share it hear until then is the same news.
+    pub fn exceeded(&self, wait: Duration, now: Instant) {
+        self.0.lock().exceeded(wait, now);
     }
 
     /// Requests per second that may leave at present.
@@ -90,12 +97,15 @@ struct Bucket {
     at: Instant,
     /// For how many seconds from then on more is wanted than may leave.
     hunger: f64,
+    /// Until when the limit is known to be used up.
+    exceeded_until: Option<Instant>,
 }
 
 impl Bucket {
     fn new(settings: Settings, now: Instant) -> Self {
         let warmth = if settings.ramp.is_zero() { settings.per_second } else { settings.per_second * COLD };
-        let bucket = Bucket { settings, tokens: 0.0, ceiling: settings.per_second, warmth, at: now, hunger: 0.0 };
+        let (ceiling, hunger, exceeded_until) = (settings.per_second, 0.0, None);
+        let bucket = Bucket { settings, tokens: 0.0, ceiling, warmth, at: now, hunger, exceeded_until };
         Bucket { tokens: bucket.capacity(), ..bucket }
     }
 
@@ -119,11 +129,23 @@ impl Bucket {
         self.at + Duration::from_secs_f64((wanted / self.rate()).max(0.0))
     }
 
-    fn exceeded(&mut self, now: Instant) {
+    fn has_credit(&mut self, now: Instant) -> bool {
         self.fill(now);
-        let Settings { per_second, .. } = self.settings;
-        self.ceiling = (self.rate() * FALL).max(per_second * LOWEST);
+        self.tokens > -self.capacity()
+    }
+
+    fn exceeded(&mut self, wait: Duration, now: Instant) {
+        if self.exceeded_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.exceeded_until = Some(now + wait);
+        self.fill(now);
         self.tokens = self.tokens.min(0.0);
+        let Settings { per_second, .. } = self.settings;
+        if self.rate() < per_second * INNOCENT && self.warmth < self.ceiling {
+            return;
+        }
+        self.ceiling = (self.rate() * FALL).max(per_second * LOWEST);
         self.hunger = LONG_HUNGER;
     }
 
@@ -142,7 +164,7 @@ impl Bucket {
                 self.warmth = (self.warmth - slope * idle).max(per_second * COLD);
             }
         }
-        self.hunger = 0.0;
+        self.hunger = (self.hunger - passed).max(0.0);
         self.ceiling = (self.ceiling + per_second * RISE * passed).min(per_second);
         self.tokens = (self.tokens + self.rate() * passed).min(self.capacity());
     }
@@ -246,7 +268,7 @@ mod tests {
             }
             if let Some(wait) = closed {
                 refused += if now >= learned { flying } else { 0 };
-                bucket.exceeded(now);
+                bucket.exceeded(wait, now);
                 now += wait; // the gate is closed until then
             }
             now = bucket.next().max(now + MS);
@@ -261,6 +283,43 @@ mod tests {
             assert!(per_minute >= 0.9 * quota as f64, "{configured} of {quota}: {per_minute} a minute");
             assert!(refused < 0.02, "{configured} of {quota}: {refused} refused");
         }
+    }
+
+    #[test]
+    fn the_news_of_one_pause_counts_once_however_many_bring_it() {
+        let (mut bucket, now) = bucket(1_000.0, 0);
+        let wait = Duration::from_secs(30);
+        for ms in 0..20 {
+            bucket.exceeded(wait, now + ms * MS);
+        }
+        assert!((849.0..851.0).contains(&bucket.rate()), "{}", bucket.rate());
+        bucket.exceeded(wait, now + wait);
+        assert!(bucket.rate() < 800.0, "another one: {}", bucket.rate());
+    }
+
+    /// As after a restart in the middle of a campaign: the one before has used up the minute.
+    #[test]
+    fn who_has_sent_next_to_nothing_has_used_up_no_limit() {
+        let (mut bucket, mut now) = bucket(10_000.0, 60);
+        drain(&mut bucket, &mut now, Duration::from_secs(1));
+        bucket.exceeded(Duration::from_mins(1), now);
+        now += Duration::from_mins(1);
+        let sent: Vec<_> = (0..60).map(|_| drain(&mut bucket, &mut now, Duration::from_secs(1))).collect();
+        assert!(sent[0] < 700, "it begins as low as before: {}", sent[0]);
+        assert!(sent[59] > 9_000, "and takes the ramp: {}", sent[59]);
+    }
+
+    #[test]
+    fn what_waited_elsewhere_is_a_burst_ahead_at_most() {
+        let (mut bucket, now) = bucket(1_000.0, 0);
+        drain(&mut bucket, &mut now.clone(), MS);
+        let retries = (0..10_000).take_while(|_| {
+            let leaves = bucket.has_credit(now + MS);
+            bucket.tokens -= if leaves { 1.0 } else { 0.0 };
+            leaves
+        });
+        assert!((500..=502).contains(&retries.count()));
+        assert!(!bucket.is_ready(now + 400 * MS) && bucket.is_ready(now + 510 * MS));
     }
 
     proptest! {

@@ -156,15 +156,20 @@ impl Share {
     }
 
     /// Whether one more message of this lane may be lent. False from when the app's share or the process is full until it is a tenth
-    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now), while those that
-    /// wait for their report hold what other apps are to have, and while as many are on their way as the app is allowed.
+    /// below, while waiters for a retry hold half of the app's share (the rest is for what can be sent now; those of campaigns are
+    /// nothing to what is urgent), while those that wait for their report hold what other apps are to have, and while as many are
+    /// on their way as the app is allowed.
     pub fn has_room(&self, lane: Lane) -> bool {
         let held = self.held.usage();
         if !self.is_allowed() {
             return false;
         }
+        let waiting = match lane {
+            Lane::Massive => held.waiting,
+            Lane::Single => held.waiting.saturating_sub(self.campaigns.usage().waiting),
+        };
         let crowded =
-            held.waiting * 2 >= self.gate.capacity().max(2) || held.reporting >= self.reports.load(Ordering::Relaxed);
+            waiting * 2 >= self.gate.capacity().max(2) || held.reporting >= self.reports.load(Ordering::Relaxed);
         // Both are asked, so that both know when they are full.
         let (app, process) = (self.gate.has_room(held), self.all.gate.has_room(self.all.total.usage()));
         let campaigns = lane == Lane::Single || self.campaigns.has_room() & self.all.campaigns.has_room();
@@ -197,7 +202,7 @@ impl Share {
         if self.allowance.load(Ordering::Relaxed) != usize::MAX {
             return true;
         }
-        let (on_way, campaigns) = (self.held.usage().on_way(), self.campaigns.on_way());
+        let (on_way, campaigns) = (self.level(), self.campaigns.usage().on_way());
         let of_lane = if lane == Lane::Massive { campaigns } else { on_way.saturating_sub(campaigns) };
         self.reach.has_room(lane, on_way, of_lane)
     }

@@ -56,6 +56,9 @@ impl KafkaQueue {
                 if topics.is_empty() {
                     // The group has nothing to say any more that would have to be waited for.
                     self.observer.joined();
+                } else if self.subscribed.as_ref().is_some_and(Vec::is_empty) {
+                    // It has again.
+                    self.observer.rebalancing();
                 }
                 self.subscribed = Some(topics);
             }

@@ -672,6 +672,34 @@ async fn a_connection_whose_window_never_opens_is_left_for_another() {
     assert_eq!(server.books.lock().connections, 2);
 }
 
+/// A peer that reads nothing, with a window that has no end: what waits for the socket has one.
+#[tokio::test]
+async fn a_socket_that_takes_nothing_is_left_for_another() {
+    let server = Server::start(Manner::default(), |seen| {
+        let mut acts = answer_at_once(seen);
+        if (seen.connection, seen.nth) == (0, 0) {
+            acts.extend([Act::Window(1 << 30), Act::Freeze]);
+        }
+        acts
+    })
+    .await;
+    let pool = pool(&server, |settings| settings.max_connections = 2);
+    push(&pool, "first").await.unwrap();
+    let (body, mut begun) = (Bytes::from(vec![b'x'; 32 << 10]), FuturesUnordered::new());
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(answer) = begun.next() => break answer,
+            slot = pool.acquire() => begun.push(slot.unwrap().send(request(), body.clone())),
+        }
+        tokio::task::yield_now().await;
+        // The kernel's buffers of both ends hold some MiB.
+        assert!(begun.len() < 512, "16 MiB wait for a socket that takes nothing");
+    };
+    assert_eq!(answer.unwrap().status, 200);
+    assert_eq!(server.books.lock().connections, 2);
+}
+
 #[tokio::test]
 async fn a_body_larger_than_the_window_is_fed_as_it_opens() {
     let server = Server::start(Manner::default(), answer_at_once).await;

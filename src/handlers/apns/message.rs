@@ -55,6 +55,8 @@ pub(super) struct Push<'a> {
     pub(super) priority: Option<&'static str>,
     /// `apns-expiration`, seconds since the epoch; 0: one attempt, never stored.
     pub(super) expiration: Option<i64>,
+    /// When it stops being worth sending, ms since the epoch.
+    pub(super) expires_at_ms: Option<i64>,
     /// `apns-collapse-id`.
     pub(super) collapse_id: Option<HeaderValue>,
     /// `apns-topic` when the message chose it, by name or by its push type; `None`: the app's own.
@@ -93,6 +95,7 @@ pub(super) fn parse<'a>(
     let id = apns_id(fields)?.unwrap_or_else(identity);
     let parts = Parts::new(&token, id, body, record).ok_or_else(malformed_token)?;
     Ok(Push {
+        expires_at_ms: expiry_ms,
         priority: push_type::priority(&push_type, number(fields.priority, "priority")?)?,
         expiration: number(fields.expiration, "expiration")?
             .filter(|seconds| *seconds >= 0)

@@ -12,11 +12,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::clock;
+use crate::handlers::wish::retry_after;
 use crate::outcome::Class::{self, Configuration, Message, Provider, Token};
 use crate::outcome::{Acceptance, InvalidToken, Outcome, Refusal, Source, Verdict};
 
@@ -158,7 +159,8 @@ fn refusal(answered: &Answered<'_>) -> Refusal {
         None if reason.is_empty() => by_status(status, false),
         None => Refusal { key: UNEXPECTED, reason: Cow::Owned(reason), ..by_status(status, true) },
     };
-    Refusal { status, retry_after: refusal.retry_after.max(retry_after(answered.headers)), ..refusal }
+    // Apple documents no Retry-After; what stands before it may send one.
+    Refusal { status, retry_after: refusal.retry_after.max(retry_after(answered.headers, clock::now)), ..refusal }
 }
 
 fn contradiction(status: u16, reason: &str) -> Cow<'static, str> {
@@ -232,13 +234,10 @@ fn by_status(status: u16, is_apples: bool) -> Refusal {
     Refusal { source, maybe_delivered, ..Refusal::local(class, key, reason, description) }
 }
 
-/// Retry-After in seconds; Apple documents none, what stands before it may send one.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     fn answer(status: u16, body: &str, own_topic: bool) -> Verdict {
@@ -330,16 +329,21 @@ mod tests {
     fn retry_after_is_a_floor_also_above_our_own() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "90".parse().unwrap());
-        for (body, floor) in [("", 90), (r#"{"reason":"TooManyProviderTokenUpdates"}"#, 90)] {
+        let of = |headers: &HeaderMap, body: &str| {
             let answered = Answered {
                 status: StatusCode::TOO_MANY_REQUESTS,
-                headers: &headers,
+                headers,
                 body: body.as_bytes(),
                 token: "",
                 own_topic: false,
             };
-            assert_eq!(refusal_of(&understand(&answered)).unwrap().retry_after, Some(Duration::from_secs(floor)));
+            refusal_of(&understand(&answered)).unwrap().retry_after
+        };
+        for body in ["", r#"{"reason":"TooManyProviderTokenUpdates"}"#] {
+            assert_eq!(of(&headers, body), Some(Duration::from_secs(90)));
         }
+        headers.insert(RETRY_AFTER, "Fri, 22 Nov 2126 08:00:00 GMT".parse().unwrap());
+        assert!(of(&headers, "") > Some(Duration::from_hours(24)), "a gateway's date");
     }
 
     #[test]

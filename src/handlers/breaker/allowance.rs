@@ -1,5 +1,6 @@
-//! How many may be on their way at once while an app is limited: an eighth more at a step where the provider was overloaded
-//! before, twice as many where it was not.
+//! How many may be on their way at once while an app is limited: twice as many at a step that went well, an eighth more where the
+//! provider was overloaded before or something fails that a closed breaker bears. A share of failures that never ends must not
+//! keep an app limited for ever.
 
 use super::window::Counts;
 
@@ -7,7 +8,7 @@ use super::window::Counts;
 pub(super) const SLOW_SHARE: f64 = 0.25;
 /// An app is not slowed down below so many at once.
 pub(super) const SLOWEST: usize = 16;
-/// Share of failures up to which a limited app still grows.
+/// Share of failures up to which a step went well, and of refusals as overload up to which there is no less.
 const CLEAN_SHARE: f64 = 0.1;
 /// What may be on its way after the first good probe.
 pub(super) const FIRST: usize = 2;
@@ -44,11 +45,12 @@ impl Allowance {
         let now = self.at_once;
         if fault >= failure_share {
             self.at_once = (now / 2).max(FIRST);
-        } else if overload > CLEAN_SHARE {
+        } else if overload >= SLOW_SHARE || overload > CLEAN_SHARE && now > SLOWEST {
             let less = if overload >= SLOW_SHARE { now / 2 } else { now - now / CARE };
             *self = Allowance::careful(less.max(SLOWEST.min(now)));
-        } else if fault <= CLEAN_SHARE && (counts.good > 0 || level == 0) {
-            self.at_once = if now < self.careful { now.saturating_mul(2) } else { now + (now / CARE).max(1) };
+        } else if counts.good > 0 || level == 0 {
+            let went_well = fault <= CLEAN_SHARE && now < self.careful;
+            self.at_once = if went_well { now.saturating_mul(2) } else { now + (now / CARE).max(1) };
         }
     }
 }

@@ -366,6 +366,22 @@ proptest! {
         prop_assert_eq!(played.breaker.position(), Position::Closed);
     }
 
+    /// A closed breaker bears it, and so the way there must not end below.
+    #[test]
+    fn what_always_fails_a_little_keeps_no_app_limited(seed in any::<u64>(), share in 0.0..0.3) {
+        let (mut played, mut dice) = (Played::opened(), fastrand::Rng::with_seed(seed));
+        let end = played.now + Duration::from_mins(10);
+        while played.breaker.position() != Position::Closed && played.now < end {
+            let at_once = if played.breaker.position() == Position::Open { 0 } else { played.breaker.allowance(0) };
+            for _ in 0..at_once {
+                played.attempt(if dice.f64() < share { FAULT } else { Signal::Good }, 1);
+            }
+            played.probe(Signal::Good);
+            played.pass(100 * MS);
+        }
+        prop_assert_eq!(played.breaker.position(), Position::Closed);
+    }
+
     #[test]
     fn while_all_fails_probes_are_as_rare_as_the_pauses_say(
         bad in prop_oneof![Just(FAULT), Just(BUSY), Just(Signal::Device)], seconds in 10u64..600,

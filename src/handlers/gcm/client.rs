@@ -5,7 +5,7 @@
 //! holding a stream. FCM has no identity for a request: what may have been processed and is sent again can show twice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -15,10 +15,12 @@ use super::quota::LimitedShare;
 use super::request::{self, Target};
 use super::response::{self, Answered};
 use super::token::{self, AccessToken, Token};
+use crate::clock;
 use crate::handlers::Gate;
+use crate::handlers::not_sent::is_late;
 use crate::handlers::unanswered::{failed, was_turned_away};
 use crate::http2::{Answer, Pool};
-use crate::outcome::{Attempt, Refusal, Verdict};
+use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
 
 /// Requests of one attempt. A GOAWAY and a refused stream in a row are ordinary; more are for the retry policy.
 const MOST_REQUESTS: u32 = 4;
@@ -62,6 +64,9 @@ impl Client {
             };
             // A place can be waited for longer than a token lives, and a token must not be waited for on a place.
             let Some(token) = self.token.at_hand() else { continue };
+            if is_late(push.expires_at_ms) {
+                return Attempt { verdict: Verdict::Resolved(Outcome::Expired(None)), requests, round_trip };
+            }
             if !gate.pass() {
                 return Attempt { verdict: Verdict::Released, requests, round_trip };
             }
@@ -99,7 +104,7 @@ impl Client {
             body: &answer.body,
             token: push.token.as_deref(),
             mostly_limited: self.limited.note(answer.status == StatusCode::TOO_MANY_REQUESTS),
-            now: SystemTime::now,
+            now: clock::now,
         });
         if response::is_third_party(&verdict) {
             self.alarm(&verdict);
@@ -114,7 +119,7 @@ impl Client {
             return;
         }
         *alarmed = Some(Instant::now());
-        if let Verdict::Resolved(crate::outcome::Outcome::Rejected(refusal)) = verdict {
+        if let Verdict::Resolved(Outcome::Rejected(refusal)) = verdict {
             tracing::error!(alarm = true, app = %self.app, reason = %refusal.description, "Firebase cannot push to another service for this project; Android goes on");
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Push<'a> {
     pub(super) token: Option<Cow<'a, str>>,
     /// The request's body.
     pub(super) body: Bytes,
+    /// When it stops being worth sending, ms since the epoch.
+    pub(super) expires_at_ms: Option<i64>,
     /// What the device gets, as the producer wrote it: `data` and `notification`, or the message in Google's own form.
     content: [&'a str; 2],
 }
@@ -78,7 +80,8 @@ pub(super) fn read(message: &QueueMessage, now_ms: i64) -> Result<Push<'_>, NotS
 
 /// What was found in a record, as a push.
 pub(super) fn parse<'a>(fields: &Fields<'a>, now_ms: i64) -> Result<Push<'a>, NotSent> {
-    if expires_at_ms(fields)?.is_some_and(|end| end < now_ms) {
+    let expires_at_ms = expires_at_ms(fields)?;
+    if expires_at_ms.is_some_and(|end| end < now_ms) {
         return Err(NotSent::Expired);
     }
     let mut json = Vec::with_capacity(fields.len() + 256);
@@ -93,7 +96,7 @@ pub(super) fn parse<'a>(fields: &Fields<'a>, now_ms: i64) -> Result<Push<'a>, No
     };
     json.push(b'}');
     let content = [fields.data.or(fields.message).unwrap_or(""), fields.notification.unwrap_or("")];
-    Ok(Push { token, body: json.into(), content })
+    Ok(Push { token, body: json.into(), expires_at_ms, content })
 }
 
 /// When the message stops being worth sending, ms since the epoch: the sooner of `push_expiry` and a `time_to_live` that is

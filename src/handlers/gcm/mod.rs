@@ -220,6 +220,8 @@ impl Provider for GcmProvider {
     }
 
     fn reached(&self, app: &str) {
+        let apps = self.settings.apps.iter().zip(&self.accounts);
+        apps.filter(|(of, _)| *of.name == *app).for_each(|(_, account)| account.limited.forget());
         let key = self.pool_key(app);
         self.pools.lock().iter().filter(|((pool, _), _)| *pool == key).for_each(|(_, pool)| pool.end_rest());
     }

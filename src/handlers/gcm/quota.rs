@@ -25,6 +25,11 @@ impl LimitedShare {
         }
         after > WHOLE / 2
     }
+
+    /// The project sends again after a pause: what was answered before it says nothing about now.
+    pub(super) fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +49,9 @@ mod tests {
         assert!(!noted(&share, (0..10_000).map(|n| n % 3 == 0)));
         assert!(noted(&share, (0..10_001).map(|n| n % 5 != 4)));
         assert!(!noted(&share, [false; 10_000]));
+        assert!(noted(&share, [true; 1000]));
+        share.forget();
+        assert!(!noted(&share, [false, false, true]), "one device's after a pause");
     }
 
     proptest::proptest! {

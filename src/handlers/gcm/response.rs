@@ -10,11 +10,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::answer::{self, Stated};
+use crate::handlers::wish::retry_after;
 use crate::outcome::Class::{self, Configuration, Message, Provider, Token};
 use crate::outcome::{Acceptance, InvalidToken, Outcome, Refusal, Source, Verdict};
 
@@ -236,16 +236,6 @@ fn by_status(status: u16, answered: &Answered<'_>, stated: &Stated) -> Refusal {
         ),
         _ => of_provider("UnexpectedStatus", "UNKNOWN", "a status that FCM never answers with"),
     }
-}
-
-/// Retry-After, in seconds or as a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: fn() -> SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now()).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde::Deserialize;
 
@@ -12,6 +12,7 @@ use super::credentials::{Credentials, TokenUri, form};
 use super::token::{FetchError, Fetched, Source};
 use crate::clock;
 use crate::handlers::BoxFuture;
+use crate::handlers::wish::retry_after;
 use crate::http2::tls::Trust;
 use crate::http2::{Pool, PoolSettings};
 
@@ -87,9 +88,8 @@ impl TokenEndpoint {
         let body = self.body()?;
         let slot = self.pool.acquire().await.map_err(failed)?;
         let answer = slot.send(request, Bytes::from(body)).await.map_err(failed)?;
-        let wish = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        understand(answer.status, &answer.body)
-            .map_err(|error| FetchError { retry_after: wish.map(Duration::from_secs), ..error })
+        let wish = retry_after(&answer.headers, clock::now);
+        understand(answer.status, &answer.body).map_err(|error| FetchError { retry_after: wish, ..error })
     }
 }
 

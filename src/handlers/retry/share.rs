@@ -67,8 +67,9 @@ impl RetryShare {
         RetryShare { deposit, tokens: BURST, seen_first_attempts: 0, last_first_attempt: None, filled: now }
     }
 
-    /// Whether one retry may go now; then it is taken. `first_attempts`: how many the app has made so far.
-    pub fn take(&mut self, first_attempts: u64, now: Instant) -> bool {
+    /// Whether one retry may go now; then it is taken. `first_attempts`: how many the app has made so far. `is_free` is asked whether
+    /// a first attempt could be made as well: where none can, there being none does not mean that none is wanted.
+    pub fn take(&mut self, first_attempts: u64, now: Instant, is_free: impl FnOnce() -> bool) -> bool {
         let new = first_attempts.saturating_sub(self.seen_first_attempts);
         self.seen_first_attempts = self.seen_first_attempts.max(first_attempts);
         if new > 0 {
@@ -81,7 +82,7 @@ impl RetryShare {
             self.tokens -= 1.0;
             return true;
         }
-        self.last_first_attempt.is_none_or(|last| now.saturating_duration_since(last) >= ALONE)
+        self.last_first_attempt.is_none_or(|last| now.saturating_duration_since(last) >= ALONE) && is_free()
     }
 }
 
@@ -106,9 +107,9 @@ mod tests {
         let begin = Instant::now();
         let mut share = RetryShare::new(ShareSettings::default(), begin);
         let late = begin + Duration::from_secs(2);
-        assert!((0..5_000).all(|_| share.take(0, begin)), "nothing was attempted for the first time yet");
-        assert!(!share.take(1, begin), "one is not enough for a retry");
-        assert!((0..5_000).all(|_| share.take(1, late)));
+        assert!((0..5_000).all(|_| share.take(0, begin, || true)), "nothing was attempted for the first time yet");
+        assert!(!share.take(1, begin, || true), "one is not enough for a retry");
+        assert!((0..5_000).all(|_| share.take(1, late, || true)));
     }
 
     #[test]
@@ -120,7 +121,7 @@ mod tests {
             first += 5;
             // Of five first attempts one is refused, of five retries one again: a quarter of the first attempts.
             let retries = if ms % 4 == 0 { 5 } else { 0 };
-            refused += (0..retries).filter(|_| !share.take(first, begin + Duration::from_millis(ms))).count();
+            refused += (0..retries).filter(|_| !share.take(first, begin + Duration::from_millis(ms), || true)).count();
         }
         assert_eq!(refused, 0);
     }
@@ -137,7 +138,7 @@ mod tests {
             for (new, wanted, ms) in steps {
                 now += Duration::from_millis(ms);
                 first += new;
-                retries += (0..wanted).filter(|_| share.take(first, now)).count() as u64;
+                retries += (0..wanted).filter(|_| share.take(first, now, || true)).count() as u64;
                 let allowed = BURST + FLOOR * (now - begin).as_secs_f64() + first as f64 * max_share / (1.0 - max_share);
                 prop_assert!(retries as f64 <= allowed + 1.0, "{} retries, {} allowed", retries, allowed);
             }

@@ -1,7 +1,7 @@
 //! What campaigns may hold of a bound. The rest is kept for what is urgent, which need not wait until a backlog of millions
 //! has made room for it.
 
-use super::{Counters, Gate, Place};
+use super::{Counters, Gate, Place, Usage};
 
 /// The bound of the lane `massive`.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl Campaigns {
         self.gate.has_room(self.held.usage())
     }
 
-    pub(super) fn on_way(&self) -> usize {
-        self.held.usage().on_way()
+    pub(super) fn usage(&self) -> Usage {
+        self.held.usage()
     }
 
     pub(super) fn moved(&self, from: Place, to: Place) {

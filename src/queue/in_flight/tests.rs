@@ -167,6 +167,26 @@ fn waiters_leave_half_of_the_share_to_what_can_be_sent() {
 }
 
 #[test]
+fn the_waiters_of_a_campaign_keep_nothing_urgent_from_being_lent() {
+    let all = InFlight::new(12, 1000);
+    let (share, platform) = (all.share("a"), Platform("apns"));
+    let massive = Origin { topic: "t".into(), partition: 0, app: "a".into(), platform, lane: Lane::Massive };
+    let (campaign, urgent) = (Partition::of(Tally::default().lane(&massive)), Partition::new());
+    let mut held: Vec<_> = (0..6).map(|_| campaign.lend(&share, 1)).collect();
+    for receipt in &held {
+        receipt.set_waiting(true);
+    }
+    assert!(!share.has_room(Lane::Massive) && share.has_room(Lane::Single));
+    held.extend((0..5).map(|_| urgent.lend(&share, 1)));
+    for receipt in &held {
+        receipt.set_waiting(true);
+    }
+    assert!(share.has_room(Lane::Single), "its own waiters are fewer than half");
+    held.into_iter().for_each(Receipt::resolve);
+    assert_eq!(all.total(), Usage::default());
+}
+
+#[test]
 fn an_allowance_bounds_what_is_on_its_way_and_nothing_else() {
     let all = InFlight::new(100, 10_000);
     let (share, partition) = (all.share("a"), Partition::new());
