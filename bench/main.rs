@@ -107,7 +107,7 @@ fn measure(scratch: &Path, options: &Options) -> Result<()> {
     for round in 0..rounds {
         eprintln!("round {} of {rounds}: {pushes} pushes each, bare h2 and the worker, per platform", round + 1);
         for Contest { simulator, floor, h2load, workers } in &mut contests {
-            floor.push(client_round(simulator, pushes, bare_client)?);
+            floor.push(client_round(simulator, pushes, |plan| Ok((bare_client(plan)?, pushes)))?);
             if has_h2load {
                 h2load.push(client_round(simulator, pushes, |plan| h2load::run(plan, scratch))?);
             }
@@ -122,13 +122,13 @@ fn measure(scratch: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A round of a client that is no worker.
-fn client_round(simulator: &Simulator, pushes: u64, run: impl FnOnce(&Plan) -> Result<Usage>) -> Result<Round> {
+/// A round of a client that is no worker, which says what it used and how much was accepted.
+fn client_round(simulator: &Simulator, pushes: u64, run: impl FnOnce(&Plan) -> Result<(Usage, u64)>) -> Result<Round> {
     simulator.reset()?;
     simulator.set_latency(0)?;
     let plan = simulator.plan(pushes)?;
     let before = simulator.cpu()?;
-    let usage = run(&plan)?;
+    let (usage, pushes) = run(&plan)?;
     let server = simulator.cpu()?.checked_sub(before).unwrap();
     Ok(Round { usage, pushes, server, peak_rss: 0, p50_us: 0, p99_us: 0 })
 }
