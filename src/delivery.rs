@@ -156,7 +156,12 @@ fn attempt_once(mut push: Push, begun: Begun, pass: Option<Pass>, desk: Arc<Desk
         let gate = DeliveryGate::new(&push, &desk, &tools.circuit, pass, &begun);
         let attempt = attempt(tools.handler.as_ref(), &push, &gate).await;
         push.admitted = gate.admitted().or(push.admitted);
-        let answered = matches!(attempt.verdict, Verdict::Resolved(_)).then_some(attempt.round_trip);
+        // A borrow of the attempt would give it a place of its own in this future. To one that expired no answer came.
+        let answered = match attempt.verdict {
+            Verdict::Resolved(Outcome::Expired(_)) => None,
+            Verdict::Resolved(_) => Some(attempt.round_trip),
+            _ => None,
+        };
         begun.ended(attempt.requests, answered);
         drop(begun);
         if let Some(report) = end(push, attempt, pass, tools, &desk) {

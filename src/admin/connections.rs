@@ -17,9 +17,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// At a time; more wait in the kernel's queue.
 const MOST: usize = 256;
-/// Longest time in which no byte is read or written. Above what probes and most scrapers let pass between two questions; who asks
-/// more seldom connects anew.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// Longest time in which no byte is read or written. Above what probes and scrapers let pass between two questions, and what an
+/// order's answer takes.
+const LONGEST_SILENCE: Duration = Duration::from_secs(75);
 
 /// A listener whose connections are bounded in number and in silence.
 pub(super) struct Bounded {

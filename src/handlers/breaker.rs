@@ -12,7 +12,7 @@
 //!   than what the provider asked for. A probe without an answer does not keep the next one waiting; one that failed is tried
 //!   again when there is no other push.
 //! - *Limited*: so many may be on their way at once, twice as many after each step that went well; half as many after one that
-//!   overloaded the provider (an eighth less when it did so a little), and an eighth more at a time from there on.
+//!   overloaded the provider, and an eighth more at a time from there on, as where something fails that a closed breaker bears.
 //! - What is refused for one device alone says nothing about the others, unless nothing else is heard for long.
 
 use std::time::{Duration, Instant};

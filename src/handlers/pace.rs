@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::retry::LONGEST_WISH;
+
 /// What remains of the ceiling when the limit was found used up.
 const FALL: f64 = 0.85;
 /// Share of the configured rate by which the ceiling rises each second: all that one fall took in about a minute.
@@ -24,6 +26,8 @@ const INNOCENT: f64 = 0.1;
 const BURST: f64 = 0.5;
 /// … and no less than so many requests.
 const LEAST_BURST: f64 = 50.0;
+/// For so long at least a refusal is the same news as the one before, whatever wait it names.
+const LEAST_NEWS: Duration = Duration::from_secs(1);
 /// For so long it is believed that a request waits that was told to.
 const HUNGER: f64 = 1.0;
 /// For so long that a backlog waits behind a limit that is used up: the longest wish of a provider that is heeded, and a little.
@@ -131,6 +135,9 @@ impl Bucket {
 
     fn has_credit(&mut self, now: Instant) -> bool {
         self.fill(now);
+        if self.tokens < 1.0 {
+            self.hunger = self.hunger.max(HUNGER);
+        }
         self.tokens > -self.capacity()
     }
 
@@ -138,7 +145,7 @@ impl Bucket {
         if self.exceeded_until.is_some_and(|until| now < until) {
             return;
         }
-        self.exceeded_until = Some(now + wait);
+        self.exceeded_until = Some(now + wait.clamp(LEAST_NEWS, LONGEST_WISH));
         self.fill(now);
         self.tokens = self.tokens.min(0.0);
         let Settings { per_second, .. } = self.settings;
@@ -293,8 +300,11 @@ mod tests {
             bucket.exceeded(wait, now + ms * MS);
         }
         assert!((849.0..851.0).contains(&bucket.rate()), "{}", bucket.rate());
-        bucket.exceeded(wait, now + wait);
-        assert!(bucket.rate() < 800.0, "another one: {}", bucket.rate());
+        bucket.exceeded(Duration::ZERO, now + wait);
+        bucket.exceeded(Duration::ZERO, now + wait + MS);
+        assert!((780.0..790.0).contains(&bucket.rate()), "another one: {}", bucket.rate());
+        bucket.exceeded(Duration::MAX, now + 2 * wait);
+        assert!(bucket.rate() < 750.0, "and another one: {}", bucket.rate());
     }
 
     /// As after a restart in the middle of a campaign: the one before has used up the minute.
@@ -307,6 +317,18 @@ mod tests {
         let sent: Vec<_> = (0..60).map(|_| drain(&mut bucket, &mut now, Duration::from_secs(1))).collect();
         assert!(sent[0] < 700, "it begins as low as before: {}", sent[0]);
         assert!(sent[59] > 9_000, "and takes the ramp: {}", sent[59]);
+    }
+
+    #[test]
+    fn retries_alone_warm_it_too() {
+        let (mut bucket, mut now) = bucket(10_000.0, 60);
+        for _ in 0..60_000 {
+            while bucket.has_credit(now) {
+                bucket.tokens -= 1.0;
+            }
+            now += MS;
+        }
+        assert!(bucket.rate() > 9_000.0, "{}", bucket.rate());
     }
 
     #[test]

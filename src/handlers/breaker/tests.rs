@@ -269,7 +269,8 @@ fn overload_slows_an_app_down_and_not_to_a_halt() {
         played.attempt(Signal::Good, 7);
         played.pass(100 * MS);
     }
-    assert_eq!(played.breaker.allowance(0), SLOWEST);
+    // It tries an eighth more again and again.
+    assert!((SLOWEST..=SLOWEST + 2).contains(&played.breaker.allowance(0)), "{}", played.breaker.allowance(0));
     for _ in 0..150 {
         played.attempt(Signal::Good, 10);
         played.pass(100 * MS);
@@ -368,13 +369,15 @@ proptest! {
 
     /// A closed breaker bears it, and so the way there must not end below.
     #[test]
-    fn what_always_fails_a_little_keeps_no_app_limited(seed in any::<u64>(), share in 0.0..0.3) {
+    fn what_always_fails_a_little_keeps_no_app_limited(
+        seed in any::<u64>(), (bad, share) in prop_oneof![(Just(FAULT), 0.0..0.45), (Just(BUSY), 0.0..0.2)],
+    ) {
         let (mut played, mut dice) = (Played::opened(), fastrand::Rng::with_seed(seed));
         let end = played.now + Duration::from_mins(10);
         while played.breaker.position() != Position::Closed && played.now < end {
             let at_once = if played.breaker.position() == Position::Open { 0 } else { played.breaker.allowance(0) };
             for _ in 0..at_once {
-                played.attempt(if dice.f64() < share { FAULT } else { Signal::Good }, 1);
+                played.attempt(if dice.f64() < share { bad } else { Signal::Good }, 1);
             }
             played.probe(Signal::Good);
             played.pass(100 * MS);

@@ -2,8 +2,8 @@
 //!
 //! Without a bound, what a provider refuses comes back on top of what is new, and a provider in trouble gets more to do the
 //! less it can. So retries take what first attempts have put in, and wait when there is none: they are delayed, not failed.
-//! When nothing is attempted for the first time there is nobody to be crowded out, and retries are free; what then holds
-//! them back is each message's own pause, and the breaker.
+//! When nothing is attempted for the first time although it could be there is nobody to be crowded out, and retries are free;
+//! what then holds them back is each message's own pause, the breaker, and the app's pace if it has one.
 
 use std::time::{Duration, Instant};
 

@@ -98,7 +98,7 @@ metrics! {
     Skipped: Ours Counter "skipped" [platform, game],
     /// Messages that wait for their next attempt.
     RetryWaiting: Ours Gauge "retry_waiting" [platform, game],
-    /// Looks at a waiting message that found no leave to try it again: the app's share of retries was used up, or as many were on their way as it may have.
+    /// Looks at a waiting message that found no leave to try it again: the app's share of retries or its pace was used up, or as many were on their way as it may have.
     RetriesDelayed: Ours Counter "retries_delayed" [platform, game],
     /// 0: closed, all is sent; 1: limited, so many are sent at once; 2: open, the app is paused and only probes are sent.
     BreakerState: Ours Gauge "breaker_state" [platform, game],
