@@ -17,7 +17,6 @@ use axum::response::{IntoResponse as _, Response};
 use subtle::ConstantTimeEq as _;
 
 use super::connections::Peer;
-
 use crate::config::{Config, ConfigError, Key};
 
 /// The token itself.

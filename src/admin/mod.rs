@@ -1,8 +1,8 @@
 //! What a running process says of itself over HTTP, and by what orders are given to it: `/healthz`, `/readyz`, `/metrics`, the
 //! status page with its documents, and the calls below `/api` that change something.
 //!
-//! What lives here: the server, its connections (`connections`), who may ask for what ([`guard`]), the calls that give orders (`orders`), the questioner of
-//! `pusher health` ([`ask`]), and two ways of telling the same:
+//! What lives here: the server, its connections (`connections`), who may ask for what ([`guard`]), the calls that give orders
+//! (`orders`), the questioner of `pusher health` ([`ask`]), and two ways of telling the same:
 //! - for Prometheus: the words of the page ([`family`]), and writers of what other rooms' snapshots say ([`books`], [`pools`],
 //!   [`standing`], [`told`]);
 //! - for people: what a site shows ([`view`]), the last minutes ([`recent`]), the document ([`document`], written by `compose`,

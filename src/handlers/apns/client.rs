@@ -16,10 +16,10 @@ use super::request::{self, Target};
 use super::response::{self, Answered};
 use super::token::{Now, ProviderToken, Signed};
 use crate::handlers::Gate;
-use crate::handlers::not_sent::is_late;
+use crate::handlers::not_sent::kept_back;
 use crate::handlers::unanswered::{failed, was_turned_away};
 use crate::http2::{Answer, Pool, Slot};
-use crate::outcome::{Attempt, Outcome, Verdict};
+use crate::outcome::{Attempt, Verdict};
 
 /// Requests of one attempt. A GOAWAY and a refused stream in a row are ordinary; more are for the retry policy.
 const MOST_REQUESTS: u32 = 4;
@@ -60,11 +60,8 @@ impl Client {
                 Err(error) => return Attempt { verdict: failed(&error), requests, round_trip },
             };
             let Some(authorization) = self.authorization(&slot) else { continue };
-            if is_late(push.expires_at_ms) {
-                return Attempt { verdict: Verdict::Resolved(Outcome::Expired(None)), requests, round_trip };
-            }
-            if !gate.pass() {
-                return Attempt { verdict: Verdict::Released, requests, round_trip };
+            if let Some(verdict) = kept_back(gate, push.expires_at_ms) {
+                return Attempt { verdict, requests, round_trip };
             }
             let request = request::build(push, &self.target, authorization.clone());
             requests += 1;

@@ -16,6 +16,7 @@ use super::push_type::{self, PushType};
 use crate::handlers::Subject;
 use crate::handlers::json::{Members, Text};
 pub(super) use crate::handlers::not_sent::NotSent;
+use crate::handlers::not_sent::is_late;
 use crate::outcome::{Class, Refusal};
 
 /// Longest token that we put into a path. Apple's are 64 characters today and may grow; its server refuses header lists
@@ -80,7 +81,7 @@ pub(super) fn parse<'a>(
     identity: impl FnOnce() -> Uuid,
 ) -> Result<Push<'a>, NotSent> {
     let expiry_ms = expiry_ms(fields)?;
-    if expiry_ms.is_some_and(|end| end < now_ms) {
+    if is_late(expiry_ms, || now_ms) {
         return Err(NotSent::Expired);
     }
     let token = token(fields)?;

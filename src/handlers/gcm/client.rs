@@ -17,7 +17,7 @@ use super::response::{self, Answered};
 use super::token::{self, AccessToken, Token};
 use crate::clock;
 use crate::handlers::Gate;
-use crate::handlers::not_sent::is_late;
+use crate::handlers::not_sent::kept_back;
 use crate::handlers::unanswered::{failed, was_turned_away};
 use crate::http2::{Answer, Pool};
 use crate::outcome::{Attempt, Outcome, Refusal, Verdict};
@@ -64,11 +64,8 @@ impl Client {
             };
             // A place can be waited for longer than a token lives, and a token must not be waited for on a place.
             let Some(token) = self.token.at_hand() else { continue };
-            if is_late(push.expires_at_ms) {
-                return Attempt { verdict: Verdict::Resolved(Outcome::Expired(None)), requests, round_trip };
-            }
-            if !gate.pass() {
-                return Attempt { verdict: Verdict::Released, requests, round_trip };
+            if let Some(verdict) = kept_back(gate, push.expires_at_ms) {
+                return Attempt { verdict, requests, round_trip };
             }
             let request = request::build(&self.target, token.authorization.clone());
             requests += 1;

@@ -17,6 +17,7 @@ use super::notification::Notification;
 use crate::handlers::Subject;
 use crate::handlers::json::{Key, Members, key, push_member, push_text_member};
 pub(super) use crate::handlers::not_sent::NotSent;
+use crate::handlers::not_sent::is_late;
 use crate::message::QueueMessage;
 use crate::outcome::{Class, Refusal};
 
@@ -81,7 +82,7 @@ pub(super) fn read(message: &QueueMessage, now_ms: i64) -> Result<Push<'_>, NotS
 /// What was found in a record, as a push.
 pub(super) fn parse<'a>(fields: &Fields<'a>, now_ms: i64) -> Result<Push<'a>, NotSent> {
     let expires_at_ms = expires_at_ms(fields)?;
-    if expires_at_ms.is_some_and(|end| end < now_ms) {
+    if is_late(expires_at_ms, || now_ms) {
         return Err(NotSent::Expired);
     }
     let mut json = Vec::with_capacity(fields.len() + 256);
