@@ -241,6 +241,11 @@ impl Circuit {
         self.inner.lock().breaker.position()
     }
 
+    /// Whether the breaker has nothing to decide: it is closed, and nothing has failed since something succeeded.
+    pub fn is_calm(&self) -> bool {
+        self.inner.lock().breaker.is_calm()
+    }
+
     fn tell_successes(&self, inner: &mut Inner, now: Instant) {
         let good = self.good.load(Relaxed);
         let new = good.saturating_sub(inner.told);

@@ -102,6 +102,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it is closed, and nothing has failed since something succeeded.
+    pub fn is_calm(&self) -> bool {
+        matches!(self.state, State::Closed) && self.row.since.is_none()
+    }
+
     /// Most messages of the app that may be on their way, given that `level` are; `usize::MAX`: no limit.
     pub fn allowance(&self, level: usize) -> usize {
         match self.state {

@@ -138,12 +138,13 @@ impl Queue for KafkaQueue {
         let (busy, full) = self.take(now, out)?;
         if !busy {
             let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
-            if !woken && !full {
-                self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs nothing
+            if woken || full {
+                let now = Instant::now();
+                self.serve(now, out)?;
+                self.take(now, out)?;
+            } else {
+                self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs little
             }
-            let now = Instant::now();
-            self.serve(now, out)?;
-            self.take(now, out)?;
         }
         Ok(())
     }

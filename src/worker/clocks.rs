@@ -15,8 +15,10 @@ use crate::shutdown::Shutdown;
 
 /// How often gauges are told.
 const GAUGES: Duration = Duration::from_secs(1);
-/// How often the breakers look at the clock.
+/// How often the breakers look at the clock while one has something to decide.
 const BREAKERS: Duration = Duration::from_millis(50);
+/// The same while all goes well, for which an idle worker is not to be woken more often than needed.
+const CALM_BREAKERS: Duration = Duration::from_millis(200);
 
 /// The runtime of everything that is not a push.
 pub(super) fn house() -> Result<Runtime, StartError> {
@@ -39,15 +41,15 @@ pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
 
 /// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
 pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
-    let mut every = tokio::time::interval(BREAKERS);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let token = shutdown.token();
-    while tokio::select! { _ = every.tick() => true, () = token.cancelled() => false } {
+    let (token, mut pause) = (shutdown.token(), Duration::ZERO);
+    while tokio::select! { () = tokio::time::sleep(pause) => true, () = token.cancelled() => false } {
         for (app, circuit) in &parts.circuits {
             if circuit.tick(Instant::now()) {
                 parts.provider.reached(app);
             }
         }
+        let is_calm = parts.circuits.values().all(|circuit| circuit.is_calm());
+        pause = if is_calm { CALM_BREAKERS } else { BREAKERS };
     }
 }
 

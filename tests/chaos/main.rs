@@ -95,7 +95,8 @@ fn all(options: &Options) -> Vec<String> {
     let of =
         |line: &Line| line.broken().into_iter().map(move |what| (line.fault, line.platform, what)).collect::<Vec<_>>();
     let broken = lines.iter().flat_map(of).map(|(fault, platform, what)| format!("{fault} ({platform}): {what}"));
-    broken.chain(last_words).collect()
+    // What is broken comes last: of a long run often only the end is kept.
+    last_words.into_iter().chain(broken).collect()
 }
 
 fn is_wanted(fault: &Fault, options: &Options) -> bool {

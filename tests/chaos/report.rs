@@ -140,8 +140,7 @@ const STANDING: [&str; 10] = [
     "pusher_valve_closed",
 ];
 
-/// Leaves what the workers of a broken promise say behind, and says where; the end of it, where only the end of a run is
-/// looked at.
+/// Leaves what the workers of a broken promise say behind, and says where; returns the end of it, for where no files are kept.
 pub(crate) fn keep_logs(world: &World, fault: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
     std::fs::create_dir_all(&folder).expect("a folder for logs");
