@@ -19,7 +19,7 @@ use super::topic;
 use super::{Settings, Stage, View};
 
 /// Longest sleep: how late an order is noticed, and the end.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(200);
 /// Until brokers that are away are asked again, and a topic that is not there is looked for: the first order may be what makes it, and is
 /// to be obeyed as soon as any other.
 const ASK_AGAIN: Duration = Duration::from_secs(1);

@@ -8,8 +8,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::link::Link;
 use super::wire::Broken;
@@ -21,6 +23,10 @@ const READS: usize = 16;
 /// A vector that has grown beyond this for a burst is not kept for the next.
 const KEPT: usize = 64 << 10;
 
+/// How long a socket that takes nothing more is still read. What lies in it is seen only after the runtime has asked the system again,
+/// which it does between the turns of its tasks, and always before it finds that a time is over.
+const LAST_READS: Duration = Duration::from_millis(20);
+
 /// A connection's bytes, in both directions.
 pub(super) struct Channel<T> {
     link: Arc<Link>,
@@ -31,8 +37,13 @@ pub(super) struct Channel<T> {
     left: usize,
     /// Whether what is to leave has waited for a turn.
     has_waited: bool,
-    /// Why nothing can leave any more, while there is still something to read.
-    broken: Option<io::Error>,
+    broken: Option<Break>,
+}
+
+/// Nothing can leave any more, while there may still be something to read.
+struct Break {
+    why: io::Error,
+    last_reads: Pin<Box<Sleep>>,
 }
 
 /// Why nothing comes and goes any more.
@@ -84,6 +95,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     /// Takes in what has come and lets go of what is to leave. Pending as long as the connection lives.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let answers = self.link.answers();
+        // Before the reads: what it says holds for them.
+        let is_read = self.broken.as_mut().is_some_and(|broken| broken.last_reads.as_mut().poll(cx).is_ready());
         let input = self.take_input(cx);
         if let Input::End(end) = input {
             return Poll::Ready(self.answer(end, cx));
@@ -92,14 +105,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
             cx.waker().wake_by_ref();
         }
         // What the peer said before it broke the connection comes first.
-        if let Some(error) = self.broken.take_if(|_| matches!(input, Input::None)) {
-            return Poll::Ready(End::Io(error));
+        if let Some(broken) = self.broken.take_if(|_| is_read && matches!(input, Input::None)) {
+            return Poll::Ready(End::Io(broken.why));
         }
-        if self.broken.is_none() && !self.lets_wait(answers) {
+        if self.broken.is_some() {
+            return Poll::Pending;
+        }
+        if !self.lets_wait(answers) {
             return self.let_go(cx);
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Why nothing can leave any more, when that is so.
+    pub(super) fn broken(&self) -> Option<&io::Error> {
+        self.broken.as_ref().map(|broken| &broken.why)
     }
 
     /// Whether what is to leave waits for the next turn.
@@ -112,8 +133,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
     fn let_go(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let left = self.poll_output(cx);
         let is_all = left.is_ready();
-        if let Poll::Ready(Err(error)) = left {
-            self.broken = Some(error);
+        if let Poll::Ready(Err(why)) = left {
+            self.broken = Some(Break { why, last_reads: Box::pin(tokio::time::sleep(LAST_READS)) });
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -462,6 +483,32 @@ mod tests {
         link.session().lose("broken");
         let end = poll_fn(|cx| link.session().poll_end(key, cx)).await;
         assert!(matches!(end, Err(Ended::Lost { has_left: true, .. })), "TLS may have taken it: {end:?}");
+    }
+
+    /// The runtime has not asked the system since, and thinks that there is nothing to read.
+    #[tokio::test]
+    async fn what_lies_in_a_socket_when_it_breaks_is_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        let link = Arc::new(Link::new(&[]));
+        let mut channel = Channel::new(link.clone(), ours);
+        let push = Push { serial: 1, topic: 0, secret: 0, body: 9 };
+        let key = link.session().begin(Instant::now(), push.request(), push.body()).unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(channel.poll(cx).is_pending())).await);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let ok = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]; // HEADERS that end the stream: `:status: 200` of the static table
+        std::io::Write::write_all(&mut theirs, &[&settings[..], &ok].concat()).unwrap();
+        drop(theirs); // it has not read all: the system resets the connection
+        link.session().ping();
+        let turns = poll_fn(|cx| {
+            let turns = (0..3).filter(|_| channel.poll(cx).is_pending()).count();
+            Poll::Ready((turns, channel.broken().is_some()))
+        });
+        assert_eq!(turns.await, (3, true));
+        let end = poll_fn(|cx| channel.poll(cx)).await;
+        let answer = poll_fn(|cx| link.session().poll_end(key, cx)).await;
+        assert_eq!(answer.map(|(status, ..)| status.as_u16()).ok(), Some(200), "{end:?}");
     }
 
     #[tokio::test]

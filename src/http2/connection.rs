@@ -15,7 +15,7 @@ use super::link::Link;
 use super::shared::Shared;
 
 /// Longest time between two looks at the deadlines.
-const LONGEST_TICK: Duration = Duration::from_millis(250);
+const LONGEST_TICK: Duration = Duration::from_millis(500);
 /// Shortest: settings for tests may be small.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 /// Bytes that may wait for a socket that takes none before nothing more is added to them.
@@ -108,6 +108,16 @@ impl Driver {
         self.goaway = Some(said);
     }
 
+    /// What can take nothing more gets no new streams, while it is read to its end.
+    fn turn_away_if_broken(&mut self) {
+        let Some(why) = self.channel.broken() else { return };
+        self.shared.with_state(|state| {
+            if let Some(member) = state.member(self.id) {
+                member.turn_away(&why.to_string());
+            }
+        });
+    }
+
     /// The connection's end in words; a GOAWAY that came with it is counted like any other.
     fn end(&mut self, end: &End) -> String {
         let said = self.link.session().goaway();
@@ -169,6 +179,7 @@ impl Driver {
             if let Poll::Ready(end) = self.channel.poll(cx) {
                 return Poll::Ready(self.end(&end));
             }
+            self.turn_away_if_broken();
             if self.look_at_peer() {
                 self.is_farewell = true;
                 self.link.session().say_goaway(None);

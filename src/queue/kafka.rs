@@ -24,7 +24,7 @@ use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
 
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
-const NAP: Duration = Duration::from_millis(50);
+const NAP: Duration = Duration::from_millis(100);
 /// Sleep when something is readable and there is no room for it.
 const FULL_NAP: Duration = Duration::from_millis(1);
 

@@ -172,8 +172,12 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let (mut ended, mut parted) = (false, false);
         while self.arrived.len() < BATCH {
+            let flushes = self.wire.flushes();
             let polled = self.h2.poll_accept(cx);
-            self.unwritten = 0;
+            // Not where the socket, or tokio's budget for one turn, was in the way.
+            if self.wire.flushes() > flushes {
+                self.unwritten = 0;
+            }
             parted |= self.note_pings();
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => self.admit(cx, request, respond),

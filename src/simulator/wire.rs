@@ -232,6 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         ready!(self.poll_outgoing(cx))?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         let mut state = self.control.0.lock();
+        state.flushes += 1;
         if state.finishing && !state.flushed {
             state.flushed = true;
             cx.waker().wake_by_ref();

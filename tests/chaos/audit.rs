@@ -55,9 +55,18 @@ struct Told {
     keys: Vec<Option<String>>,
 }
 
+/// What the feedback about each push of the last time was to say. A worker that was out of its group may tell late what it knows.
+pub(crate) type Before = HashMap<Uuid, Option<&'static str>>;
+
 /// Judges the records that have come to both topics since the last time.
-pub(crate) fn judge(pushes: &mut Log, records: &mut Log, books: &Books, provider: &dyn Provider) -> Findings {
-    let mut findings = Findings::default();
+pub(crate) fn judge(
+    pushes: &mut Log,
+    records: &mut Log,
+    books: &Books,
+    provider: &dyn Provider,
+    before: &mut Before,
+) -> Findings {
+    let (mut findings, mut now) = (Findings::default(), Before::new());
     let mut told = told(records, provider, &mut findings);
     let topic = pushes.topic().to_owned();
     pushes.read(|record| {
@@ -66,7 +75,8 @@ pub(crate) fn judge(pushes: &mut Log, records: &mut Log, books: &Books, provider
         let Some(fate) = books.of(record.value) else {
             return findings.wrong(|| format!("{} is not in the books", place()));
         };
-        let about = told.remove(&identity(&topic, record.partition, record.offset)).unwrap_or_default();
+        let id = identity(&topic, record.partition, record.offset);
+        let about = told.remove(&id).unwrap_or_default();
         findings.told_again += about.times.saturating_sub(1);
         let expected = match fate {
             Fate::Delivered(serial) => {
@@ -81,6 +91,7 @@ pub(crate) fn judge(pushes: &mut Log, records: &mut Log, books: &Books, provider
             Fate::Waiting if about.times == 0 => return,
             Fate::Waiting => None,
         };
+        now.insert(id, expected);
         if about.times == 0 {
             findings.lose(|| format!("{} has no feedback record", place()));
         }
@@ -88,9 +99,17 @@ pub(crate) fn judge(pushes: &mut Log, records: &mut Log, books: &Books, provider
             findings.wrong(|| format!("the feedback of {} says {key:?}, not {expected:?}", place()));
         }
     });
-    for id in told.into_keys() {
-        findings.wrong(|| format!("feedback of no message: {id}"));
+    for (id, about) in told {
+        let Some(expected) = before.get(&id) else {
+            findings.wrong(|| format!("feedback of no message: {id}"));
+            continue;
+        };
+        findings.told_again += about.times;
+        for key in about.keys.iter().filter(|key| key.as_deref() != *expected) {
+            findings.wrong(|| format!("late feedback of {id} says {key:?}, not {expected:?}"));
+        }
     }
+    *before = now;
     findings
 }
 

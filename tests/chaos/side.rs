@@ -100,6 +100,7 @@ pub(crate) struct Side {
     traffic: Option<Traffic>,
     pushes: Log,
     records: Log,
+    told_before: audit::Before,
     letters: Log,
     committed: Committed,
     _credentials: Arc<tempfile::TempDir>,
@@ -132,6 +133,7 @@ impl Side {
             platform,
             pushes: Log::open(&world.kafka.brokers, &topic, vec![0; plan.partitions as usize]),
             records: Log::open(&world.kafka.brokers, &feedback, vec![0; FEEDBACK_PARTITIONS as usize]),
+            told_before: audit::Before::new(),
             letters: Log::open(&world.kafka.brokers, &letters, vec![0]),
             committed: Committed::watch(&world.kafka.brokers, group, &topic, plan.partitions),
             settings: home.settings.clone(),
@@ -380,7 +382,8 @@ impl Side {
     /// Judges what was produced since the last time.
     pub(crate) fn audit(&mut self) -> Findings {
         let mut books = self.meter.books.lock();
-        let mut findings = audit::judge(&mut self.pushes, &mut self.records, &books, self.meter.provider.as_ref());
+        let provider = self.meter.provider.as_ref();
+        let mut findings = audit::judge(&mut self.pushes, &mut self.records, &books, provider, &mut self.told_before);
         books.close();
         self.letters.read(|letter| findings.wrong(|| format!("{} is a dead letter", letter.offset)));
         findings

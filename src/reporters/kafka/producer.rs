@@ -17,10 +17,9 @@ use super::state::State;
 use super::{REPORT_GRACE, Settings};
 use crate::kafka_acl;
 
-/// How long one poll for reports waits. The crate's poll ends with up to a millisecond of looking again and again, for the
-/// client counts in milliseconds: with the 100 ms of its `ThreadedProducer` an idle producer takes a hundredth of a core.
-const POLL: Duration = Duration::from_secs(1);
-/// How often it is looked for records whose report does not come.
+/// How often it is looked for records whose report does not come; meanwhile a poll waits for reports. The crate's poll ends with up
+/// to a millisecond of looking again and again, for the client counts in milliseconds: with the 100 ms of its `ThreadedProducer` an idle
+/// producer takes a hundredth of a core.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The producer with a polling thread of its own, which ends soon after it was dropped.
@@ -37,7 +36,7 @@ impl Producer {
         std::thread::Builder::new().name("producer".into()).spawn(move || {
             let mut looked = Instant::now();
             while !ended.load(Relaxed) {
-                polled.poll(POLL);
+                polled.poll(LOOK);
                 if looked.elapsed() > LOOK {
                     polled.context().look(most);
                     looked = Instant::now();

@@ -26,6 +26,7 @@ pub(super) struct State {
     pub(super) muted: bool,
     pub(super) finishing: bool,
     pub(super) flushed: bool,
+    pub(super) flushes: u64,
 }
 
 /// The levers of one `Wire`. What they ask for happens when the connection is polled next.
@@ -58,6 +59,11 @@ impl WireControl {
     /// batches: what matters is the order on the wire.
     pub fn take_acknowledgement(&self, stream: u32) -> bool {
         self.0.lock().acknowledged_after.pop_front_if(|after| *after < stream).is_some()
+    }
+
+    /// How often all that was to be written had been handed to the system.
+    pub fn flushes(&self) -> u64 {
+        self.0.lock().flushes
     }
 
     /// PINGs received since the last call.
