@@ -108,12 +108,12 @@ impl Driver {
         self.goaway = Some(said);
     }
 
-    /// What can take nothing more gets no new streams, while it is read to its end.
-    fn turn_away_if_broken(&mut self) {
-        let Some(why) = self.channel.broken() else { return };
+    /// A connection that can take nothing more gets no new streams, while it is read to its end. What that was is said then: a GOAWAY
+    /// may still lie there.
+    fn drain(&mut self) {
         self.shared.with_state(|state| {
             if let Some(member) = state.member(self.id) {
-                member.turn_away(&why.to_string());
+                member.places.drain();
             }
         });
     }
@@ -179,8 +179,11 @@ impl Driver {
             if let Poll::Ready(end) = self.channel.poll(cx) {
                 return Poll::Ready(self.end(&end));
             }
-            self.turn_away_if_broken();
-            if self.look_at_peer() {
+            let is_broken = self.channel.is_broken();
+            if is_broken {
+                self.drain();
+            }
+            if self.look_at_peer() && !is_broken {
                 self.is_farewell = true;
                 self.link.session().say_goaway(None);
             }
