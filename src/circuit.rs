@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -241,9 +241,9 @@ impl Circuit {
         self.inner.lock().breaker.position()
     }
 
-    /// Whether the breaker has nothing to decide: it is closed, and nothing has failed since something succeeded.
-    pub fn is_calm(&self) -> bool {
-        self.inner.lock().breaker.is_calm()
+    /// When to look at the clock again at the latest.
+    pub fn look_again(&self) -> Duration {
+        self.inner.lock().breaker.look_again()
     }
 
     fn tell_successes(&self, inner: &mut Inner, now: Instant) {

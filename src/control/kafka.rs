@@ -20,6 +20,8 @@ use super::{Settings, Stage, View};
 
 /// Longest sleep: how late an order is noticed, and the end.
 const TURN: Duration = Duration::from_millis(200);
+/// The same while an order is being written: its report is waited for.
+const SHORT_TURN: Duration = Duration::from_millis(20);
 /// Until brokers that are away are asked again, and a topic that is not there is looked for: the first order may be what makes it, and is
 /// to be obeyed as soon as any other.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -180,7 +182,7 @@ impl Thread {
 
     /// Whatever can be read now, waiting a moment for the first.
     fn read(&mut self, consumer: &BaseConsumer<Context>) {
-        let mut wait = TURN;
+        let mut wait = if self.orders.are_open() { SHORT_TURN } else { TURN };
         while let Some(read) = consumer.poll(wait) {
             match read {
                 Ok(message) => {

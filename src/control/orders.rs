@@ -90,6 +90,11 @@ impl Orders {
         self.open.subscribe()
     }
 
+    /// Whether any is not written.
+    pub(super) fn are_open(&self) -> bool {
+        *self.open.borrow() > 0
+    }
+
     fn tell(&self, waiting: &Waiting) {
         self.open.send_replace(waiting.next.len() + waiting.under_way);
     }

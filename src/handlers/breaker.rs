@@ -36,6 +36,10 @@ const DEVICE_WEIGHT: u64 = 10;
 /// Failures must lie in so many slices of the window: one lost connection is one event, however many pushes it carried.
 const SPREAD: usize = 3;
 
+/// How often it is to look at the clock while it has something to decide, and within each of its durations while it has not.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 4;
+
 /// The breaker's position, as gauges and people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -102,9 +106,15 @@ impl Breaker {
         }
     }
 
-    /// Whether it is closed, and nothing has failed since something succeeded.
-    pub fn is_calm(&self) -> bool {
-        matches!(self.state, State::Closed) && self.row.since.is_none()
+    /// When it is to look at the clock again at the latest: less often while it is closed and nothing has failed since something
+    /// succeeded, for which an idle worker is not to be woken.
+    pub fn look_again(&self) -> Duration {
+        if matches!(self.state, State::Closed) && self.row.since.is_none() {
+            let Settings { patience, window, probe_interval, .. } = self.settings;
+            (patience.min(window).min(probe_interval) / LOOKS).max(LOOK)
+        } else {
+            LOOK
+        }
     }
 
     /// Most messages of the app that may be on their way, given that `level` are; `usize::MAX`: no limit.
@@ -190,8 +200,7 @@ impl Breaker {
         }
     }
 
-    /// Looks at the clock, with `level` of the app's messages on their way. To be called several times within every
-    /// duration of the settings.
+    /// Looks at the clock, with `level` of the app's messages on their way. To be called as [`Breaker::look_again`] says.
     pub fn tick(&mut self, level: usize, now: Instant) -> Option<Change> {
         if let State::Open(probing) = &mut self.state {
             probing.tick(&self.settings, now);

@@ -185,7 +185,7 @@ async fn speak(host: &str, stream: Tls, peer: SocketAddr, reads: &[&'static str]
     let mut channel = Channel::new(link.clone(), stream);
     std::future::poll_fn(|cx| match channel.poll(cx) {
         Poll::Ready(end) => Poll::Ready(Err(end.told(link.session().goaway().as_deref()))),
-        Poll::Pending if link.session().is_open() => Poll::Ready(Ok(())),
+        Poll::Pending if link.session().is_open() && !channel.is_broken() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
     .await

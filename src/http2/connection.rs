@@ -113,6 +113,7 @@ impl Driver {
     fn drain(&mut self) {
         self.shared.with_state(|state| {
             if let Some(member) = state.member(self.id) {
+                member.is_breaking = true;
                 member.places.drain();
             }
         });

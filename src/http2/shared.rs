@@ -163,7 +163,7 @@ impl Shared {
         self.with_state(|state| {
             let member = state.member(id)?;
             let (announced, lived) = (member.end.is_some(), now.duration_since(member.born));
-            member.ended = true;
+            (member.ended, member.is_breaking) = (true, false);
             member.turn_away(why);
             let (peer, streams, by_us) = (member.peer, member.places.in_flight(), member.by_us);
             // A peer that drops us again and again must not be hammered; one that says GOAWAY after work may. Its work counts

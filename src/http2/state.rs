@@ -75,6 +75,8 @@ pub(super) struct Member {
     pub(super) end: Option<Arc<str>>,
     /// Whether we wanted that end (idle, recycled, retired, closed).
     pub(super) by_us: bool,
+    /// Whether it takes nothing more and is read to its end.
+    pub(super) is_breaking: bool,
     pub(super) ended: bool,
     /// Its answers when a request's time was over and it had given none since that began: it is mute until there are more.
     pub(super) mute_since: Option<u64>,
@@ -115,6 +117,7 @@ impl<T> State<T> {
             answered: false,
             end: None,
             by_us: false,
+            is_breaking: false,
             ended: false,
             mute_since: None,
         });
@@ -201,6 +204,10 @@ impl<T> State<T> {
     /// How many connects to begin now. Asked on every push while somebody waits: the clock is read last.
     pub(super) fn connects(&mut self, settings: &PoolSettings) -> usize {
         let (living, most) = (self.living(), settings.max_connections.max(1));
+        // What is read to its end is still to be judged: a pause may have to go before the next.
+        if self.members.iter().any(|member| member.is_breaking) {
+            return 0;
+        }
         if self.closed || self.width.connecting() > 0 || living >= most {
             return 0;
         }

@@ -126,9 +126,11 @@ impl KafkaQueue {
 impl Queue for KafkaQueue {
     fn lend(&mut self, wait: Duration, out: &mut Vec<Lent>) -> Result<(), QueueError> {
         let now = Instant::now();
-        self.serve(now, out)?;
+        let more = self.serve(now, out)?;
         if self.stopped {
-            self.wakeup.wait(wait.min(NAP));
+            if !more {
+                self.wakeup.wait(wait.min(NAP));
+            }
             return Ok(());
         }
         // Nothing that is assigned from now on would begin: the process ends, so that its supervisor starts a whole one.
@@ -136,7 +138,7 @@ impl Queue for KafkaQueue {
             return Err(QueueError::Fatal("the thread that asks the brokers ended unexpectedly".into()));
         }
         let (busy, full) = self.take(now, out)?;
-        if !busy {
+        if !busy && !more {
             let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
             if woken || full {
                 let now = Instant::now();

@@ -43,8 +43,8 @@ pub(super) enum Turn {
 }
 
 impl KafkaQueue {
-    /// Everything but messages: callbacks, rebalances, topics, commits.
-    pub(super) fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+    /// Everything but messages: callbacks, rebalances, topics, commits. Whether there may be more of it.
+    pub(super) fn serve(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<bool, QueueError> {
         if let Some(silence) = self.last_poll.touch(now) {
             tracing::warn!(
                 silence_s = silence.as_secs_f64(),
@@ -53,7 +53,7 @@ impl KafkaQueue {
             self.commits.hurry(now);
         }
         self.observer.polled();
-        self.poll_common_queue(now, out)?;
+        let more = self.poll_common_queue(now, out)?;
         self.act_on_events();
         if let Some(asked_at) = self.commits.proof()
             && self.last_poll.vouch(asked_at)
@@ -71,7 +71,7 @@ impl KafkaQueue {
                 self.look_for_a_stall(now);
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     fn hear_scout(&mut self) {
@@ -92,11 +92,11 @@ impl KafkaQueue {
         }
     }
 
-    fn poll_common_queue(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(), QueueError> {
+    fn poll_common_queue(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<bool, QueueError> {
         let consumer = self.consumer.clone();
         for _ in 0..EVENTS {
             let message = match consumer.poll(Duration::ZERO) {
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(Ok(message)) => message,
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Err(fatal(code)),
                 Some(Err(KafkaError::MessageConsumption(code))) if is_hopeless(code) => return Err(fatal(code)),
@@ -107,7 +107,7 @@ impl KafkaQueue {
             };
             self.on_stray(message, now, out);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A message on the common queue. Not expected, every partition has its own queue before it is assigned; and not to be

@@ -175,7 +175,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             let flushes = self.wire.flushes();
             let polled = self.h2.poll_accept(cx);
             // Not where the socket, or tokio's budget for one turn, was in the way.
-            if self.wire.flushes() > flushes {
+            if self.wire.has_flushed_since(flushes) {
                 self.unwritten = 0;
             }
             parted |= self.note_pings();

@@ -210,7 +210,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let (muted, finishing) = {
-            let state = this.control.0.lock();
+            let mut state = this.control.0.lock();
+            state.is_flushed = false;
             (state.muted, state.finishing)
         };
         if muted || (finishing && this.closed_out) {
@@ -232,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         ready!(self.poll_outgoing(cx))?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         let mut state = self.control.0.lock();
-        state.flushes += 1;
+        (state.flushes, state.is_flushed) = (state.flushes + 1, true);
         if state.finishing && !state.flushed {
             state.flushed = true;
             cx.waker().wake_by_ref();

@@ -15,10 +15,6 @@ use crate::shutdown::Shutdown;
 
 /// How often gauges are told.
 const GAUGES: Duration = Duration::from_secs(1);
-/// How often the breakers look at the clock while one has something to decide.
-const BREAKERS: Duration = Duration::from_millis(50);
-/// The same while all goes well, for which an idle worker is not to be woken more often than needed.
-const CALM_BREAKERS: Duration = Duration::from_millis(200);
 
 /// The runtime of everything that is not a push.
 pub(super) fn house() -> Result<Runtime, StartError> {
@@ -48,8 +44,7 @@ pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
                 parts.provider.reached(app);
             }
         }
-        let is_calm = parts.circuits.values().all(|circuit| circuit.is_calm());
-        pause = if is_calm { CALM_BREAKERS } else { BREAKERS };
+        pause = parts.circuits.values().map(|circuit| circuit.look_again()).min().unwrap_or(GAUGES);
     }
 }
 

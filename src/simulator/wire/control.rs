@@ -26,7 +26,9 @@ pub(super) struct State {
     pub(super) muted: bool,
     pub(super) finishing: bool,
     pub(super) flushed: bool,
+    /// How often all that was to be written had been handed to the system, and whether that is so now.
     pub(super) flushes: u64,
+    pub(super) is_flushed: bool,
 }
 
 /// The levers of one `Wire`. What they ask for happens when the connection is polled next.
@@ -64,6 +66,12 @@ impl WireControl {
     /// How often all that was to be written had been handed to the system.
     pub fn flushes(&self) -> u64 {
         self.0.lock().flushes
+    }
+
+    /// Whether that was so again since it was so many times, and still is.
+    pub fn has_flushed_since(&self, flushes: u64) -> bool {
+        let state = self.0.lock();
+        state.is_flushed && state.flushes > flushes
     }
 
     /// PINGs received since the last call.
