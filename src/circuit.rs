@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 use crate::concurrency::{Concurrency, Rival};
 use crate::handlers::breaker::{Breaker, Change, Position, Settings, Signal};
@@ -48,6 +49,8 @@ pub struct Circuit {
     round: AtomicU64,
     /// How often what failed everything was mended: credentials were replaced, or the provider answers again.
     mended: AtomicU64,
+    /// Told of failures: the breaker is to look at the clock.
+    failed: Arc<Notify>,
     inner: Mutex<Inner>,
 }
 
@@ -96,15 +99,16 @@ impl Circuit {
             open: AtomicBool::new(false),
             round: AtomicU64::new(0),
             mended: AtomicU64::new(0),
+            failed: Arc::default(),
             inner: Mutex::new(inner),
         }
     }
 
-    /// The same for an app beside others, whose requests leave at a pace.
+    /// The same beside others, with the pace of its requests. `failed` is told of failures.
     #[must_use]
-    pub fn beside(self, rival: Rival, pace: Option<Arc<Pace>>) -> Self {
+    pub fn beside(self, rival: Rival, pace: Option<Arc<Pace>>, failed: Arc<Notify>) -> Self {
         let concurrency = Arc::new(Concurrency::new(Some(self.share.clone()), Some(rival)));
-        Circuit { pace, concurrency, ..self }
+        Circuit { pace, concurrency, failed, ..self }
     }
 
     /// How fast its requests may leave, with those who share its limit; `None`: as fast as they can.
@@ -181,8 +185,7 @@ impl Circuit {
     /// Its credentials, or what it trusts, were replaced: if the app is paused, a probe finds out at once whether it must be.
     pub fn renewed(&self, now: Instant) {
         self.mended.fetch_add(1, Relaxed);
-        let level = self.share.level();
-        let mut inner = self.inner.lock();
+        let (level, mut inner) = (self.share.level(), self.inner.lock());
         inner.breaker.retry_now(now);
         self.settle(inner, None, level);
     }
@@ -199,6 +202,7 @@ impl Circuit {
         if matches!(pass, Pass::Ordinary(_)) && !signal.is_bad() || self.is_of_the_past(pass, signal) {
             return;
         }
+        self.failed.notify_one();
         let (now, level) = (Instant::now(), self.share.level());
         let mut inner = self.inner.lock();
         self.tell_successes(&mut inner, now);
@@ -241,7 +245,7 @@ impl Circuit {
         self.inner.lock().breaker.position()
     }
 
-    /// When to look at the clock again at the latest.
+    /// When to look at the clock again, unless something fails before.
     pub fn look_again(&self) -> Duration {
         self.inner.lock().breaker.look_again()
     }

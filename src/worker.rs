@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::admin::Admin;
 use crate::admission;
@@ -121,11 +121,11 @@ impl Worker {
             .map_err(|error| config.placed(&error))?;
         let switches = FeedbackSwitches { success: feedback.success, metadata: feedback.metadata };
         // The queue has told the bounds which apps share them.
-        let rivals = Arc::new(Rivals::default());
+        let (rivals, failed) = (Arc::new(Rivals::default()), Arc::new(Notify::new()));
         let circuit = |(app, weight): (Arc<str>, u32)| {
             let (share, stats) = (in_flight.share(&app), reporters.stats().clone());
             let circuit = Circuit::new(app.clone(), provider.platform(), share, breaker, retries, stats);
-            let circuit = circuit.beside(rivals.enter(weight), provider.pace(&app));
+            let circuit = circuit.beside(rivals.enter(weight), provider.pace(&app), failed.clone());
             (app, Arc::new(circuit))
         };
         let circuits: HashMap<_, _> = weights.into_iter().map(circuit).collect();
@@ -135,7 +135,8 @@ impl Worker {
             let levers = Levers::new(control, handlers::providers().iter().map(|known| known.platform));
             admin.open(Arc::new(Status { provider, reporters, in_flight, circuits, observer, levers, jobs, shutdown }));
         }
-        let parts = Parts { settings, provider, reporters, in_flight, switches, circuits, rivals, admission, jobs };
+        let parts =
+            Parts { settings, provider, reporters, in_flight, switches, circuits, failed, rivals, admission, jobs };
         parts.assemble(Box::new(queue), house, shutdown, admin)
     }
 
@@ -202,6 +203,8 @@ struct Parts {
     in_flight: Arc<InFlight>,
     switches: FeedbackSwitches,
     circuits: HashMap<Arc<str>, Arc<Circuit>>,
+    /// Told by the circuits when something has failed.
+    failed: Arc<Notify>,
     rivals: Arc<Rivals>,
     admission: Option<Arc<admission::Plan>>,
     jobs: Arc<Jobs>,

@@ -36,9 +36,8 @@ const DEVICE_WEIGHT: u64 = 10;
 /// Failures must lie in so many slices of the window: one lost connection is one event, however many pushes it carried.
 const SPREAD: usize = 3;
 
-/// How often it is to look at the clock while it has something to decide, and within each of its durations while it has not.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 4;
+/// How often it is to look at the clock while it has something to decide.
+pub const LOOK: Duration = Duration::from_millis(50);
 
 /// The breaker's position, as gauges and people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +105,11 @@ impl Breaker {
         }
     }
 
-    /// When it is to look at the clock again at the latest: less often while it is closed and nothing has failed since something
-    /// succeeded, for which an idle worker is not to be woken.
+    /// When it is to look at the clock again, unless something fails before. While it is closed and nothing has failed since something
+    /// succeeded, there is nothing to decide: successes alone are told to its window.
     pub fn look_again(&self) -> Duration {
-        if matches!(self.state, State::Closed) && self.row.since.is_none() {
-            let Settings { patience, window, probe_interval, .. } = self.settings;
-            (patience.min(window).min(probe_interval) / LOOKS).max(LOOK)
-        } else {
-            LOOK
-        }
+        let is_calm = matches!(self.state, State::Closed) && self.row.since.is_none();
+        if is_calm { self.window.slice().max(LOOK) } else { LOOK }
     }
 
     /// Most messages of the app that may be on their way, given that `level` are; `usize::MAX`: no limit.

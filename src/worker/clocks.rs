@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Parts, StartError};
 use crate::clock;
-use crate::handlers::breaker::Position;
+use crate::handlers::breaker::{LOOK, Position};
 use crate::message::Platform;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::Metric;
@@ -37,14 +37,19 @@ pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
 
 /// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
 pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
-    let (token, mut pause) = (shutdown.token(), Duration::ZERO);
-    while tokio::select! { () = tokio::time::sleep(pause) => true, () = token.cancelled() => false } {
+    let token = shutdown.token();
+    let mut look_again = Duration::ZERO;
+    while tokio::select! {
+        () = tokio::time::sleep(look_again) => true,
+        () = parts.failed.notified(), if look_again > LOOK => true,
+        () = token.cancelled() => false,
+    } {
         for (app, circuit) in &parts.circuits {
             if circuit.tick(Instant::now()) {
                 parts.provider.reached(app);
             }
         }
-        pause = parts.circuits.values().map(|circuit| circuit.look_again()).min().unwrap_or(GAUGES);
+        look_again = parts.circuits.values().map(|circuit| circuit.look_again()).min().unwrap_or(GAUGES);
     }
 }
 

@@ -399,3 +399,15 @@ proptest! {
         prop_assert!((seconds / 3 - 1..=seconds / 3 + 2).contains(&probes), "{} in {} s", probes, seconds);
     }
 }
+
+#[test]
+fn what_has_failed_is_watched_closely_and_a_calm_breaker_seldom() {
+    let mut played = Played::new();
+    assert_eq!(played.breaker.look_again(), 1_000 * MS, "a slice of its window");
+    played.attempt(FAULT, 1);
+    assert_eq!(played.breaker.look_again(), LOOK);
+    played.attempt(Signal::Good, 1);
+    assert_eq!(played.breaker.look_again(), 1_000 * MS);
+    played.attempt(Signal::Quota { wait: Duration::ZERO }, 1);
+    assert_eq!((played.breaker.position(), played.breaker.look_again()), (Position::Open, LOOK));
+}

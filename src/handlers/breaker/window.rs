@@ -36,6 +36,11 @@ impl Window {
         Window { slice, origin: now, newest: 0, slices: [Counts::default(); SLICES] }
     }
 
+    /// How long a slice is.
+    pub fn slice(&self) -> Duration {
+        self.slice
+    }
+
     /// The slice that `now` lies in.
     pub(super) fn at(&mut self, now: Instant) -> &mut Counts {
         let number = (now.saturating_duration_since(self.origin).as_nanos() / self.slice.as_nanos()) as u64;
