@@ -75,13 +75,15 @@ impl Live {
     }
 
     fn beat(&self) {
-        let view = self.view();
         let (mut recent, now) = (self.recent.lock(), Instant::now());
-        recent.note(&view.sheets, now);
         let (is_due, is_heard) = (recent.is_due(now), self.told.receiver_count() > 0);
         if !is_due && !is_heard {
+            // The books alone, for nobody looks at the rest.
+            recent.note(&self.site.get().map(|site| site.sheets()).unwrap_or_default(), now);
             return;
         }
+        let view = self.view();
+        recent.note(&view.sheets, now);
         let status = self.status_of(&view, &recent);
         if is_due {
             recent.sample(compose::sample(&status), now);

@@ -34,6 +34,7 @@ use crate::config::{Config, ConfigError, Key};
 use crate::jobs::Jobs;
 use crate::levers::Levers;
 use crate::pulse::Silence;
+use crate::tally::{LaneKey, Sheet};
 
 mod advice;
 pub mod ask;
@@ -81,6 +82,10 @@ pub trait Site: Send + Sync {
     fn measure(&self, page: &mut Page);
     /// How it stands, for people: the same facts.
     fn view(&self) -> View;
+    /// The books of that alone.
+    fn sheets(&self) -> Vec<(LaneKey, Sheet)> {
+        self.view().sheets
+    }
     /// By what orders are given; `None`: it takes none.
     fn levers(&self) -> Option<&Levers> {
         None

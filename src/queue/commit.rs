@@ -74,6 +74,11 @@ impl Commits {
         due
     }
 
+    /// How long until the clock strikes.
+    pub(super) fn due_in(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
     /// Lets the clock strike now.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.next = now;

@@ -19,14 +19,10 @@ use super::seek::{Searches, Seeks};
 use super::settling::Settling;
 use super::stall::Stall;
 use super::topics::Topics;
+use super::turn::{FULL_NAP, NAP};
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
-
-/// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
-const NAP: Duration = Duration::from_millis(100);
-/// Sleep when something is readable and there is no room for it.
-const FULL_NAP: Duration = Duration::from_millis(1);
 
 /// The queue of the topics that its selection calls ours.
 pub struct KafkaQueue {
@@ -137,16 +133,14 @@ impl Queue for KafkaQueue {
         if self.scout.has_ended() {
             return Err(QueueError::Fatal("the thread that asks the brokers ended unexpectedly".into()));
         }
-        let (busy, full) = self.take(now, out)?;
-        if !busy && !more {
-            let woken = self.wakeup.wait(wait.min(if full { FULL_NAP } else { NAP }));
-            if woken || full {
-                let now = Instant::now();
-                self.serve(now, out)?;
-                self.take(now, out)?;
-            } else {
-                self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs little
-            }
+        let Some(nap) = self.take(now, out)?.filter(|_| !more) else { return Ok(()) };
+        let woken = self.wakeup.wait(wait.min(nap).min(self.commits.due_in(now)));
+        if woken || nap == FULL_NAP {
+            let now = Instant::now();
+            self.serve(now, out)?;
+            self.take(now, out)?;
+        } else {
+            self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs little
         }
         Ok(())
     }

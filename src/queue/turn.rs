@@ -18,6 +18,13 @@ const BURST: usize = 64;
 /// Events served in one turn, so that a flood of them does not keep messages waiting.
 const EVENTS: usize = 32;
 
+/// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
+pub(super) const NAP: Duration = Duration::from_millis(250);
+/// Sleep when something is readable that may not be sent for now: a probe may be wanted, or the pause be over.
+const HELD_NAP: Duration = Duration::from_millis(50);
+/// Sleep when something is readable and there is no room for it.
+pub(super) const FULL_NAP: Duration = Duration::from_millis(1);
+
 /// What a partition's queue came to in one turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -167,13 +174,13 @@ impl KafkaQueue {
         self.tell_standing(now);
     }
 
-    /// One turn of all partitions. Whether to go on at once (something was lent, or more is there behind what is skipped), and
-    /// whether something readable has to wait for what is lent already.
-    pub(super) fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<(bool, bool), QueueError> {
+    /// One turn of all partitions. How long to sleep before the next, if nothing wakes us: nothing is readable, or it may not be lent, or
+    /// it has to wait for what is lent already. `None`: something was lent, or more is there behind what is skipped.
+    pub(super) fn take(&mut self, now: Instant, out: &mut Vec<Lent>) -> Result<Option<Duration>, QueueError> {
         let (before, count) = (out.len(), self.partitions.len());
         // What would be lent in doubt would only come back unsent.
         if self.last_poll.is_in_doubt() {
-            return Ok((false, false));
+            return Ok(Some(HELD_NAP));
         }
         let (mut more, mut full, mut enough, mut paused) = (false, 0, 0, 0);
         let (first, mut lent) = (self.turn, out.len());
@@ -199,6 +206,11 @@ impl KafkaQueue {
             }
         }
         self.starved = self.starved.max(full + paused);
-        Ok((more || out.len() > before, full + enough > 0))
+        Ok(match (more || out.len() > before, full + enough, paused) {
+            (true, ..) => None,
+            (false, 1.., _) => Some(FULL_NAP),
+            (false, 0, 1..) => Some(HELD_NAP),
+            (false, 0, 0) => Some(NAP),
+        })
     }
 }

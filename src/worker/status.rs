@@ -20,6 +20,7 @@ use crate::queue::InFlight;
 use crate::reporters::Reporters;
 use crate::reporters::stats::told::Reading;
 use crate::shutdown::Shutdown;
+use crate::tally::{LaneKey, Sheet};
 
 /// Those whom it asks.
 pub(super) struct Status {
@@ -118,11 +119,15 @@ impl Site for Status {
         View {
             program: "worker",
             platforms: vec![self.provider.platform()],
-            sheets: self.in_flight.tally().sheets(),
+            sheets: self.sheets(),
             standing: self.observer.last_standing(),
             apps: self.provider.apps().into_iter().map(|app| self.app(app, &told)).collect(),
             pools: self.pools(),
         }
+    }
+
+    fn sheets(&self) -> Vec<(LaneKey, Sheet)> {
+        self.in_flight.tally().sheets()
     }
 
     fn levers(&self) -> Option<&Levers> {
