@@ -37,7 +37,7 @@ impl Window {
     }
 
     /// How long a slice is.
-    pub fn slice(&self) -> Duration {
+    pub(super) fn slice(&self) -> Duration {
         self.slice
     }
 
