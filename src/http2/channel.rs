@@ -498,7 +498,7 @@ mod tests {
         assert!(poll_fn(|cx| Poll::Ready(channel.poll(cx).is_pending())).await);
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         let ok = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]; // HEADERS that end the stream: `:status: 200` of the static table
-        std::io::Write::write_all(&mut theirs, &[&settings[..], &ok].concat()).unwrap();
+        io::Write::write_all(&mut theirs, &[&settings[..], &ok].concat()).unwrap();
         drop(theirs); // it has not read all: the system resets the connection
         link.session().ping();
         let turns = poll_fn(|cx| {
