@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -34,13 +34,9 @@ impl Producer {
         let (client, is_over) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let (polled, ended, most) = (client.clone(), is_over.clone(), limit.as_secs().div_ceil(LOOK.as_secs()) as u32);
         std::thread::Builder::new().name("producer".into()).spawn(move || {
-            let mut looked = Instant::now();
             while !ended.load(Relaxed) {
                 polled.poll(LOOK);
-                if looked.elapsed() > LOOK {
-                    polled.context().look(most);
-                    looked = Instant::now();
-                }
+                polled.context().look(most);
             }
         })?;
         Ok(Producer { client, is_over })
