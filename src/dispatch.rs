@@ -11,7 +11,7 @@ use crate::shutdown::Shutdown;
 use crate::spread::Spread;
 
 /// Longest wait for a message in one poll; also how late a stop is noticed.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(500);
 
 /// How the poll thread ended.
 #[derive(Debug)]

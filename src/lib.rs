@@ -79,6 +79,7 @@ pub mod redrive;
 pub mod registry;
 pub mod reload;
 pub mod reporters;
+pub mod rhythm;
 pub mod sender;
 pub mod settings;
 pub mod shutdown;

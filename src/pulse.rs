@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::rhythm;
+
 /// How often a runtime is asked for a sign of life.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -91,7 +93,7 @@ impl Pulse {
         let beating = async {
             loop {
                 self.beat();
-                tokio::time::sleep(BEAT).await;
+                rhythm::strike(BEAT).await;
             }
         };
         tokio::select! {

@@ -15,7 +15,6 @@ use axum::{Json, Router};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::compose::{self, Facts};
 use super::document::{History, Protected, Status};
@@ -24,6 +23,7 @@ use super::view::View;
 use super::{Shared, html, openapi, reasons};
 use crate::journal;
 use crate::levers::Levers;
+use crate::rhythm;
 
 /// How often the books are noted and listeners are told.
 const BEAT: Duration = Duration::from_secs(1);
@@ -96,8 +96,7 @@ impl Live {
 }
 
 async fn keep_time(live: Weak<Live>) {
-    let mut clock = interval(BEAT);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = rhythm::clock(BEAT);
     loop {
         clock.tick().await;
         let Some(live) = live.upgrade() else { return };

@@ -8,7 +8,6 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::batches::Intake;
@@ -26,6 +25,7 @@ use crate::queue::{self, InFlight, Queue};
 use crate::reporters::StatsReporter as _;
 use crate::reporters::invalid_token::{Deleter, latch};
 use crate::reporters::stats::{Metric, Stats};
+use crate::rhythm;
 use crate::shutdown::Shutdown;
 
 /// How long the start waits for the entries: a valve that was closed must not let anything through before that is known.
@@ -132,8 +132,7 @@ struct Gauges {
 
 impl Gauges {
     async fn tell(self, end: CancellationToken) {
-        let mut clock = interval(GAUGES);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clock = rhythm::clock(GAUGES);
         while tokio::select! { _ = clock.tick() => true, () = end.cancelled() => false } {
             self.guards.publish();
             let gauge = |metric, value: usize| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval};
 
 use super::PoolSettings;
 use super::channel::{Channel, End};
@@ -13,6 +13,7 @@ use super::connect::Tls;
 use super::keep_alive::{Beat, KeepAlive};
 use super::link::Link;
 use super::shared::Shared;
+use crate::rhythm;
 
 /// Longest time between two looks at the deadlines.
 const LONGEST_TICK: Duration = Duration::from_millis(500);
@@ -48,8 +49,7 @@ struct Found {
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, id: u64, link: Arc<Link>, channel: Channel<Tls>) -> Self {
         let settings = &shared.settings;
-        let mut tick = tokio::time::interval(tick(settings));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let tick = rhythm::clock(tick(settings));
         let keep_alive = KeepAlive::new(settings.ping_after, settings.dead_after, Instant::now(), link.read());
         let life = settings.max_age.map(|age| age.mul_f64(1.0 - fastrand::f64() / 10.0));
         let limit = link.session().limit();

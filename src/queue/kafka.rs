@@ -139,8 +139,6 @@ impl Queue for KafkaQueue {
             let now = Instant::now();
             self.serve(now, out)?;
             self.take(now, out)?;
-        } else {
-            self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs little
         }
         Ok(())
     }

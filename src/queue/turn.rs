@@ -19,7 +19,7 @@ const BURST: usize = 64;
 const EVENTS: usize = 32;
 
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
-pub(super) const NAP: Duration = Duration::from_millis(250);
+pub(super) const NAP: Duration = Duration::from_millis(500);
 /// Sleep when something is readable that may not be sent for now: a probe may be wanted, or the pause be over.
 const HELD_NAP: Duration = Duration::from_millis(50);
 /// Sleep when something is readable and there is no room for it.

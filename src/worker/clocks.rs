@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::time::MissedTickBehavior;
 
 use super::{Parts, StartError};
 use crate::clock;
@@ -11,6 +10,7 @@ use crate::handlers::breaker::{LOOK, Position};
 use crate::message::Platform;
 use crate::reporters::StatsReporter as _;
 use crate::reporters::stats::Metric;
+use crate::rhythm;
 use crate::shutdown::Shutdown;
 
 /// How often gauges are told.
@@ -25,10 +25,9 @@ pub(super) fn house() -> Result<Runtime, StartError> {
 
 /// Tells statistics what is under way, once a second.
 pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut every = tokio::time::interval(GAUGES);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = rhythm::clock(GAUGES);
     let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = every.tick() => true, () = token.cancelled() => false } {
+    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
         parts.reporters.publish();
         parts.reporters.stats().gauge(Metric::ClockAheadSeconds, &[], clock::ahead_s());
         in_flight(&parts, platform);
@@ -38,9 +37,9 @@ pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
 /// Lets the breakers look at the clock, and tells the provider when it was found to answer again.
 pub(super) async fn keep_breakers(parts: Parts, shutdown: Shutdown) {
     let token = shutdown.token();
-    let mut look_again = Duration::ZERO;
+    let mut look_again = LOOK;
     while tokio::select! {
-        () = tokio::time::sleep(look_again) => true,
+        () = rhythm::strike(look_again) => true,
         () = parts.failed.notified(), if look_again > LOOK => true,
         () = token.cancelled() => false,
     } {

@@ -21,6 +21,7 @@ const COMMON: &[&str] = &[
     "shutdown",
     "tls",
     "pulse",
+    "rhythm",
     "histogram",
     "journal",
     "reload",
@@ -86,7 +87,8 @@ const LEAVES: &[(&str, &[&str])] = &[
     ("notify", &[]),
     // Its deadline is a key; the service manager hears of it; who is at work shows signs of life.
     ("shutdown", &["config", "notify", "pulse"]),
-    ("pulse", &[]),
+    ("pulse", &["rhythm"]),
+    ("rhythm", &[]),
     ("histogram", &[]),
     ("journal", &[]),
     ("tls", &["reload"]), // a CA file may change
