@@ -19,7 +19,7 @@ use super::seek::{Searches, Seeks};
 use super::settling::Settling;
 use super::stall::Stall;
 use super::topics::Topics;
-use super::turn::{FULL_NAP, NAP};
+use super::turn::NAP;
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
@@ -63,6 +63,8 @@ pub struct KafkaQueue {
     pub(super) stopped: bool,
     /// The partition to be read first.
     pub(super) turn: usize,
+    /// Since when something is readable and there is no room for it.
+    pub(super) full_since: Option<Instant>,
     /// Partitions that had no room for what they have, the most since this was told.
     pub(super) starved: usize,
 }
@@ -113,6 +115,7 @@ impl KafkaQueue {
             ignored: Vec::new(),
             stopped: false,
             turn: 0,
+            full_since: None,
             starved: 0,
             settings,
         })
@@ -135,7 +138,7 @@ impl Queue for KafkaQueue {
         }
         let Some(nap) = self.take(now, out)?.filter(|_| !more) else { return Ok(()) };
         let woken = self.wakeup.wait(wait.min(nap).min(self.commits.due_in(now)));
-        if woken || nap == FULL_NAP {
+        if woken {
             let now = Instant::now();
             self.serve(now, out)?;
             self.take(now, out)?;

@@ -22,8 +22,9 @@ const EVENTS: usize = 32;
 pub(super) const NAP: Duration = Duration::from_millis(500);
 /// Sleep when something is readable that may not be sent for now: a probe may be wanted, or the pause be over.
 const HELD_NAP: Duration = Duration::from_millis(50);
-/// Sleep when something is readable and there is no room for it.
-pub(super) const FULL_NAP: Duration = Duration::from_millis(1);
+/// Shortest and longest sleep when something is readable and there is no room for it. Between them it is half as long as there has been
+/// none: room comes when a part of what is lent has ended, and what else is lent lasts for longer than the part did.
+const FULL_NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 /// What a partition's queue came to in one turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -206,11 +207,39 @@ impl KafkaQueue {
             }
         }
         self.starved = self.starved.max(full + paused);
-        Ok(match (more || out.len() > before, full + enough, paused) {
+        let has_lent = out.len() > before;
+        self.full_since = self.full_since.filter(|_| !has_lent && full + enough > 0);
+        Ok(match (more || has_lent, full + enough, paused) {
             (true, ..) => None,
-            (false, 1.., _) => Some(FULL_NAP),
+            (false, 1.., _) => Some(self.full_nap(now)),
             (false, 0, 1..) => Some(HELD_NAP),
             (false, 0, 0) => Some(NAP),
         })
+    }
+
+    fn full_nap(&mut self, now: Instant) -> Duration {
+        let since = *self.full_since.get_or_insert(now);
+        full_nap(now.saturating_duration_since(since))
+    }
+}
+
+/// When there has been no room for so long.
+fn full_nap(full: Duration) -> Duration {
+    (full / 2).clamp(FULL_NAPS.0, FULL_NAPS.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_room_looks_often_at_first_and_never_later_than_at_half_as_long_again() {
+        let (mut full, mut looks) = (Duration::ZERO, 0);
+        while full < Duration::from_millis(50) {
+            let nap = full_nap(full);
+            assert!(nap <= (full / 2).max(Duration::from_millis(1)) && nap <= Duration::from_millis(10));
+            (full, looks) = (full + nap, looks + 1);
+        }
+        assert_eq!(looks, 11);
     }
 }
