@@ -96,9 +96,8 @@ impl Live {
 }
 
 async fn keep_time(live: Weak<Live>) {
-    let mut clock = rhythm::clock(BEAT);
     loop {
-        clock.tick().await;
+        rhythm::strike(BEAT).await;
         let Some(live) = live.upgrade() else { return };
         live.beat();
     }

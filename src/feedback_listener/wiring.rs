@@ -132,8 +132,7 @@ struct Gauges {
 
 impl Gauges {
     async fn tell(self, end: CancellationToken) {
-        let mut clock = rhythm::clock(GAUGES);
-        while tokio::select! { _ = clock.tick() => true, () = end.cancelled() => false } {
+        while tokio::select! { () = rhythm::strike(GAUGES) => true, () = end.cancelled() => false } {
             self.guards.publish();
             let gauge = |metric, value: usize| {
                 self.guards.stats.gauge(metric, &[("hostname", &self.guards.hostname)], value as f64);

@@ -25,9 +25,8 @@ pub(super) fn house() -> Result<Runtime, StartError> {
 
 /// Tells statistics what is under way, once a second.
 pub(super) async fn tell_gauges(parts: Parts, shutdown: Shutdown) {
-    let mut clock = rhythm::clock(GAUGES);
     let (platform, token) = (parts.provider.platform(), shutdown.token());
-    while tokio::select! { _ = clock.tick() => true, () = token.cancelled() => false } {
+    while tokio::select! { () = rhythm::strike(GAUGES) => true, () = token.cancelled() => false } {
         parts.reporters.publish();
         parts.reporters.stats().gauge(Metric::ClockAheadSeconds, &[], clock::ahead_s());
         in_flight(&parts, platform);

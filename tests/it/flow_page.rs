@@ -114,8 +114,12 @@ fn watch(admin: SocketAddr) {
     assert!(seen.pools.iter().map(|pool| pool.open).sum::<u64>() > 0, "{:?}", seen.pools);
     let round_trip = seen.apps[0].lanes[0].round_trip.p50_ms.expect("requests");
     assert!(round_trip >= 10.0, "the provider takes 20 ms, within ranges: {round_trip}");
-    let told = events(admin, 4);
-    for (before, after) in told.iter().zip(&told[1..]) {
+    let told = events(admin, 5);
+    assert!(
+        told[1].at_ms >= told[0].at_ms && told[1].ledger.consumed >= told[0].ledger.consumed,
+        "at once, then each second"
+    );
+    for (before, after) in told[1..].iter().zip(&told[2..]) {
         assert_balance(after);
         assert!(after.at_ms > before.at_ms && after.ledger.consumed > before.ledger.consumed, "events tell of a run");
     }
