@@ -13,7 +13,7 @@ use crate::support::scrape::Scrape;
 use crate::support::worker::Worker;
 
 /// Urgent pushes per second, and in one measurement.
-const RATE: u32 = 200;
+const RATE: u32 = 400;
 const URGENT: u64 = 2_000;
 
 /// An app with a topic for each lane.
