@@ -19,7 +19,7 @@ use super::seek::{Searches, Seeks};
 use super::settling::Settling;
 use super::stall::Stall;
 use super::topics::Topics;
-use super::turn::NAP;
+use super::turn::{HELD_NAP, NAP};
 use super::wakeup::Wakeup;
 use super::{Lent, Observer, Queue, QueueError, Selection};
 use crate::config::ConfigError;
@@ -142,6 +142,8 @@ impl Queue for KafkaQueue {
             let now = Instant::now();
             self.serve(now, out)?;
             self.take(now, out)?;
+        } else if nap >= HELD_NAP {
+            self.partitions.iter().for_each(|one| one.readable.set()); // idle: a look costs little
         }
         Ok(())
     }

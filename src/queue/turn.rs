@@ -21,7 +21,7 @@ const EVENTS: usize = 32;
 /// Longest sleep of the poll thread: the common queue is served at least this often, whatever else is going on.
 pub(super) const NAP: Duration = Duration::from_millis(500);
 /// Sleep when something is readable that may not be sent for now: a probe may be wanted, or the pause be over.
-const HELD_NAP: Duration = Duration::from_millis(50);
+pub(super) const HELD_NAP: Duration = Duration::from_millis(50);
 /// Shortest and longest sleep when something is readable and there is no room for it. Between them it is half as long as there has been
 /// none: room comes when a part of what is lent has ended, and what else is lent lasts for longer than the part did.
 const FULL_NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
